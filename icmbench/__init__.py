@@ -1,0 +1,3 @@
+"""icmbench: benchmark harness for image coding for machines."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,254 @@
+"""One cell, from the start codec to the record."""
+
+import json
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import safetensors
+import torch
+from lightning_fabric import Fabric
+
+from icmbench import environment, seeds
+from icmbench.codec import NeuralCodec, build_model, load_weights
+from icmbench.errors import UserError
+from icmbench.evaluate import Evaluation, evaluate, evaluate_uncompressed
+from icmbench.files import locked, replacing, sha256, write_text
+from icmbench.method import TrainedMethod
+from icmbench.plugins import Plugins, options
+from icmbench.protocol import Protocol, RatePoint
+from icmbench.record import Cost, Record, Store, method_label
+from icmbench.task import Task
+from icmbench.train import Batches, Ledger, device_name, train
+from icmbench.weights import verified_path
+
+Report = Callable[[str, int, int, dict[str, float]], None]  # phase, done, total, terms to show
+
+
+def silent(phase: str, done: int, total: int, terms: dict[str, float]) -> None:
+    """A report that shows nothing."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Protocol x method x rate point x seed; `parameters` are complete (defaults filled in)."""
+
+    protocol: Protocol
+    method: str
+    parameters: tuple[tuple[str, Any], ...]
+    rate_index: int
+    seed: int
+
+    @property
+    def rate(self) -> RatePoint:
+        """The cell's rate point."""
+        return self.protocol.rates[self.rate_index]
+
+    @property
+    def label(self) -> str:
+        """Method with its parameters."""
+        return method_label(self.method, dict(self.parameters))
+
+    @property
+    def name(self) -> str:
+        """Short name for people."""
+        return f"{self.label} λ={self.rate.lmbda:g} seed={self.seed}"
+
+    def record_path(self, store: Store) -> Path:
+        """Where its record lies once it is finished."""
+        return store.path(self.protocol, self.label, self.rate.lmbda, self.seed)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cell is computed and what it finds there."""
+
+    plugins: Plugins
+    results: Path
+    runs: Path
+    accelerator: str = "cpu"
+    devices: int = 1
+
+    @property
+    def device(self) -> torch.device:
+        """The device that evaluates."""
+        return torch.device("cuda" if self.accelerator == "cuda" else self.accelerator)
+
+
+@lru_cache(maxsize=2)
+def load_task(protocol_json: str, plugins: Plugins, device: str) -> Task:
+    """The protocol's task on a device, kept for the cells that follow (its recogniser is frozen)."""
+    protocol = Protocol.model_validate_json(protocol_json)
+    task = plugins.task(protocol.task, protocol.data, protocol.recognizer)
+    task.freeze()
+    task.to(torch.device(device))
+    return task
+
+
+class CellRun:
+    """The steps of one cell. What each step made lies in the run folder, so that an interrupted cell goes on."""
+
+    def __init__(self, cell: Cell, place: Place, report: Report = silent) -> None:
+        self.cell, self.place, self.report = cell, place, report
+        self.protocol = cell.protocol
+        self.folder = place.runs / self.protocol.identity / cell.label / f"lambda={cell.rate.lmbda:g},seed={cell.seed}"
+        self.codec_path = self.folder / "codec.safetensors"
+
+    @cached_property
+    def task(self) -> Task:
+        """The protocol's task."""
+        return load_task(self.protocol.model_dump_json(by_alias=True), self.place.plugins, str(self.place.device))
+
+    @property
+    def identity(self) -> str:
+        """What a checkpoint must have been made for."""
+        return json.dumps([self.protocol.identity, self.cell.label, self.cell.rate_index, self.cell.seed, self.source])
+
+    @cached_property
+    def source(self) -> str:
+        """SHA-256 of the method's source file."""
+        path = self.place.plugins.find("methods")[self.cell.method].path
+        return sha256(path) if path else ""
+
+    def seed(self, *axes: object) -> int:
+        """A seed of the axes that all methods share at this rate point and seed index."""
+        return seeds.derive(self.protocol.hash, self.cell.rate_index, self.cell.seed, *axes)
+
+    def method(self) -> TrainedMethod:
+        """The method at the start of its training, its own parts initialised from a stream of their own."""
+        model = build_model(self.protocol.codec)
+        load_weights(model, verified_path(self.cell.rate.start))
+        cls = self.place.plugins.method(self.cell.method)
+        parameters = options(cls.Parameters, dict(self.cell.parameters), f"the parameters of method {self.cell.method}")
+        seeds.seed_torch(self.seed("method", self.cell.label))
+        return cls(parameters, model, self.task, self.cell.rate.lmbda)
+
+    def train(self) -> None:
+        """Train to the end of the budget and save the codec alone, unless that was done before."""
+        if self._trained():
+            return
+        fabric = Fabric(
+            accelerator=self.place.accelerator,
+            devices=self.place.devices,
+            precision=self.protocol.training.precision,
+            strategy="ddp_spawn" if self.place.devices > 1 else "auto",
+        )
+        fabric.launch(self._train_on) if self.place.devices > 1 else self._train_on(fabric)
+
+    def _train_on(self, fabric: Fabric) -> None:
+        self.task.to(fabric.device)
+        method, training = self.method(), self.protocol.training
+        batches = Batches(
+            self.task.batch, self.task.dataset("train"), training, self.seed("batches"), fabric.global_rank, fabric.world_size
+        )
+        ledger = train(method, batches, fabric, self.folder / "checkpoint.safetensors", self.identity, self._log(fabric))
+        if fabric.is_global_zero:
+            self._save(method, ledger)
+
+    def _log(self, fabric: Fabric) -> Callable[[int, dict[str, float]], None]:
+        if not fabric.is_global_zero:
+            return lambda step, terms: None
+        from torch.utils.tensorboard import SummaryWriter
+
+        writer = SummaryWriter(str(self.folder / "tensorboard"))
+
+        def log(step: int, terms: dict[str, float]) -> None:
+            for name, value in terms.items():
+                writer.add_scalar(name, value, step)
+            writer.flush()
+            self.report("train", step + 1, self.protocol.training.steps, terms)
+
+        return log
+
+    def _save(self, method: TrainedMethod, ledger: Ledger) -> None:
+        codec = NeuralCodec(method.codec, self.protocol.codec)
+        codec.refit()
+        in_codec = {id(p) for p in method.codec.parameters()}
+        only = sum(p.numel() for p in method.parameters() if id(p) not in in_codec)
+        metadata = {"identity": self.identity, "ledger": json.dumps(asdict(ledger)), "training_only": str(only)}
+        with replacing(self.codec_path) as temporary:
+            codec.save(temporary, metadata)
+
+    def _trained(self) -> dict[str, str]:
+        """Metadata of the trained codec of this identity; empty where there is none."""
+        try:
+            with safetensors.safe_open(self.codec_path, "pt") as file:
+                metadata = file.metadata() or {}
+        except (OSError, safetensors.SafetensorError):
+            return {}
+        return metadata if metadata.get("identity") == self.identity else {}
+
+    def codec(self) -> NeuralCodec:
+        """The trained codec as saved: the only thing that evaluation gets."""
+        model = build_model(self.protocol.codec)
+        load_weights(model, self.codec_path)
+        return NeuralCodec(model.to(self.place.device), self.protocol.codec)
+
+    def ceiling(self) -> dict[str, float]:
+        """Scores on uncompressed pictures; measured once per protocol, device and runs folder."""
+        path = self.place.runs / self.protocol.identity / f"ceiling-{self.place.device.type}.json"
+        with locked(path.with_suffix(".lock")):
+            if not path.exists():
+                scores = evaluate_uncompressed(self.task, lambda done, total: self.report("ceiling", done, total, {}))
+                write_text(path, json.dumps(scores))
+        content: dict[str, float] = json.loads(path.read_text())
+        return content
+
+    def run(self) -> Record:
+        """Train, evaluate, write the record and its rows. Raises UserError for what the user can mend."""
+        self.train()
+        ceiling, codec = self.ceiling(), self.codec()
+        result = evaluate(codec, self.task, lambda done, total: self.report("evaluate", done, total, {}))
+        record = self._record(result, ceiling, codec)
+        store = Store(self.place.results)
+        with replacing(self.cell.record_path(store).with_suffix(".parquet")) as temporary:
+            pd.DataFrame(result.rows).to_parquet(temporary)
+        try:
+            store.write(record)
+        except ValueError as error:
+            raise UserError(f"the result of {self.cell.name} is impossible and was not recorded: {error}.") from error
+        (self.folder / "checkpoint.safetensors").unlink(missing_ok=True)
+        return record
+
+    def _record(self, result: Evaluation, ceiling: dict[str, float], codec: NeuralCodec) -> Record:
+        metadata, tolerance = self._trained(), self.protocol.evaluation.rate_tolerance
+        ledger = Ledger(**json.loads(metadata["ledger"]))
+        ratio = result.bpp / result.estimated_bpp
+        off = f"real over estimated bits is {ratio:.3f}, outside 1 ± {tolerance:g}"
+        return Record(
+            protocol=self.protocol,
+            protocol_hash=self.protocol.hash,
+            method=self.cell.method,
+            parameters=dict(self.cell.parameters),
+            method_sha256=self.source,
+            rate_index=self.cell.rate_index,
+            lmbda=self.cell.rate.lmbda,
+            start_sha256=sha256(verified_path(self.cell.rate.start)),
+            seed=self.cell.seed,
+            images=len(result.rows),
+            bpp=result.bpp,
+            bpp_mean=result.bpp_mean,
+            estimated_bpp=result.estimated_bpp,
+            psnr=result.psnr,
+            scores=result.scores,
+            ceiling=ceiling,
+            warnings=[off] if abs(ratio - 1) > tolerance else [],
+            cost=Cost(
+                steps=ledger.steps,
+                images=ledger.images,
+                train_seconds=ledger.seconds,
+                peak_memory_mib=ledger.peak_memory_mib,
+                train_device=ledger.device,
+                codec_parameters=sum(p.numel() for p in codec.model.parameters()),
+                training_only_parameters=int(metadata["training_only"]),
+                encode_seconds=statistics.median(row["encode_seconds"] for row in result.rows),
+                decode_seconds=statistics.median(row["decode_seconds"] for row in result.rows),
+            ),
+            environment=environment.describe(device_name(self.place.device)),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )

@@ -1,0 +1,129 @@
+"""Learned codecs: CompressAI models by name, their weights, and the encode / decode that evaluation sees."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import safetensors.torch
+import torch
+from compressai.models import CompressionModel
+from compressai.registry import MODELS
+from torch import Tensor
+from torch.nn import functional as F
+
+from icmbench import container
+from icmbench.errors import UserError, unknown
+from icmbench.protocol import CodecSpec
+
+
+class Codec(Protocol):
+    """The one thing evaluation sees of any method, learned or classical."""
+
+    def encode(self, image: Tensor) -> bytes:
+        """Image uint8 [3, H, W] to the bytes of a whole file."""
+
+    def decode(self, data: bytes) -> Tensor:
+        """Bytes to the image uint8 [3, H, W]."""
+
+
+@dataclass(frozen=True)
+class Coded:
+    """What a codec in training gives: `images` [B, 3, H, W] (about 0..1, not clamped) and `bpp`, the estimated rate."""
+
+    images: Tensor
+    bpp: Tensor
+
+
+def build_model(spec: CodecSpec) -> CompressionModel:
+    """The CompressAI model `spec.architecture` with its sizes, freshly initialised.
+
+    Raises UserError for a name CompressAI does not have or sizes its constructor does not take.
+    """
+    if spec.architecture not in MODELS:
+        raise unknown("CompressAI architecture", spec.architecture, MODELS)
+    try:
+        return cast(CompressionModel, MODELS[spec.architecture](**spec.sizes))
+    except TypeError as error:
+        raise UserError(f"{spec.architecture} does not take the sizes {spec.sizes}: {error}.") from error
+
+
+def load_weights(model: CompressionModel, path: Path) -> None:
+    """Load a codec's safetensors, or a CompressAI checkpoint (`.pth`, `.tar`; tensors only, no code is run)."""
+    try:
+        if path.suffix == ".safetensors":
+            state: dict[str, Any] = safetensors.torch.load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = state.get("state_dict", state)
+        model.load_state_dict(state)
+    except Exception as error:  # the readers raise many kinds
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"cannot load codec weights from {path}: {reason}") from error
+
+
+def estimate_bits(likelihoods: dict[str, Tensor]) -> Tensor:
+    """Estimated bits, -sum log2 p over all latents (a scalar)."""
+    return torch.stack([-torch.log2(p.float()).sum() for p in likelihoods.values()]).sum()
+
+
+def code_for_training(model: CompressionModel, images: Tensor) -> Coded:
+    """Differentiable forward pass with additive-noise quantisation; images float [B, 3, H, W] in 0..1."""
+    output = model(images)
+    pixels = images.shape[0] * images.shape[2] * images.shape[3]
+    return Coded(output["x_hat"], estimate_bits(output["likelihoods"]) / pixels)
+
+
+class NeuralCodec:
+    """Real bitstreams from a CompressAI model, arbitrary image sizes, 8-bit output.
+
+    The image is padded at the right and bottom to a multiple of `spec.pad_multiple` and cropped after decoding.
+    """
+
+    def __init__(self, model: CompressionModel, spec: CodecSpec) -> None:
+        self.model, self.spec = model.eval(), spec
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.model.parameters()).device
+
+    def refit(self) -> None:
+        """Fit the quantiles and the entropy coder's tables to the trained densities; needed once before coding."""
+        with torch.no_grad():
+            self.model.update(force=True, update_quantiles=True)
+
+    def _padded(self, image: Tensor) -> Tensor:
+        multiple = self.spec.pad_multiple
+        height, width = image.shape[-2:]
+        x = image.to(self.device, torch.float32)[None] / 255
+        padding = (0, -width % multiple, 0, -height % multiple)
+        if self.spec.padding == "constant":
+            return F.pad(x, padding, value=0.5)
+        return F.pad(x, padding, mode=self.spec.padding)
+
+    @torch.no_grad()
+    def estimated_bits(self, image: Tensor) -> float:
+        """Bits that the likelihoods promise for the padded image uint8 [3, H, W]."""
+        return float(estimate_bits(self.model(self._padded(image))["likelihoods"]))
+
+    @torch.no_grad()
+    def encode(self, image: Tensor) -> bytes:
+        """Image uint8 [3, H, W] to the bytes of a container."""
+        output = self.model.compress(self._padded(image))
+        height, width = image.shape[-2:]
+        latent = (int(output["shape"][0]), int(output["shape"][1]))
+        return container.pack(container.Content((height, width), latent, [group[0] for group in output["strings"]]))
+
+    @torch.no_grad()
+    def decode(self, data: bytes) -> Tensor:
+        """Bytes of a container to the image uint8 [3, H, W]."""
+        content = container.unpack(data)
+        output = self.model.decompress([[piece] for piece in content.strings], torch.Size(content.latent))
+        height, width = content.size
+        image = output["x_hat"][0, :, :height, :width]
+        return (image.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+
+    def save(self, path: Path, metadata: dict[str, str] | None = None) -> None:
+        """Write the weights and coder tables as safetensors."""
+        tensors = {name: value.contiguous().cpu() for name, value in self.model.state_dict().items()}
+        safetensors.torch.save_file(tensors, path, metadata)

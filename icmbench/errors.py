@@ -1,0 +1,16 @@
+"""The one exception that reaches a user as a sentence instead of a traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user can mend; its text is one clear sentence."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """`name` is no such `kind`: the error that says so with the nearest match."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names) or 'none'}."
+    return UserError(f"no {kind} is called '{name}'; {hint}")

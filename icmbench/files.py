@@ -1,0 +1,91 @@
+"""Files written so that nobody ever reads half of one, and the places where data and caches lie."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from icmbench.errors import UserError
+
+
+def data_root() -> Path:
+    """Folder that relative data and checkpoint paths of protocols start from: `$ICMBENCH_DATA`, else `./icmbench-data`."""
+    return Path(os.environ.get("ICMBENCH_DATA", "icmbench-data"))
+
+
+def cache_root() -> Path:
+    """Folder of what can be made again: `$ICMBENCH_CACHE`, else `~/.cache/icmbench`."""
+    return Path(os.environ.get("ICMBENCH_CACHE", Path.home() / ".cache" / "icmbench"))
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends without an error.
+
+    Raises UserError where the folder cannot be written or the disk is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}.") from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file at once."""
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock named by `path`; the kernel frees it when the process dies."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("w")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}.") from error
+    with stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
+    """Return `folder`, calling `build` on a temporary folder that becomes it if it is not there yet.
+
+    Several processes may ask at once: one builds, the others wait.
+    """
+    if folder.exists():
+        return folder
+    with locked(folder.with_name(folder.name + ".lock")):
+        if not folder.exists():
+            try:
+                temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+                build(temporary)
+                temporary.rename(folder)
+            except OSError as error:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise UserError(f"cannot write {folder}: {error.strerror or error}.") from error
+    return folder

@@ -1,0 +1,123 @@
+"""`icmbench run`: plan, compute what is missing, show the table and the plot."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from icmbench.cell import Cell, Place
+from icmbench.errors import UserError, unknown
+from icmbench.plot import draw
+from icmbench.plugins import Plugins
+from icmbench.progress import follow
+from icmbench.protocol import Protocol, override
+from icmbench.record import Store
+from icmbench.requirements import demand
+from icmbench.runner import compute, missing, plan
+from icmbench.table import HEADERS, Row, cells, curves, notes, rows
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the user asked for. `rates`: λ values separated by commas, or None for all of the protocol's."""
+
+    plugins: Plugins
+    method: str
+    task: str
+    protocol: str | None
+    parameters: dict[str, Any]
+    fields: dict[str, Any]
+    rates: str | None
+    seeds: int
+    anchor: bool
+
+    def resolved(self) -> Protocol:
+        """The protocol with its changed fields. Raises UserError where it is of another task."""
+        if self.task not in (tasks := self.plugins.find("tasks")):
+            raise unknown("task", self.task, tasks)
+        name = self.protocol or self.plugins.default_protocol(self.task)
+        protocol = override(self.plugins.protocol(name), self.fields)
+        if protocol.task != self.task:
+            raise UserError(f"{protocol.name} is a protocol of the task {protocol.task}, not of {self.task}.")
+        return protocol
+
+    def cells(self, protocol: Protocol) -> list[Cell]:
+        """The anchor's cells and the method's, once each."""
+        methods = {protocol.anchor: {}} if self.anchor else {}
+        return plan(
+            self.plugins, protocol, methods | {self.method: self.parameters}, _rate_indices(protocol, self.rates), self.seeds
+        )
+
+
+def _rate_indices(protocol: Protocol, wanted: str | None) -> list[int]:
+    known = {point.lmbda: number for number, point in enumerate(protocol.rates)}
+    if wanted is None:
+        return list(known.values())
+    try:
+        return sorted({known[float(text)] for text in wanted.split(",")})
+    except (ValueError, KeyError) as error:
+        choices = ", ".join(f"{lmbda:g}" for lmbda in known)
+        raise UserError(f"--rates takes rate points of the protocol ({choices}), not '{wanted}'.") from error
+
+
+def run(job: Job, results: Path, runs: Path, accelerator: str, devices: int) -> int:
+    """Compute the job's missing cells and end with the table and the plot; 1 if a cell failed."""
+    console, start = Console(), time.monotonic()
+    protocol = job.resolved()
+    demand(protocol)
+    todo = job.cells(protocol)
+    store = Store(results)
+    absent = missing(todo, store)
+    console.print(
+        f"{protocol.identity} on {accelerator}: {len(todo)} cells, {len(todo) - len(absent)} already there", highlight=False
+    )
+    place = Place(job.plugins, results, runs, accelerator, devices)
+    failed = follow(compute(absent, place), [cell.name for cell in absent], console) if absent else {}
+    _finish(console, protocol, store, runs, todo)
+    console.print(f"{time.monotonic() - start:.0f} s in all.", highlight=False)
+    return 1 if failed else 0
+
+
+def _finish(console: Console, protocol: Protocol, store: Store, runs: Path, todo: Sequence[Cell]) -> None:
+    labels = {cell.label for cell in todo}
+    records, broken = store.read()
+    shown = [r for r in records if r.protocol.identity == protocol.identity and r.label in labels]
+    for path, reason in broken.items():
+        console.print(f"set aside {path}: {reason}", markup=False)
+    if not shown:
+        return
+    print_table(rows(shown), console)
+    png, html = draw(curves(shown)[0], runs / protocol.identity)
+    lines = {
+        "plot": png,
+        "interactive plot": html,
+        "records": store.folder / protocol.identity,
+        "codecs and training logs": runs / protocol.identity,
+    }
+    for what, where in lines.items():
+        console.print(f"{what + ':':26}{where}", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_table(table: Sequence[Row], console: Console | None = None) -> None:
+    """The rows as text, one table per protocol, with notes."""
+    console = console or Console()
+    for protocol in dict.fromkeys(row.protocol for row in table):
+        group = [row for row in table if row.protocol == protocol]
+        first = group[0]
+        title = f"{protocol}\n{first.metric}, uncompressed {first.ceiling:.1f}; computed on {first.device}"
+        shown = Table(title=title, title_justify="left")
+        for header in HEADERS:
+            shown.add_column(header, overflow="fold")
+        for row in group:
+            *texts, points = cells(row)
+            shown.add_row(row.method.replace(",", "\n  "), *texts[1:], points.replace(", ", "\n"))
+        console.print(shown)
+        for row in group:
+            for note in notes(row):
+                console.print(f"  {row.method}: {note}", highlight=False, markup=False, soft_wrap=True)
+
+

@@ -1,0 +1,57 @@
+"""The method contract: how a codec is made.
+
+A method plugin is a module with one class derived from `TrainedMethod`.
+"""
+
+from typing import Any, ClassVar
+
+from compressai.models import CompressionModel
+from torch import Tensor, nn
+
+from icmbench.codec import Coded, code_for_training
+from icmbench.features import Tap, codec_taps
+from icmbench.protocol import Strict
+from icmbench.task import Batch, Task
+
+
+class Trainable(nn.Module):
+    """What the training loop trains: parameters, and a loss for a batch."""
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Named scalar terms; `loss` is minimised, every term is logged."""
+        raise NotImplementedError
+
+    def quantile_loss(self) -> Tensor | None:
+        """The entropy model's own loss for its quantiles (they have an optimiser of their own), if there is one."""
+        return None
+
+
+class TrainedMethod(Trainable):
+    """A codec fine-tuned through a frozen recogniser.
+
+    `codec` is what is evaluated and saved. Whatever else the method assigns as a submodule in `build` trains
+    jointly and is thrown away. `options` (an instance of `Parameters`), `task` and `lmbda` (λ, the weight of the task loss) are there to be used in `loss`.
+    """
+
+    Parameters: ClassVar[type[Strict]] = Strict
+
+    def __init__(self, parameters: Any, codec: CompressionModel, task: Task, lmbda: float) -> None:
+        super().__init__()
+        self.options, self.codec, self.task, self.lmbda = parameters, codec, task, lmbda
+        self.build()
+
+    def build(self) -> None:
+        """Create what exists in training only; runs on a random stream of the method's own."""
+
+    def code(self, images: Tensor) -> Coded:
+        """The codec's differentiable pass over images float [B, 3, H, W] in 0..1."""
+        return code_for_training(self.codec, images)
+
+    def tap(self, position: str) -> Tap:
+        """The place called `position` in the codec or the recogniser."""
+        points = self.task.branch_points
+        return points[position] if position in points else codec_taps(self.codec)[position]
+
+    def quantile_loss(self) -> Tensor | None:
+        """CompressAI's auxiliary loss, which fits only the quantiles of the entropy bottlenecks."""
+        return self.codec.aux_loss()

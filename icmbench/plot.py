@@ -1,0 +1,64 @@
+"""Rate-accuracy plots: PNG for papers and terminals, HTML for looking closer."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt  # noqa: E402
+import plotly.graph_objects as go  # noqa: E402
+
+from icmbench.files import replacing  # noqa: E402
+from icmbench.table import Curves  # noqa: E402
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")  # Okabe and Ito
+MARKERS = "osD^vPX*"
+
+
+def draw(group: Curves, folder: Path) -> list[Path]:
+    """Write curves.png and curves.html of one protocol's records into `folder`; returns the two paths."""
+    paths = [folder / "curves.png", folder / "curves.html"]
+    with replacing(paths[0]) as temporary:
+        figure = _png(group)
+        figure.savefig(temporary, format="png", dpi=150)
+        plt.close(figure)
+    with replacing(paths[1]) as temporary:
+        temporary.write_text(_html(group).to_html(include_plotlyjs=True))
+    return paths
+
+
+def _title(group: Curves) -> str:
+    return f"{group.protocol.name} ({group.protocol.hash})"
+
+
+def _png(group: Curves) -> plt.Figure:
+    figure, axes = plt.subplots(figsize=(7, 4.8), layout="constrained")
+    for number, (label, seeds) in enumerate(group.records.items()):
+        for position, seed in enumerate(seeds):
+            bpp, score = zip(*group.curve(label, seed), strict=True)
+            axes.plot(
+                bpp, score, color=COLOURS[number % 8], marker=MARKERS[number % 8], alpha=0.9 if position == 0 else 0.5,
+                label=label if position == 0 else None,
+            )  # fmt: skip
+    axes.axhline(group.ceiling, color="grey", linestyle="--", linewidth=1, label=f"uncompressed {group.ceiling:.1f}")
+    axes.set(xlabel="rate (bits per pixel, whole container)", ylabel=f"{group.metric} (%)", title=_title(group))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def _html(group: Curves) -> go.Figure:
+    figure = go.Figure()
+    for number, (label, seeds) in enumerate(group.records.items()):
+        for seed, records in seeds.items():
+            figure.add_scatter(
+                x=[r.bpp for r in records], y=[r.quality for r in records], mode="lines+markers",
+                name=f"{label}, seed {seed}", line={"color": COLOURS[number % 8]},
+                marker={"symbol": number}, customdata=[r.lmbda for r in records],
+                hovertemplate="λ %{customdata}<br>%{x:.4f} bpp<br>%{y:.2f} %<extra>%{fullData.name}</extra>",
+            )  # fmt: skip
+    figure.add_hline(group.ceiling, line_dash="dash", line_color="grey", annotation_text=f"uncompressed {group.ceiling:.1f}")
+    return figure.update_layout(
+        title=_title(group), xaxis_title="rate (bits per pixel, whole container)", yaxis_title=f"{group.metric} (%)"
+    )

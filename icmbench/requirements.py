@@ -1,0 +1,53 @@
+"""What a protocol needs on the machine, and what of it is missing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from icmbench.errors import UserError
+from icmbench.files import data_root
+from icmbench.protocol import NeededFile, Protocol, Weights
+from icmbench.weights import local_path
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A file or folder: where it must lie, whether it is there, its size in bytes, its digest, and where it comes from."""
+
+    path: Path
+    present: bool
+    bytes: int | None
+    digest: str
+    source: str
+
+
+def requirements(protocol: Protocol) -> list[Requirement]:
+    """Everything the protocol needs beside the code: data, start codecs, and the recogniser's checkpoint."""
+    found = [_file(needed) for needed in protocol.files]
+    weights = {point.start.path: point.start for point in protocol.rates}
+    checkpoint = protocol.recognizer.get("checkpoint")
+    if checkpoint:
+        weights[checkpoint["path"]] = Weights.model_validate(checkpoint)
+    return found + [_weights(item) for item in weights.values()]
+
+
+def _file(needed: NeededFile) -> Requirement:
+    path = data_root() / needed.path
+    return Requirement(path, path.exists(), needed.bytes, needed.digest or "", needed.source)
+
+
+def _weights(weights: Weights) -> Requirement:
+    path = local_path(weights)
+    shipped = weights.path.startswith("weights:")
+    source = "shipped with icmbench" if shipped else weights.path if "://" in weights.path else "below $ICMBENCH_DATA"
+    size = path.stat().st_size if path.exists() else None
+    return Requirement(path, path.exists(), size, f"sha256 {weights.sha256}", source)
+
+
+def demand(protocol: Protocol) -> None:
+    """Raises UserError naming exactly what is missing; a file that can be fetched does not count as missing."""
+    missing = [item for item in requirements(protocol) if not item.present and "://" not in item.source]
+    if missing:
+        lines = "".join(f"\n  {item.path}  ({item.source})" for item in missing)
+        raise UserError(
+            f"{protocol.name} needs {len(missing)} file(s) or folder(s) that are not there (set ICMBENCH_DATA?):{lines}"
+        )

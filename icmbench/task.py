@@ -1,0 +1,128 @@
+"""The task contract: data set, frozen recogniser, task loss, metric.
+
+A task plugin is a module or package with one class derived from `Task`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from icmbench.features import Tap
+from icmbench.protocol import Strict
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture as the protocol loads it: `image` uint8 [3, H, W] RGB, the task's `target`, and a `name`."""
+
+    image: Tensor
+    target: Any
+    name: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Training crops: `images` float32 [B, 3, h, w] in 0..1 and one target each."""
+
+    images: Tensor
+    targets: Sequence[Any]
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch with its images (channels last) on `device`; targets move when they are used."""
+        images = self.images.to(device, memory_format=torch.channels_last, non_blocking=True)
+        return Batch(images, self.targets)
+
+
+class Dataset(ABC):
+    """Samples by index. Raises UserError for a missing or unreadable file."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+class Metric(ABC):
+    """Accumulates predictions over a data set."""
+
+    @abstractmethod
+    def update(self, sample: Sample, prediction: Any) -> float | None:
+        """Take one picture; returns its own score where the metric has one, else None."""
+
+    @abstractmethod
+    def merge(self, other: Any) -> None:
+        """Take all that another metric of the same kind has seen."""
+
+    @abstractmethod
+    def compute(self) -> dict[str, float]:
+        """Scores by name, in percent."""
+
+
+class LightHead(nn.Module, ABC):
+    """A lightweight version of the task's recogniser that reads a feature map."""
+
+    @abstractmethod
+    def loss(self, features: Tensor, targets: Sequence[Any]) -> Tensor:
+        """Scalar loss of features [B, C, h, w] against the targets of the batch."""
+
+
+class Task(ABC):
+    """A data set with a frozen recogniser. `recognizer` never changes: no gradients to it, norm layers in eval mode."""
+
+    DataOptions: ClassVar[type[Strict]]
+    RecognizerOptions: ClassVar[type[Strict]]
+    default_protocol: ClassVar[str]
+    recognizer: nn.Module
+
+    @abstractmethod
+    def __init__(self, data: Any, recognizer: Any) -> None:
+        """Build from the protocol's `data` and `recognizer` options; raises UserError for missing files."""
+
+    @abstractmethod
+    def dataset(self, split: str) -> Dataset:
+        """The `train` or `val` pictures."""
+
+    @abstractmethod
+    def crop(self, sample: Sample, size: int, flip: bool, rng: np.random.Generator) -> Sample:
+        """A random crop of size x size pixels (padded where the picture is smaller), mirrored at random if `flip`."""
+
+    @abstractmethod
+    def loss(self, images: Tensor, targets: Sequence[Any]) -> Tensor:
+        """Task loss, a scalar differentiable with respect to images float [B, 3, H, W] in 0..1."""
+
+    @abstractmethod
+    def predict(self, image: Tensor, sample: Sample) -> Any:
+        """The recogniser's prediction on a decoded image uint8 [3, H, W]; of `sample` it may use names and sizes only."""
+
+    @abstractmethod
+    def metric(self) -> Metric:
+        """A fresh metric over the `val` pictures."""
+
+    @property
+    @abstractmethod
+    def branch_points(self) -> Mapping[str, Tap]:
+        """Places inside the recogniser where a branch may hang; `mid_recognizer` is one."""
+
+    @abstractmethod
+    def light_head(self, channels: int, stride: int) -> LightHead:
+        """A new lightweight version of this recogniser for a feature map of `channels` at `stride` image pixels."""
+
+    def to(self, device: torch.device) -> None:
+        """Move the recogniser."""
+        self.recognizer.to(device)
+
+    def freeze(self) -> None:
+        """Fix the recogniser: no gradients to its parameters, norm and dropout layers in eval mode."""
+        self.recognizer.requires_grad_(False).eval()
+
+    def batch(self, dataset: Dataset, indices: Sequence[int], size: int, flip: bool, rng: np.random.Generator) -> Batch:
+        """Crops of the samples `indices` as one batch."""
+        samples = [self.crop(dataset[int(i)], size, flip, rng) for i in indices]
+        images = torch.stack([sample.image for sample in samples]).float() / 255
+        return Batch(images, [sample.target for sample in samples])

@@ -1,0 +1,190 @@
+"""The one training loop, for every trained method and for everything `icmbench prepare` makes."""
+
+import json
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from lightning_fabric import Fabric
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from icmbench import seeds
+from icmbench.errors import UserError
+from icmbench.files import replacing
+from icmbench.method import Trainable
+from icmbench.protocol import Training
+from icmbench.task import Batch, Dataset
+
+CHECKPOINT_SECONDS = 30.0
+LOG_EVERY = 10
+Log = Callable[[int, dict[str, float]], None]
+MakeBatch = Callable[[Dataset, Sequence[int], int, bool, np.random.Generator], Batch]
+
+
+@dataclass
+class Ledger:
+    """What a training cost: optimiser steps, images seen, seconds in the loop over all attempts, peak memory in MiB."""
+
+    steps: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    peak_memory_mib: float = 0.0
+    device: str = ""
+
+
+class Batches(torch.utils.data.Dataset[Batch]):
+    """Batch number -> batch, a pure function of (seed, number): nothing to save for a resume.
+
+    With several devices each rank takes its share of every batch.
+    """
+
+    def __init__(
+        self, make: MakeBatch, dataset: Dataset, training: Training, seed: int, rank: int = 0, world: int = 1
+    ) -> None:
+        self.make, self.dataset, self.training, self.seed = make, dataset, training, seed
+        self.rank, self.world = rank, world
+
+    def __getitem__(self, step: int) -> Batch:
+        indices = seeds.batch_indices(self.seed, step, self.training.batch_size, len(self.dataset))
+        rng = seeds.generator(self.seed, "crop", step, self.rank)
+        share = [int(i) for i in indices[self.rank :: self.world]]
+        return self.make(self.dataset, share, self.training.crop, self.training.flip, rng)
+
+    def loader(self, first: int) -> DataLoader[Batch]:
+        """Batches `first` to the last, made ahead in worker processes where the device is a GPU."""
+        workers = 4 if torch.cuda.is_available() else 0
+        return DataLoader(
+            self, batch_size=None, sampler=range(first, self.training.steps), num_workers=workers, pin_memory=workers > 0
+        )
+
+
+class _Forward(nn.Module):
+    """The loss as a module's forward pass, which is what Fabric wraps for precision and data parallelism."""
+
+    def __init__(self, trainable: Trainable) -> None:
+        super().__init__()
+        self.trainable = trainable
+
+    def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        terms = self.trainable.loss(batch)
+        quantiles = self.trainable.quantile_loss()
+        return terms, terms["loss"] if quantiles is None else terms["loss"] + quantiles
+
+
+def _optimizers(trainable: Trainable, training: Training) -> list[torch.optim.Optimizer]:
+    """One optimiser for the network and, where there are quantiles, one for them (their gradients never mix)."""
+    named = [(name, p) for name, p in trainable.named_parameters() if p.requires_grad]
+    network = [p for name, p in named if not name.endswith(".quantiles")]
+    quantiles = [p for name, p in named if name.endswith(".quantiles")]
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[training.optimizer]
+    optimizers: list[torch.optim.Optimizer] = [kind(network, lr=training.lr, weight_decay=training.weight_decay)]
+    if quantiles:
+        optimizers.append(torch.optim.Adam(quantiles, lr=training.quantile_lr))
+    return optimizers
+
+
+def _save(path: Path, trainable: Trainable, optimizers: list[Any], ledger: Ledger, identity: str) -> None:
+    tensors = {f"model.{name}": value for name, value in trainable.state_dict().items()}
+    for number, optimizer in enumerate(optimizers):
+        for index, slots in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{index}.{slot}": value for slot, value in slots.items()}
+    metadata = {"identity": identity, "ledger": json.dumps(asdict(ledger))}
+    with replacing(path) as temporary:
+        safetensors.torch.save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata)
+
+
+def _resume(path: Path, trainable: Trainable, optimizers: list[Any], identity: str) -> Ledger:
+    """Take everything from a checkpoint of the same identity; an absent, foreign or damaged one starts anew."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        tensors = safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError):
+        return Ledger()
+    if metadata.get("identity") != identity:
+        return Ledger()
+    trainable.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    for number, optimizer in enumerate(optimizers):
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            kind, rest = key.split(".", 1)
+            if kind == "optimizer" and rest.startswith(f"{number}."):
+                _, index, slot = rest.split(".")
+                state.setdefault(int(index), {})[slot] = value
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return Ledger(**json.loads(metadata["ledger"]))
+
+
+def _peak_memory_mib(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def _check_finite(terms: dict[str, Tensor], norm: Tensor, step: int, checkpoint: Path) -> dict[str, float]:
+    values = {name: float(value) for name, value in terms.items()} | {"gradient_norm": float(norm)}
+    wrong = [name for name, value in values.items() if value != value or abs(value) == float("inf")]
+    if wrong:
+        kept = f"the last good checkpoint is {checkpoint}" if checkpoint.exists() else "no checkpoint was written yet"
+        raise UserError(f"training diverged at step {step}: {', '.join(wrong)} not finite; {kept}.")
+    return values
+
+
+def train(
+    trainable: Trainable,
+    batches: Batches,
+    fabric: Fabric,
+    checkpoint: Path,
+    identity: str,
+    log: Log = lambda step, terms: None,
+) -> Ledger:
+    """Train to the end of the budget, from `checkpoint` if it belongs to this `identity`.
+
+    `log(step, terms)` is called every LOG_EVERY steps with the named terms and the learning rate. A resumed training
+    gives the same numbers, to the bit, as an undisturbed one on the same machine.
+    Raises UserError when a loss term or a gradient is not finite; the last good checkpoint stays.
+    """
+    training = batches.training
+    trainable.to(fabric.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    optimizers = _optimizers(trainable, training)
+    ledger = _resume(checkpoint, trainable, optimizers, identity)
+    ledger.device = device_name(fabric.device)
+    network = optimizers[0].param_groups[0]["params"]
+    forward, *wrapped = fabric.setup(_Forward(trainable), *optimizers)
+    started = saved = time.monotonic()
+    earlier_seconds = ledger.seconds
+    for step, batch in enumerate(batches.loader(ledger.steps), start=ledger.steps):
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        wrapped[0].param_groups[0]["lr"] = training.lr * training.lr_factor(step)
+        seeds.seed_torch(batches.seed, "noise", step, fabric.global_rank)
+        terms, total = forward(batch.to(fabric.device))
+        fabric.backward(total)
+        norm = nn.utils.clip_grad_norm_(network, training.clip_norm)
+        values = _check_finite(terms, norm, step, checkpoint)
+        for optimizer in wrapped:
+            optimizer.step()
+        ledger.steps, ledger.images = step + 1, (step + 1) * training.batch_size
+        now = time.monotonic()
+        ledger.seconds = earlier_seconds + now - started
+        ledger.peak_memory_mib = max(ledger.peak_memory_mib, _peak_memory_mib(fabric.device))
+        if step % LOG_EVERY == 0 or ledger.steps == training.steps:
+            log(step, values | {"lr": training.lr * training.lr_factor(step)})
+        if fabric.is_global_zero and (now - saved > CHECKPOINT_SECONDS or ledger.steps == training.steps):
+            _save(checkpoint, trainable, optimizers, ledger, identity)
+            saved = now
+    trainable.eval()
+    return ledger
+
+
+def device_name(device: torch.device) -> str:
+    """`cpu` with its number of threads, or the GPU's name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"

@@ -1,0 +1,38 @@
+"""The `leaves` pictures as a data set without targets, for pretraining codecs."""
+
+from pathlib import Path
+
+import cv2
+
+from icmbench.files import build_once, cache_root
+from icmbench.task import Dataset, Sample
+from icmbench.tasks._data.images import Kept, read_image
+from icmbench.tasks._procedural.leaves import picture
+
+VERSION = 1
+COUNT, SIZE = {"train": 4000, "val": 64}, 192
+FIRST = {"train": 0, "val": 1_000_000}
+
+
+class Leaves(Dataset):
+    """Pictures of `SIZE` x `SIZE` pixels, written to the cache the first time; the target is None."""
+
+    def __init__(self, split: str, seed: int = 0) -> None:
+        def build(folder: Path) -> None:
+            for index in range(COUNT[split]):
+                made = picture(seed, FIRST[split] + index, SIZE)
+                cv2.imwrite(str(folder / f"{index:05d}.png"), made[..., ::-1])
+
+        self.count = COUNT[split]
+        self.folder = build_once(cache_root() / f"leaves-v{VERSION}-seed{seed}-{split}", build)
+        self.kept: Kept[Sample] = Kept()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Sample:
+        if index in self.kept.items:
+            return self.kept.items[index]
+        name = f"{index:05d}.png"
+        image = read_image(self.folder / name)
+        return self.kept.keep(index, Sample(image, None, name), image.numel())

@@ -1,0 +1,52 @@
+"""A stand-in for mmcv's compiled operators where mmcv was installed without them.
+
+mmdet imports `mmcv._ext` although the networks here need of it only `nms`, which torchvision has too. Everything
+else raises a clear error when it is called. Where a real `mmcv._ext` exists, it is used.
+"""
+
+import importlib.util
+import io
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.ops import nms as torchvision_nms
+
+from icmbench.errors import UserError
+
+
+def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
+    """mmcv's nms: `offset` 1 counts pixels at both ends of a box, which is widening it by one."""
+    widened = boxes + torch.tensor([0.0, 0.0, offset, offset], device=boxes.device) if offset else boxes
+    return torchvision_nms(widened, scores, iou_threshold)
+
+
+class _Operators(ModuleType):
+    nms = staticmethod(_nms)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def missing(*_: Any, **__: Any) -> None:
+            raise UserError(f"this network needs mmcv's compiled operator '{name}'; install an mmcv built with its operators.")
+
+        return missing
+
+
+@contextmanager
+def toolbox_imports() -> Iterator[None]:
+    """For importing mmdet or mmseg: operators in place, and their remarks about optional packages not printed."""
+    install()
+    with redirect_stdout(io.StringIO()):
+        yield
+
+
+def install() -> None:
+    """Put the stand-in where `mmcv._ext` would be, unless the real one is there."""
+    if "mmcv._ext" not in sys.modules and importlib.util.find_spec("mmcv._ext") is None:
+        sys.modules["mmcv._ext"] = _Operators("mmcv._ext")

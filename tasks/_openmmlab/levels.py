@@ -1,0 +1,37 @@
+"""The body of a light head: a feature map becomes the pyramid that a narrow copy of the recogniser's head reads."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class FeatureLevels(nn.Module):
+    """From a feature map [B, C, h, w] to maps of `width` channels at each of `strides`, by convolution, resize and pooling.
+
+    The map may come from anywhere (latent, decoder, recogniser): it is resized to the first stride's grid, after
+    strided convolutions while it is finer than that.
+    """
+
+    def __init__(self, in_channels: int, in_stride: int, width: int, strides: Sequence[int]) -> None:
+        super().__init__()
+        self.strides = list(strides)
+        halvings = max(0, (strides[0] // max(in_stride, 1)).bit_length() - 1)
+        layers: list[nn.Module] = []
+        channels = in_channels
+        for number in range(max(halvings, 1)):
+            stride = 2 if number < halvings else 1
+            layers += [nn.Conv2d(channels, width, 3, stride, 1), nn.GroupNorm(8, width), nn.ReLU(inplace=True)]
+            channels = width
+        self.before = nn.Sequential(*layers)
+        self.after = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1), nn.GroupNorm(8, width), nn.ReLU(inplace=True))
+        self.grid = (0, 0)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
+        """Levels on the grid of the recogniser's input, whose (height, width) was put into `grid`."""
+        first = (self.grid[0] // self.strides[0], self.grid[1] // self.strides[0])
+        x = self.after(F.interpolate(self.before(features), first, mode="bilinear", align_corners=False))
+        levels = [x]
+        for _ in self.strides[1:]:
+            levels.append(F.max_pool2d(levels[-1], 2, ceil_mode=True))
+        return tuple(levels)

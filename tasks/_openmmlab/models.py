@@ -1,0 +1,159 @@
+"""Networks from OpenMMLab configs and checkpoints, and their preprocessing as differentiable tensor code."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import MMLogger
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from icmbench.errors import UserError
+from icmbench.files import data_root
+from icmbench.weights import verified_path
+from icmbench.protocol import Strict, Weights
+
+MMLogger.get_current_instance().setLevel("ERROR")  # it would print every parameter's initialisation
+STOCK = {"mmdet": "mmdetection", "mmseg": "mmsegmentation"}
+
+
+class RecognizerOptions(Strict):
+    """Which network, and how it wants its pictures.
+
+    `config`: an OpenMMLab config: `mmdet:PATH` or `mmseg:PATH` for a stock one, `tasks:PATH` for one shipped here,
+    else a path (absolute or below `$ICMBENCH_DATA`). `checkpoint`: none means fresh weights.
+    `scale`: (long, short) side that a whole picture is resized to fit, aspect kept; none: as it is.
+    `crop_scale`: the resize factor of training crops, which should be the usual factor of whole pictures.
+    """
+
+    config: str
+    checkpoint: Weights | None = None
+    scale: tuple[int, int] | None = None
+    crop_scale: float = 1.0
+
+
+def read_config(name: str) -> ConfigDict:
+    """The `model` part of a config, made to load nothing and to run on one device. Raises UserError where it is absent or broken."""
+    path = _config_path(name)
+    if not path.is_file():
+        raise UserError(f"the recogniser's config {path} is missing.")
+    try:
+        model = Config.fromfile(path).model
+    except Exception as error:  # configs are Python code
+        raise UserError(f"the recogniser's config {path} cannot be read: {error}.") from error
+    _localise(model)
+    return model
+
+
+def _config_path(name: str) -> Path:
+    package, _, rest = name.partition(":")
+    if package in STOCK and rest:
+        import importlib.util
+
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            raise UserError(f"{STOCK[package]} is not installed.")
+        return Path(spec.origin).parent / ".mim" / "configs" / rest
+    if package == "tasks" and rest:
+        return Path(__file__).parents[1] / rest
+    return data_root() / name
+
+
+def _localise(node: Any) -> None:
+    """In place: no pretrained downloads, plain batch norm, torchvision's RoIAlign."""
+    if isinstance(node, dict):
+        for key in ("init_cfg", "pretrained"):
+            if key in node:
+                node[key] = None
+        if node.get("type") in ("SyncBN", "naiveSyncBN2d"):
+            node["type"] = "BN"
+        if node.get("type") == "RoIAlign":
+            node["use_torchvision"] = True
+        for value in node.values():
+            _localise(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            _localise(value)
+
+
+def build(registry: Any, model: ConfigDict) -> nn.Module:
+    """The network of a `model` config. Raises UserError where the toolbox cannot build it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            network: nn.Module = registry.build(model)
+    except Exception as error:  # toolboxes raise anything
+        raise UserError(f"the toolbox cannot build the recogniser: {error}.") from error
+    return network
+
+
+def load_checkpoint(network: nn.Module, weights: Weights) -> None:
+    """Load a safetensors or OpenMMLab checkpoint; every parameter must be in it. Raises UserError otherwise."""
+    path = verified_path(weights)
+    try:
+        if path.suffix == ".safetensors":
+            state: dict[str, Tensor] = safetensors.torch.load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            state = content.get("state_dict", content)
+    except Exception as error:  # damaged files raise many kinds
+        raise UserError(f"cannot read the checkpoint {path}: {str(error).splitlines()[0]}") from error
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(f"the checkpoint {path} does not fit the config: {_brief(error)}") from error
+
+
+def _brief(error: RuntimeError) -> str:
+    lines = [line.strip() for line in str(error).splitlines()[1:3]]
+    return " ".join(lines)[:300]
+
+
+class Preprocessor:
+    """The recogniser's own preprocessing: resize, channel order, normalise, pad; from images float [B, 3, H, W] in 0..1."""
+
+    def __init__(self, config: ConfigDict, options: RecognizerOptions) -> None:
+        own = config.get("data_preprocessor", {})
+        self.mean = torch.tensor(own.get("mean", [0.0, 0.0, 0.0])).view(3, 1, 1)
+        self.std = torch.tensor(own.get("std", [1.0, 1.0, 1.0])).view(3, 1, 1)
+        self.rgb = bool(own.get("bgr_to_rgb", False))
+        self.divisor = int(own.get("pad_size_divisor", 1))
+        self.options = options
+
+    def scale_of(self, height: int, width: int) -> float:
+        """Resize factor for a whole picture."""
+        if self.options.scale is None:
+            return 1.0
+        long, short = max(self.options.scale), min(self.options.scale)
+        return min(long / max(height, width), short / min(height, width))
+
+    def __call__(self, images: Tensor, scale: float) -> tuple[Tensor, tuple[int, int]]:
+        """Network input, and the (height, width) of it that is picture rather than padding."""
+        height, width = (round(side * scale) for side in images.shape[-2:])
+        if scale != 1:
+            images = F.interpolate(images, (height, width), mode="bilinear", align_corners=False)
+        images = images if self.rgb else images.flip(1)
+        x = (images * 255 - self.mean.to(images.device)) / self.std.to(images.device)
+        return F.pad(x, (0, -width % self.divisor, 0, -height % self.divisor)), (height, width)
+
+
+def probe(network: nn.Module, module: nn.Module, size: int = 128) -> tuple[int, int]:
+    """Channels and stride of the output of `module` inside `network.extract_feat`, measured on a blank input."""
+    caught: list[Tensor] = []
+    handle = module.register_forward_hook(lambda _, __, output: caught.append(output))
+    try:
+        with torch.no_grad():
+            network.extract_feat(torch.zeros(1, 3, size, size, device=next(network.parameters()).device))  # type: ignore[operator]
+    finally:
+        handle.remove()
+    return caught[0].shape[1], size // caught[0].shape[3]
+
+
+def middle(backbone: nn.Module) -> nn.Module:
+    """The stage in the middle of a backbone: the second of its four `layerN`, else its middle child."""
+    stages = [child for name, child in backbone.named_children() if name.startswith(("layer", "stage"))]
+    stages = stages or list(backbone.children())
+    return stages[(len(stages) - 1) // 2]

@@ -1,0 +1,1 @@
+"""Pictures made from a seed: `shapes` (objects told apart by texture) and `leaves` (natural-like)."""

@@ -1,0 +1,85 @@
+"""mmdetection networks: building, targets, total loss, and the light copy of a detector."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from icmbench.tasks._openmmlab import compiled_ops
+
+with compiled_ops.toolbox_imports():
+    from mmdet.registry import MODELS
+    from mmdet.structures import DetDataSample
+    from mmdet.utils import register_all_modules
+
+    register_all_modules(init_default_scope=True)
+
+from mmengine.config import ConfigDict  # noqa: E402
+from mmengine.structures import InstanceData  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+from icmbench.tasks._data.coco import Boxes  # noqa: E402
+from icmbench.tasks._openmmlab import models  # noqa: E402
+from icmbench.tasks._openmmlab.levels import FeatureLevels  # noqa: E402
+from icmbench.tasks.detection import nanodet  # noqa: E402, F401  (registers NanoDet's parts)
+
+WIDTH = 32  # channels of a light detector
+FINEST = 8  # its finest stride, in pixels of the network's input
+
+MODELS.register_module(module=FeatureLevels, force=True)
+
+
+def build(config: ConfigDict) -> nn.Module:
+    """The detector of a config, initialised by its own rules."""
+    network = models.build(MODELS, config)
+    network.init_weights()  # type: ignore[operator]
+    return network
+
+
+def samples(inputs: Tensor, shape: tuple[int, int], targets: Sequence[Boxes], scale: float) -> list[Any]:
+    """mmdet's data samples for a batch: boxes in pixels of the network's input, of which `shape` is picture."""
+    made = []
+    for target in targets:
+        meta = {
+            "img_shape": shape,
+            "ori_shape": target.picture,
+            "scale_factor": (scale, scale),
+            "pad_shape": tuple(inputs.shape[-2:]),
+            "batch_input_shape": tuple(inputs.shape[-2:]),
+        }
+        instances = InstanceData(bboxes=target.boxes.to(inputs.device) * scale, labels=target.labels.to(inputs.device))
+        sample = DetDataSample(metainfo=meta)
+        sample.gt_instances = instances
+        sample.ignored_instances = InstanceData(bboxes=inputs.new_zeros(0, 4))
+        made.append(sample)
+    return made
+
+
+def total_loss(network: nn.Module, inputs: Tensor, batch: list[Any]) -> Tensor:
+    """Sum of the detector's own losses."""
+    losses = network.loss(inputs, batch)  # type: ignore[operator]
+    total: Tensor = network.parse_losses(losses)[0]  # type: ignore[operator]
+    return total
+
+
+def light_config(config: ConfigDict, channels: int, stride: int) -> ConfigDict:
+    """The same kind of detector with `WIDTH` channels on a feature map: same heads, losses, assigners and classes."""
+    single = "bbox_head" in config
+    first = config.bbox_head if single else config.rpn_head
+    strides = [s for s in first.anchor_generator.strides if s >= FINEST]
+    config.backbone = ConfigDict(
+        type="FeatureLevels", in_channels=channels, in_stride=stride, width=WIDTH, strides=strides
+    )
+    config.neck = None
+    first.in_channels = first.feat_channels = WIDTH
+    first.anchor_generator.strides = strides
+    if "centers" in first.anchor_generator:
+        first.anchor_generator.centers = [((s - 1) / 2, (s - 1) / 2) for s in strides]
+    if not single:
+        _narrow_roi_head(config.roi_head, strides)
+    return config
+
+
+def _narrow_roi_head(roi_head: ConfigDict, strides: list[int]) -> None:
+    extractor, head = roi_head.bbox_roi_extractor, roi_head.bbox_head
+    extractor.out_channels = head.in_channels = WIDTH
+    extractor.featmap_strides = [s for s in extractor.featmap_strides if s in strides]
+    head.fc_out_channels = min(head.get("fc_out_channels", 1024), 4 * WIDTH)

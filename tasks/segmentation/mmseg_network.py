@@ -1,0 +1,66 @@
+"""mmsegmentation networks: building, total loss, prediction, and the light copy of a segmenter."""
+
+from collections.abc import Sequence
+
+from icmbench.tasks._openmmlab import compiled_ops
+
+with compiled_ops.toolbox_imports():
+    from mmseg.registry import MODELS
+    from mmseg.structures import SegDataSample
+    from mmseg.utils import register_all_modules
+
+    register_all_modules(init_default_scope=True)
+
+import torch  # noqa: E402
+from mmengine.config import ConfigDict  # noqa: E402
+from mmengine.structures import PixelData  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+
+from icmbench.tasks._openmmlab import models  # noqa: E402
+from icmbench.tasks._openmmlab.levels import FeatureLevels  # noqa: E402
+
+WIDTH = 32  # channels of a light segmenter
+STRIDE = 8  # of its feature map, in pixels of the network's input
+
+MODELS.register_module(module=FeatureLevels, force=True)
+
+
+def build(config: ConfigDict) -> nn.Module:
+    """The segmenter of a config, initialised by its own rules."""
+    network = models.build(MODELS, config)
+    network.init_weights()  # type: ignore[operator]
+    return network
+
+
+def total_loss(network: nn.Module, inputs: Tensor, masks: Sequence[Tensor]) -> Tensor:
+    """Sum of the segmenter's own losses against masks int64 [H, W]."""
+    batch = []
+    for mask in masks:
+        sample = SegDataSample(metainfo={"img_shape": tuple(mask.shape)})
+        sample.gt_sem_seg = PixelData(data=mask[None].to(inputs.device))
+        batch.append(sample)
+    total: Tensor = network.parse_losses(network.loss(inputs, batch))[0]  # type: ignore[operator]
+    return total
+
+
+def predict(network: nn.Module, inputs: Tensor, shape: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Class numbers int64 [H, W] of a picture of `size`, of whose network input `shape` is not padding."""
+    meta = {"ori_shape": size, "img_shape": tuple(inputs.shape[-2:]), "pad_shape": tuple(inputs.shape[-2:])}
+    logits = network.inference(inputs, [meta])[..., : shape[0], : shape[1]]  # type: ignore[operator]
+    if tuple(logits.shape[-2:]) != size:
+        logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+    return torch.as_tensor(logits[0].argmax(0))
+
+
+def light_config(config: ConfigDict, channels: int, stride: int) -> ConfigDict:
+    """The same kind of segmenter with `WIDTH` channels on a feature map: same head, loss and classes."""
+    config.backbone = ConfigDict(
+        type="FeatureLevels", in_channels=channels, in_stride=stride, width=WIDTH, strides=[STRIDE]
+    )
+    config.neck = config.auxiliary_head = None
+    head = config.decode_head
+    head.in_channels, head.in_index, head.channels = WIDTH, 0, WIDTH
+    if "c1_in_channels" in head:
+        head.c1_in_channels, head.c1_channels = 0, 0
+    return config

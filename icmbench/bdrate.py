@@ -66,9 +66,7 @@ def bd_rate(anchor: Curve, test: Curve) -> BDRate:
     return BDRate(percent, akima, overlap, points, dropped, warnings=_warnings(percent, akima, overlap, dropped))
 
 
-def _percent(
-    a: Curve, b: Curve, low: float, high: float, kind: type[PchipInterpolator] | type[Akima1DInterpolator]
-) -> float:
+def _percent(a: Curve, b: Curve, low: float, high: float, kind: type[PchipInterpolator] | type[Akima1DInterpolator]) -> float:
     means = []
     for curve in (a, b):
         rate, quality = np.array(curve).T

@@ -144,7 +144,12 @@ class CellRun:
         self.task.to(fabric.device)
         method, training = self.method(), self.protocol.training
         batches = Batches(
-            self.task.batch, self.task.dataset("train"), training, self.seed("batches"), fabric.global_rank, fabric.world_size
+            self.task.batch,
+            self.task.dataset("train"),
+            training,
+            self.seed("batches"),
+            fabric.global_rank,
+            fabric.world_size,
         )
         ledger = train(method, batches, fabric, self.folder / "checkpoint.safetensors", self.identity, self._log(fabric))
         if fabric.is_global_zero:

@@ -5,11 +5,11 @@ import ast
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from icmbench import __version__
 from icmbench.errors import UserError
-from icmbench.plugins import Plugins
+from icmbench.plugins import Kind, Plugins
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -164,7 +164,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _list(arguments: argparse.Namespace) -> int:
     plugins = Plugins(tuple(arguments.plugin))
-    for kind in ("methods", "tasks", "protocols"):
+    kinds: tuple[Kind | Literal["protocols"], ...] = ("methods", "tasks", "protocols")
+    for kind in kinds:
         if arguments.what not in (None, kind):
             continue
         print(f"{kind}:")

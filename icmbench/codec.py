@@ -85,7 +85,8 @@ class NeuralCodec:
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
-        return next(self.model.parameters()).device
+        device: torch.device = next(self.model.parameters()).device
+        return device
 
     def refit(self) -> None:
         """Fit the quantiles and the entropy coder's tables to the trained densities; needed once before coding."""
@@ -121,7 +122,8 @@ class NeuralCodec:
         output = self.model.decompress([[piece] for piece in content.strings], torch.Size(content.latent))
         height, width = content.size
         image = output["x_hat"][0, :, :height, :width]
-        return (image.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+        decoded: Tensor = (image.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+        return decoded
 
     def save(self, path: Path, metadata: dict[str, str] | None = None) -> None:
         """Write the weights and coder tables as safetensors."""

@@ -1,6 +1,7 @@
 """Evaluation: image -> codec -> bytes -> decoded 8-bit image -> frozen recogniser -> scores."""
 
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Evaluation:
     @property
     def bpp_mean(self) -> float:
         """Mean over the pictures of bits per pixel."""
-        return sum(row["bits"] / row["pixels"] for row in self.rows) / len(self.rows)
+        return statistics.fmean(row["bits"] / row["pixels"] for row in self.rows)
 
     @property
     def estimated_bpp(self) -> float:

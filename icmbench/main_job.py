@@ -47,9 +47,13 @@ class Job:
 
     def cells(self, protocol: Protocol) -> list[Cell]:
         """The anchor's cells and the method's, once each."""
-        methods = {protocol.anchor: {}} if self.anchor else {}
+        methods: dict[str, dict[str, Any]] = {protocol.anchor: {}} if self.anchor else {}
         return plan(
-            self.plugins, protocol, methods | {self.method: self.parameters}, _rate_indices(protocol, self.rates), self.seeds
+            self.plugins,
+            protocol,
+            methods | {self.method: self.parameters},
+            _rate_indices(protocol, self.rates),
+            self.seeds,
         )
 
 
@@ -73,7 +77,8 @@ def run(job: Job, results: Path, runs: Path, accelerator: str, devices: int) -> 
     store = Store(results)
     absent = missing(todo, store)
     console.print(
-        f"{protocol.identity} on {accelerator}: {len(todo)} cells, {len(todo) - len(absent)} already there", highlight=False
+        f"{protocol.identity} on {accelerator}: {len(todo)} cells, {len(todo) - len(absent)} already there",
+        highlight=False,
     )
     place = Place(job.plugins, results, runs, accelerator, devices)
     failed = follow(compute(absent, place), [cell.name for cell in absent], console) if absent else {}
@@ -119,5 +124,3 @@ def print_table(table: Sequence[Row], console: Console | None = None) -> None:
         for row in group:
             for note in notes(row):
                 console.print(f"  {row.method}: {note}", highlight=False, markup=False, soft_wrap=True)
-
-

@@ -30,7 +30,8 @@ class TrainedMethod(Trainable):
     """A codec fine-tuned through a frozen recogniser.
 
     `codec` is what is evaluated and saved. Whatever else the method assigns as a submodule in `build` trains
-    jointly and is thrown away. `options` (an instance of `Parameters`), `task` and `lmbda` (λ, the weight of the task loss) are there to be used in `loss`.
+    jointly and is thrown away.
+    `options` (an instance of `Parameters`), `task` and `lmbda` (λ, the weight of the task loss) are there to be used in `loss`.
     """
 
     Parameters: ClassVar[type[Strict]] = Strict
@@ -54,4 +55,5 @@ class TrainedMethod(Trainable):
 
     def quantile_loss(self) -> Tensor | None:
         """CompressAI's auxiliary loss, which fits only the quantiles of the entropy bottlenecks."""
-        return self.codec.aux_loss()
+        loss: Tensor = self.codec.aux_loss()
+        return loss

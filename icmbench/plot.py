@@ -6,11 +6,12 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt  # noqa: E402
-import plotly.graph_objects as go  # noqa: E402
+import matplotlib.pyplot as plt
+import plotly.graph_objects as go
+from matplotlib.figure import Figure
 
-from icmbench.files import replacing  # noqa: E402
-from icmbench.table import Curves  # noqa: E402
+from icmbench.files import replacing
+from icmbench.table import Curves
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")  # Okabe and Ito
 MARKERS = "osD^vPX*"
@@ -32,7 +33,7 @@ def _title(group: Curves) -> str:
     return f"{group.protocol.name} ({group.protocol.hash})"
 
 
-def _png(group: Curves) -> plt.Figure:
+def _png(group: Curves) -> Figure:
     figure, axes = plt.subplots(figsize=(7, 4.8), layout="constrained")
     for number, (label, seeds) in enumerate(group.records.items()):
         for position, seed in enumerate(seeds):

@@ -65,13 +65,15 @@ class Plugins:
         """The method's class. Raises UserError where there is none or it cannot be imported."""
         from icmbench.method import TrainedMethod
 
-        return _class_of(self._get("methods", name), TrainedMethod)
+        found: type[TrainedMethod] = _class_of(self._get("methods", name), TrainedMethod)
+        return found
 
     def task_class(self, name: str) -> "type[Task]":
         """The task's class. Raises UserError where there is none or it cannot be imported."""
         from icmbench.task import Task
 
-        return _class_of(self._get("tasks", name), Task)
+        found: type[Task] = _class_of(self._get("tasks", name), Task)
+        return found
 
     def task(self, name: str, data: dict[str, Any], recognizer: dict[str, Any]) -> "Task":
         """The task with its options checked. Raises UserError naming every wrong option."""

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from icmbench import __version__, crops, seeds
 from icmbench.codec import NeuralCodec, build_model, code_for_training
-from icmbench.evaluate import Evaluation, code_dataset, evaluate_uncompressed
 from icmbench.errors import UserError, unknown
+from icmbench.evaluate import Evaluation, code_dataset, evaluate_uncompressed
 from icmbench.files import replacing, sha256, write_text
 from icmbench.method import Trainable
 from icmbench.plugins import Plugins
@@ -70,7 +70,8 @@ class DistortionTraining(Trainable):
         return {"loss": coded.bpp + self.mse_lambda * 255**2 * mse, "rate": coded.bpp, "psnr": psnr}
 
     def quantile_loss(self) -> Tensor:
-        return self.codec.aux_loss()
+        loss: Tensor = self.codec.aux_loss()
+        return loss
 
 
 class RecognizerTraining(Trainable):
@@ -110,9 +111,7 @@ def prepare_codec(recipe: CodecRecipe, path: Path, checkpoint: Path, fabric: Fab
     return {"ledger": ledger.__dict__, "reached": {"bpp": result.bpp, "psnr": result.psnr}}
 
 
-def prepare_recognizer(
-    recipe: RecognizerRecipe, path: Path, checkpoint: Path, fabric: Fabric, log: Log
-) -> dict[str, Any]:
+def prepare_recognizer(recipe: RecognizerRecipe, path: Path, checkpoint: Path, fabric: Fabric, log: Log) -> dict[str, Any]:
     """Train the recogniser into `path` (16-bit floats); returns the ledger and the scores on uncompressed `val` pictures."""
     seeds.seed_torch("prepare", recipe.seed)
     task = Plugins().task(recipe.task, recipe.data, recipe.recognizer)
@@ -140,10 +139,11 @@ def find_recipe(name: str) -> Path:
 def read_recipe(path: Path) -> CodecRecipe | RecognizerRecipe:
     """A recipe from its TOML file. Raises UserError naming every wrong field."""
     fields = read_toml(path)
+    if fields.get("kind") not in ("codec", "recognizer"):
+        raise UserError(f"{path}: kind must be 'codec' or 'recognizer'.")
     try:
-        return {"codec": CodecRecipe, "recognizer": RecognizerRecipe}[fields.get("kind", "")].model_validate(fields)
-    except KeyError as error:
-        raise UserError(f"{path}: kind must be 'codec' or 'recognizer'.") from error
+        recipe = CodecRecipe if fields["kind"] == "codec" else RecognizerRecipe
+        return recipe.model_validate(fields)
     except ValidationError as error:
         raise UserError(f"{path} is not a valid recipe: {describe_errors(error)}.") from error
 

@@ -118,7 +118,10 @@ class Store:
         return self.folder / protocol.identity / label / f"lambda={lmbda:g},seed={seed}.json"
 
     def write(self, record: Record) -> Path:
-        """Write a record at once, whole. Raises UserError where the folder cannot be written, ValueError for impossible values."""
+        """Write a record at once, whole.
+
+        Raises UserError where the folder cannot be written, ValueError for impossible values.
+        """
         if problems := impossible(record):
             raise ValueError("; ".join(problems))
         path = self.path(record.protocol, record.label, record.lmbda, record.seed)

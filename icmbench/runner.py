@@ -108,7 +108,7 @@ _events: "Queue[Event]"
 
 
 def _start_worker(events: "Queue[Event]", accelerator: str) -> None:
-    global _events
+    global _events  # noqa: PLW0603  (one per worker process, set once as it starts)
     _events = events
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_die_with_parent, daemon=True).start()

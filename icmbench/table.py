@@ -7,6 +7,7 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 
 from scipy.stats import t as student
 
@@ -128,7 +129,7 @@ def _reason(group: Curves, label: str, results: dict[int, BDRate]) -> str:
 def _falling_rate(group: Curves, label: str, seed: int) -> list[str]:
     """A rate that falls by more than 2 % as λ rises."""
     curve = group.records[label][seed]
-    pairs = [(low, high) for low, high in zip(curve, curve[1:], strict=False) if high.bpp < 0.98 * low.bpp]
+    pairs = [(low, high) for low, high in pairwise(curve) if high.bpp < 0.98 * low.bpp]
     return [f"seed {seed}: the rate falls from λ={low.lmbda:g} to λ={high.lmbda:g}" for low, high in pairs]
 
 
@@ -184,7 +185,18 @@ def to_csv(table: Sequence[Row]) -> str:
     """One line a method; text that a spreadsheet would take for a formula is quoted."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    fields = ("bd_rate_percent", "low", "high", "akima_percent", "overlap", "metric", "ceiling", "bpp", "score", "notes")
+    fields = (
+        "bd_rate_percent",
+        "low",
+        "high",
+        "akima_percent",
+        "overlap",
+        "metric",
+        "ceiling",
+        "bpp",
+        "score",
+        "notes",
+    )
     writer.writerow(("protocol", "method", "seeds", *fields))
     for row in table:
         low, high = row.interval or ("", "")

@@ -1,6 +1,7 @@
 """The one training loop, for every trained method and for everything `icmbench prepare` makes."""
 
 import json
+import math
 import resource
 import time
 from collections.abc import Callable, Sequence
@@ -23,8 +24,6 @@ from icmbench.method import Trainable
 from icmbench.protocol import Training
 from icmbench.task import Batch, Dataset
 
-CHECKPOINT_SECONDS = 30.0
-LOG_EVERY = 10
 Log = Callable[[int, dict[str, float]], None]
 MakeBatch = Callable[[Dataset, Sequence[int], int, bool, np.random.Generator], Batch]
 
@@ -46,9 +45,7 @@ class Batches(torch.utils.data.Dataset[Batch]):
     With several devices each rank takes its share of every batch.
     """
 
-    def __init__(
-        self, make: MakeBatch, dataset: Dataset, training: Training, seed: int, rank: int = 0, world: int = 1
-    ) -> None:
+    def __init__(self, make: MakeBatch, dataset: Dataset, training: Training, seed: int, rank: int = 0, world: int = 1) -> None:
         self.make, self.dataset, self.training, self.seed = make, dataset, training, seed
         self.rank, self.world = rank, world
 
@@ -62,7 +59,11 @@ class Batches(torch.utils.data.Dataset[Batch]):
         """Batches `first` to the last, made ahead in worker processes where the device is a GPU."""
         workers = 4 if torch.cuda.is_available() else 0
         return DataLoader(
-            self, batch_size=None, sampler=range(first, self.training.steps), num_workers=workers, pin_memory=workers > 0
+            self,
+            batch_size=None,
+            sampler=range(first, self.training.steps),
+            num_workers=workers,
+            pin_memory=workers > 0,
         )
 
 
@@ -131,7 +132,7 @@ def _peak_memory_mib(device: torch.device) -> float:
 
 def _check_finite(terms: dict[str, Tensor], norm: Tensor, step: int, checkpoint: Path) -> dict[str, float]:
     values = {name: float(value) for name, value in terms.items()} | {"gradient_norm": float(norm)}
-    wrong = [name for name, value in values.items() if value != value or abs(value) == float("inf")]
+    wrong = [name for name, value in values.items() if not math.isfinite(value)]
     if wrong:
         kept = f"the last good checkpoint is {checkpoint}" if checkpoint.exists() else "no checkpoint was written yet"
         raise UserError(f"training diverged at step {step}: {', '.join(wrong)} not finite; {kept}.")
@@ -145,10 +146,12 @@ def train(
     checkpoint: Path,
     identity: str,
     log: Log = lambda step, terms: None,
+    log_every: int = 10,
+    save_seconds: float = 30.0,
 ) -> Ledger:
     """Train to the end of the budget, from `checkpoint` if it belongs to this `identity`.
 
-    `log(step, terms)` is called every LOG_EVERY steps with the named terms and the learning rate. A resumed training
+    `log(step, terms)` is called every `log_every` steps with the named terms and the learning rate. A resumed training
     gives the same numbers, to the bit, as an undisturbed one on the same machine.
     Raises UserError when a loss term or a gradient is not finite; the last good checkpoint stays.
     """
@@ -176,9 +179,9 @@ def train(
         now = time.monotonic()
         ledger.seconds = earlier_seconds + now - started
         ledger.peak_memory_mib = max(ledger.peak_memory_mib, _peak_memory_mib(fabric.device))
-        if step % LOG_EVERY == 0 or ledger.steps == training.steps:
+        if step % log_every == 0 or ledger.steps == training.steps:
             log(step, values | {"lr": training.lr * training.lr_factor(step)})
-        if fabric.is_global_zero and (now - saved > CHECKPOINT_SECONDS or ledger.steps == training.steps):
+        if fabric.is_global_zero and (now - saved >= save_seconds or ledger.steps == training.steps):
             _save(checkpoint, trainable, optimizers, ledger, identity)
             saved = now
     trainable.eval()

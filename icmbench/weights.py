@@ -1,5 +1,6 @@
 """Weights files: where they lie, whether they are there, and whether they are the ones meant."""
 
+import shutil
 import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +13,8 @@ from icmbench.protocol import Weights
 def shipped_folder() -> Path:
     """Folder of the weights that come with the built-in tasks."""
     spec = find_spec("icmbench.tasks")
-    assert spec is not None and spec.submodule_search_locations
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError("the built-in tasks are not installed.")
     return Path(spec.submodule_search_locations[0]) / "weights"
 
 
@@ -45,9 +47,11 @@ def verified_path(weights: Weights) -> Path:
 
 def _fetch(url: str, path: Path) -> None:
     try:
-        with replacing(path) as temporary, urllib.request.urlopen(url, timeout=60) as stream:
-            with temporary.open("wb") as out:
-                while block := stream.read(1 << 20):
-                    out.write(block)
+        with (
+            replacing(path) as temporary,
+            urllib.request.urlopen(url, timeout=60) as stream,
+            temporary.open("wb") as out,
+        ):
+            shutil.copyfileobj(stream, out)
     except OSError as error:
         raise UserError(f"cannot fetch {url}: {error}; put the file at {path} by hand.") from error

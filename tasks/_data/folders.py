@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from icmbench.tasks._data.images import Kept, read_image, read_mask
 from torch import Tensor
 
 from icmbench.errors import UserError
 from icmbench.task import Dataset, Sample
-from icmbench.tasks._data.images import Kept, read_image, read_mask
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
@@ -19,9 +19,7 @@ class MaskFolder(Dataset):
     or a mask of another size than its picture.
     """
 
-    def __init__(
-        self, images: Path, masks: Path, labels: Callable[[Tensor], Tensor], names: list[str] | None = None
-    ) -> None:
+    def __init__(self, images: Path, masks: Path, labels: Callable[[Tensor], Tensor], names: list[str] | None = None) -> None:
         self.labels = labels
         for folder in (images, masks):
             if not folder.is_dir():

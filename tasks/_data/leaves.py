@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import cv2
+from icmbench.tasks._data.images import Kept, read_image
+from icmbench.tasks._procedural.leaves import picture
 
 from icmbench.files import build_once, cache_root
 from icmbench.task import Dataset, Sample
-from icmbench.tasks._data.images import Kept, read_image
-from icmbench.tasks._procedural.leaves import picture
 
 VERSION = 1
 COUNT, SIZE = {"train": 4000, "val": 64}, 192

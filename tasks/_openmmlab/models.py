@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from icmbench.errors import UserError
 from icmbench.files import data_root
-from icmbench.weights import verified_path
 from icmbench.protocol import Strict, Weights
+from icmbench.weights import verified_path
 
 MMLogger.get_current_instance().setLevel("ERROR")  # it would print every parameter's initialisation
 STOCK = {"mmdet": "mmdetection", "mmseg": "mmsegmentation"}

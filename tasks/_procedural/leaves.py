@@ -5,9 +5,8 @@ and shading: what the codecs for photographs are pretrained on, so that they can
 """
 
 import numpy as np
-from numpy.typing import NDArray
-
 from icmbench.tasks._procedural.noise import Field, blob, grid, power_law_noise, rotated, to_8bit
+from numpy.typing import NDArray
 
 
 def _surface(rng: np.random.Generator, size: int) -> Field:

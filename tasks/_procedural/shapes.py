@@ -10,10 +10,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from icmbench.tasks._procedural.noise import Field, Mask, blob, grid, power_law_noise, rotated, to_8bit
 from numpy.typing import NDArray
 
 from icmbench.files import build_once
-from icmbench.tasks._procedural.noise import Field, Mask, blob, grid, power_law_noise, rotated, to_8bit
 
 CLASSES = ("stripes", "checker", "dots", "grain")
 BACKGROUND = 0  # index of the mask; class k of CLASSES has index k + 1

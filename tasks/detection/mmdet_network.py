@@ -12,14 +12,13 @@ with compiled_ops.toolbox_imports():
 
     register_all_modules(init_default_scope=True)
 
-from mmengine.config import ConfigDict  # noqa: E402
-from mmengine.structures import InstanceData  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-
-from icmbench.tasks._data.coco import Boxes  # noqa: E402
-from icmbench.tasks._openmmlab import models  # noqa: E402
-from icmbench.tasks._openmmlab.levels import FeatureLevels  # noqa: E402
-from icmbench.tasks.detection import nanodet  # noqa: E402, F401  (registers NanoDet's parts)
+from icmbench.tasks._data.coco import Boxes
+from icmbench.tasks._openmmlab import models
+from icmbench.tasks._openmmlab.levels import FeatureLevels
+from icmbench.tasks.detection import nanodet  # noqa: F401  (registers NanoDet's parts)
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
 
 WIDTH = 32  # channels of a light detector
 FINEST = 8  # its finest stride, in pixels of the network's input
@@ -65,9 +64,7 @@ def light_config(config: ConfigDict, channels: int, stride: int) -> ConfigDict:
     single = "bbox_head" in config
     first = config.bbox_head if single else config.rpn_head
     strides = [s for s in first.anchor_generator.strides if s >= FINEST]
-    config.backbone = ConfigDict(
-        type="FeatureLevels", in_channels=channels, in_stride=stride, width=WIDTH, strides=strides
-    )
+    config.backbone = ConfigDict(type="FeatureLevels", in_channels=channels, in_stride=stride, width=WIDTH, strides=strides)
     config.neck = None
     first.in_channels = first.feat_channels = WIDTH
     first.anchor_generator.strides = strides

@@ -15,7 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SLOPE = 0.1  # of the leaky ReLU
-STAGES = ((1, 32, 1, 1), (5, 64, 2, 2), (11, 128, 2, 2), (17, 256, 3, 2))  # first convolution, width, inner blocks, stride
+STAGES = (
+    (1, 32, 1, 1),
+    (5, 64, 2, 2),
+    (11, 128, 2, 2),
+    (17, 256, 3, 2),
+)  # first convolution, width, inner blocks, stride
 
 
 def _add(module: nn.Module, number: int, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
@@ -113,9 +118,7 @@ class NanoDetHead(GFLHead):  # type: ignore[misc]
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Per level: class logits [B, classes, h, w] and box-distribution logits [B, 4 * 11, h, w]."""
-        logits = [
-            _run(self, 29 + 2 * level, _active(self, 28 + 2 * level, x)) for level, x in enumerate(features)
-        ]
+        logits = [_run(self, 29 + 2 * level, _active(self, 28 + 2 * level, x)) for level, x in enumerate(features)]
         sizes = [self.cls_out_channels, 4 * (self.reg_max + 1)]
         classes, boxes = zip(*(x.split(sizes, 1) for x in logits), strict=True)
         return list(classes), list(boxes)

@@ -11,14 +11,13 @@ with compiled_ops.toolbox_imports():
 
     register_all_modules(init_default_scope=True)
 
-import torch  # noqa: E402
-from mmengine.config import ConfigDict  # noqa: E402
-from mmengine.structures import PixelData  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
-
-from icmbench.tasks._openmmlab import models  # noqa: E402
-from icmbench.tasks._openmmlab.levels import FeatureLevels  # noqa: E402
+import torch
+from icmbench.tasks._openmmlab import models
+from icmbench.tasks._openmmlab.levels import FeatureLevels
+from mmengine.config import ConfigDict
+from mmengine.structures import PixelData
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 WIDTH = 32  # channels of a light segmenter
 STRIDE = 8  # of its feature map, in pixels of the network's input
@@ -55,9 +54,7 @@ def predict(network: nn.Module, inputs: Tensor, shape: tuple[int, int], size: tu
 
 def light_config(config: ConfigDict, channels: int, stride: int) -> ConfigDict:
     """The same kind of segmenter with `WIDTH` channels on a feature map: same head, loss and classes."""
-    config.backbone = ConfigDict(
-        type="FeatureLevels", in_channels=channels, in_stride=stride, width=WIDTH, strides=[STRIDE]
-    )
+    config.backbone = ConfigDict(type="FeatureLevels", in_channels=channels, in_stride=stride, width=WIDTH, strides=[STRIDE])
     config.neck = config.auxiliary_head = None
     head = config.decode_head
     head.in_channels, head.in_index, head.channels = WIDTH, 0, WIDTH

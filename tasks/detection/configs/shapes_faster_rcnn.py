@@ -11,7 +11,13 @@ model = dict(
         pad_size_divisor=32,
     ),
     backbone=dict(
-        type="ResNet", depth=18, base_channels=16, stem_channels=16, out_indices=(0, 1, 2, 3), norm_cfg=norm, norm_eval=False
+        type="ResNet",
+        depth=18,
+        base_channels=16,
+        stem_channels=16,
+        out_indices=(0, 1, 2, 3),
+        norm_cfg=norm,
+        norm_eval=False,
     ),
     neck=dict(type="FPN", in_channels=[16, 32, 64, 128], out_channels=32, num_outs=4),
     rpn_head=dict(
@@ -47,7 +53,12 @@ model = dict(
     train_cfg=dict(
         rpn=dict(
             assigner=dict(
-                type="MaxIoUAssigner", pos_iou_thr=0.7, neg_iou_thr=0.3, min_pos_iou=0.3, match_low_quality=True, ignore_iof_thr=-1
+                type="MaxIoUAssigner",
+                pos_iou_thr=0.7,
+                neg_iou_thr=0.3,
+                min_pos_iou=0.3,
+                match_low_quality=True,
+                ignore_iof_thr=-1,
             ),
             sampler=dict(type="RandomSampler", num=64, pos_fraction=0.5, neg_pos_ub=-1, add_gt_as_proposals=False),
             allowed_border=-1,
@@ -57,7 +68,12 @@ model = dict(
         rpn_proposal=dict(nms_pre=300, max_per_img=100, nms=dict(type="nms", iou_threshold=0.7), min_bbox_size=0),
         rcnn=dict(
             assigner=dict(
-                type="MaxIoUAssigner", pos_iou_thr=0.5, neg_iou_thr=0.5, min_pos_iou=0.5, match_low_quality=False, ignore_iof_thr=-1
+                type="MaxIoUAssigner",
+                pos_iou_thr=0.5,
+                neg_iou_thr=0.5,
+                min_pos_iou=0.5,
+                match_low_quality=False,
+                ignore_iof_thr=-1,
             ),
             sampler=dict(type="RandomSampler", num=64, pos_fraction=0.25, neg_pos_ub=-1, add_gt_as_proposals=True),
             pos_weight=-1,

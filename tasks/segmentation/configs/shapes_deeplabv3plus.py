@@ -3,7 +3,11 @@ norm = dict(type="BN", requires_grad=True)
 model = dict(
     type="EncoderDecoder",
     data_preprocessor=dict(
-        type="SegDataPreProcessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True, size=(128, 128)
+        type="SegDataPreProcessor",
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        size=(128, 128),
     ),
     backbone=dict(
         type="ResNetV1c",

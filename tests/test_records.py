@@ -1,0 +1,200 @@
+"""Records: what is written is read back, where it lies says what it is, and nonsense never gets in."""
+
+import json
+import math
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import LAMBDAS, make_protocol, make_record
+
+from icmbench.errors import UserError
+from icmbench.record import Record, Store, impossible, method_label
+
+
+def test_a_record_survives_the_file(tmp_path: Path) -> None:
+    record = make_record(method="aux_loss", parameters={"alpha": 0.5, "position": "mid"}, warnings=["a warning, λ"])
+    Store(tmp_path).write(record)
+    assert Store(tmp_path).read() == ([record], {})
+
+
+def test_a_codec_without_likelihoods_has_a_record_too(tmp_path: Path) -> None:
+    path = Store(tmp_path).write(make_record(estimated_bpp=math.nan))
+    records, broken = Store(tmp_path).read()
+    assert broken == {}
+    assert math.isnan(records[0].estimated_bpp)
+    json.loads(path.read_text(), parse_constant=pytest.fail)  # NaN is no JSON
+
+
+def test_the_path_spells_the_identity(tmp_path: Path) -> None:
+    record = make_record(method="aux_loss", parameters={"position": "mid", "alpha": 0.5}, lmbda=0.3, rate_index=1, seed=2)
+    path = Store(tmp_path).write(record)
+    folder = f"tiny-v1@{record.protocol.hash}"
+    assert path == tmp_path / folder / "aux_loss,alpha=0.5,position=mid" / "lambda=0.3,seed=2.json"
+
+
+def test_every_axis_has_a_path_of_its_own(tmp_path: Path) -> None:
+    store, protocol = Store(tmp_path), make_protocol()
+    other = make_protocol(training={"steps": 11, "batch_size": 2, "crop": 64, "lr": 1e-3})
+    records = [
+        make_record(p, method=method, parameters=parameters, lmbda=lmbda, rate_index=LAMBDAS.index(lmbda), seed=seed)
+        for p in (protocol, other)
+        for method in ("task_loss", "aux_loss")
+        for parameters in ({}, {"alpha": 1.0}, {"alpha": 2.0})
+        for lmbda in LAMBDAS[:2]
+        for seed in (0, 1)
+    ]
+    assert len({store.write(record) for record in records}) == len(records) == 48
+    read, broken = store.read()
+    assert (len(read), broken) == (48, {})
+
+
+@pytest.mark.parametrize("value", ["a/b", "../../../outside", "..", "/tmp/outside"])
+def test_a_parameter_with_a_slash_stays_inside_the_folder_and_is_found(tmp_path: Path, value: str) -> None:
+    store = Store(tmp_path / "results")
+    record = make_record(method="other", parameters={"file": value})
+    assert store.write(record).resolve().is_relative_to((tmp_path / "results" / record.protocol.identity).resolve())
+    assert store.read() == ([record], {})
+
+
+def test_the_label_does_not_depend_on_the_order_of_parameters() -> None:
+    assert method_label("m", {"b": 1, "a": "x"}) == method_label("m", {"a": "x", "b": 1}) == "m,a=x,b=1"
+    assert method_label("m", {}) == "m"
+
+
+IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
+    ({"bpp": 0.0}, "bpp is 0"),
+    ({"bpp": -0.1}, "bpp is -0.1"),
+    ({"bpp": math.nan}, "bpp is nan"),
+    ({"bpp": math.inf}, "bpp is inf"),
+    ({"bpp_mean": math.nan}, "bpp_mean is nan"),
+    ({"bpp_mean": -1.0}, "bpp_mean is -1"),
+    ({"scores": {"AP": math.nan}}, "AP is nan"),
+    ({"scores": {"AP": 101.0}}, "AP is 101"),
+    ({"scores": {"AP": -0.5}}, "AP is -0.5"),
+    ({"scores": {"AP": 40.0, "AP50": 120.0}}, "AP50 is 120"),
+    ({"scores": {"mIoU": 40.0}}, "score AP is missing"),
+    ({"scores": {}}, "score AP is missing"),
+    ({"scores": {"AP": 51.5}}, "above the ceiling"),
+    ({"ceiling": {"AP": math.nan}}, "ceiling"),
+    ({"ceiling": {"AP50": 70.0}}, "ceiling"),
+    ({"protocol_hash": "0" * 12}, "hash"),
+]
+
+
+@pytest.mark.parametrize(("changes", "reason"), IMPOSSIBLE, ids=[reason for _, reason in IMPOSSIBLE])
+def test_impossible_values_are_refused_at_the_door_and_set_aside_inside(
+    tmp_path: Path, changes: dict[str, Any], reason: str
+) -> None:
+    store, record = Store(tmp_path), make_record(**changes)
+    with pytest.raises(ValueError, match=reason):
+        store.write(record)
+    assert not list(tmp_path.rglob("*.json"))
+    path = store.write(make_record())
+    path.write_text(record.model_dump_json(by_alias=True))
+    records, broken = store.read()
+    assert records == []
+    assert list(broken) == [path]
+    assert reason in broken[path] or "NaN" in broken[path] or "null" in path.read_text()
+
+
+def test_a_score_above_the_ceiling_by_noise_is_possible() -> None:
+    assert impossible(make_record(scores={"AP": 50.9})) == []
+
+
+@pytest.mark.parametrize(
+    ("where", "value"), [(("training", "steps"), 999), (("data", "source"), "other"), (("name",), "tiny-v2")]
+)
+def test_a_hand_edited_protocol_is_set_aside(tmp_path: Path, where: tuple[str, ...], value: object) -> None:
+    path = Store(tmp_path).write(make_record())
+    content = json.loads(path.read_text())
+    place = content["protocol"]
+    for key in where[:-1]:
+        place = place[key]
+    place[where[-1]] = value
+    path.write_text(json.dumps(content))
+    records, broken = Store(tmp_path).read()
+    assert records == []
+    assert "hash" in broken[path]
+
+
+def test_a_copy_under_another_name_does_not_count_twice(tmp_path: Path) -> None:
+    record = make_record()
+    path = Store(tmp_path).write(record)
+    copy = path.with_name("lambda=0.1,seed=0 (copy).json")
+    copy.write_bytes(path.read_bytes())
+    records, broken = Store(tmp_path).read()
+    assert records == [record]
+    assert list(broken) == [copy]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"schema_version": 1}', b"[]", b"null", b"\xff\xfe\x00", b'{"bpp": NaN}', b"half"]
+)
+def test_a_damaged_file_is_listed_with_its_reason(tmp_path: Path, content: bytes) -> None:
+    store, good = Store(tmp_path), make_record()
+    bad = store.write(make_record(seed=1))
+    store.write(good)
+    bad.write_bytes(bad.read_bytes()[:300] if content == b"half" else content)
+    records, broken = store.read()
+    assert records == [good]
+    assert list(broken) == [bad]
+    assert broken[bad].strip()
+
+
+def test_a_record_of_another_schema_is_listed_with_its_reason(tmp_path: Path) -> None:
+    path = Store(tmp_path).write(make_record())
+    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    records, broken = Store(tmp_path).read()
+    assert records == []
+    assert "schema_version" in broken[path]
+
+
+def test_other_files_in_the_folder_are_no_records(tmp_path: Path) -> None:
+    path = Store(tmp_path).write(make_record())
+    for name in (".lambda=0.3,seed=0.json.tmp123", ".hidden.json", "lambda=0.1,seed=0.parquet", "notes.txt"):
+        (path.parent / name).write_text("{")
+    (tmp_path / "README.json").write_text("{}")
+    assert Store(tmp_path).read() == ([make_record()], {})
+
+
+def test_an_empty_or_missing_folder_has_no_records(tmp_path: Path) -> None:
+    assert Store(tmp_path).read() == ([], {})
+    assert Store(tmp_path / "missing").read() == ([], {})
+
+
+def test_a_second_write_replaces_the_first(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write(make_record(bpp=0.4))
+    store.write(make_record(bpp=0.6))
+    assert [record.bpp for record in store.read()[0]] == [0.6]
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(UserError, match="cannot write"):
+        Store(tmp_path / "file" / "results").write(make_record())
+
+
+def _write_often(folder: Path, record: Record) -> None:
+    for _ in range(100):
+        Store(folder).write(record)
+
+
+def test_two_processes_may_write_the_same_record(tmp_path: Path) -> None:
+    record = make_record(warnings=["long enough to be seen half written: " + "x" * 100_000])
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_write_often, args=(tmp_path, record)) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    reads = 0
+    while any(writer.is_alive() for writer in writers):
+        records, broken = Store(tmp_path).read()
+        assert broken == {}
+        assert records in ([], [record])
+        reads += len(records)
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert reads > 0
+    assert Store(tmp_path).read() == ([record], {})
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["lambda=0.1,seed=0.json"]

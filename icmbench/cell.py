@@ -249,6 +249,7 @@ class CellRun:
                 train_seconds=ledger.seconds,
                 peak_memory_mib=ledger.peak_memory_mib,
                 train_device=ledger.device,
+                train_devices=self.place.devices,
                 codec_parameters=sum(p.numel() for p in codec.model.parameters()),
                 training_only_parameters=int(metadata["training_only"]),
                 encode_seconds=statistics.median(row["encode_seconds"] for row in result.rows),

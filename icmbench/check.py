@@ -164,6 +164,7 @@ class MethodTrial:
 
     def two_processes(self) -> None:
         """What one process encodes, another decodes to the same image."""
+        torch.set_num_threads(1)  # as in the fresh process: floats may differ with the number of threads
         codec, image = self.run.codec(), self.task.dataset("val")[0].image
         data = codec.encode(image)
         (self.folder / "bits").write_bytes(data)

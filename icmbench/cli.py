@@ -198,7 +198,7 @@ def _show(arguments: argparse.Namespace) -> int:
     print("\nneeds:")
     for item in requirements(protocol):
         size = f"{item.bytes:,} bytes" if item.bytes else "size not published"
-        state = "found" if item.present else "MISSING"
+        state = "found" if item.present else "to fetch" if item.fetched else "MISSING"
         print(f"  {state:8} {item.path}\n           {size}; {item.digest or 'no checksum published'}; {item.source}")
     return 0
 

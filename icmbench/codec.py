@@ -8,6 +8,7 @@ import safetensors.torch
 import torch
 from compressai.models import CompressionModel
 from compressai.registry import MODELS
+from compressai.zoo.pretrained import load_pretrained
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -43,7 +44,7 @@ def build_model(spec: CodecSpec) -> CompressionModel:
         raise unknown("CompressAI architecture", spec.architecture, MODELS)
     try:
         return cast(CompressionModel, MODELS[spec.architecture](**spec.sizes))
-    except TypeError as error:
+    except Exception as error:  # constructors of layers raise many kinds
         raise UserError(f"{spec.architecture} does not take the sizes {spec.sizes}: {error}.") from error
 
 
@@ -54,7 +55,7 @@ def load_weights(model: CompressionModel, path: Path) -> None:
             state: dict[str, Any] = safetensors.torch.load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-            state = state.get("state_dict", state)
+            state = load_pretrained(state.get("state_dict", state))
         model.load_state_dict(state)
     except Exception as error:  # the readers raise many kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -71,6 +72,13 @@ def code_for_training(model: CompressionModel, images: Tensor) -> Coded:
     output = model(images)
     pixels = images.shape[0] * images.shape[2] * images.shape[3]
     return Coded(output["x_hat"], estimate_bits(output["likelihoods"]) / pixels)
+
+
+def _back_and_forth(side: int, total: int) -> Tensor:
+    """Indices 0 .. side - 1, then back without repeating the end, and so on: mirrored padding of any length."""
+    period = max(2 * (side - 1), 1)
+    indices = torch.arange(total) % period
+    return torch.minimum(indices, period - indices)
 
 
 class NeuralCodec:
@@ -100,6 +108,8 @@ class NeuralCodec:
         padding = (0, -width % multiple, 0, -height % multiple)
         if self.spec.padding == "constant":
             return F.pad(x, padding, value=0.5)
+        if self.spec.padding == "reflect":
+            return x[:, :, _back_and_forth(height, height + padding[3])][..., _back_and_forth(width, width + padding[1])]
         return F.pad(x, padding, mode=self.spec.padding)
 
     @torch.no_grad()
@@ -117,10 +127,17 @@ class NeuralCodec:
 
     @torch.no_grad()
     def decode(self, data: bytes) -> Tensor:
-        """Bytes of a container to the image uint8 [3, H, W]."""
+        """Bytes of a container to the image uint8 [3, H, W]. Raises UserError where they are not of this codec."""
         content = container.unpack(data)
-        output = self.model.decompress([[piece] for piece in content.strings], torch.Size(content.latent))
         height, width = content.size
+        padded = (side + -side % self.spec.pad_multiple for side in content.size)
+        latent = tuple(-(-side // self.model.downsampling_factor) for side in padded)
+        if content.latent != latent or 0 in latent:
+            raise UserError(f"the bitstream does not fit the codec: latent size {content.latent} instead of {latent}.")
+        try:
+            output = self.model.decompress([[piece] for piece in content.strings], torch.Size(latent))
+        except (AssertionError, IndexError, ValueError) as error:
+            raise UserError(f"the bitstream does not fit the codec {self.spec.architecture}.") from error
         image = output["x_hat"][0, :, :height, :width]
         decoded: Tensor = (image.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
         return decoded

@@ -24,7 +24,7 @@ def report(plugins: Plugins) -> list[str]:
         lines += [f"{kind} plugin {plugin.name} cannot be used: {plugin.problem}" for plugin in broken]
     for name in plugins.protocols():
         try:
-            missing = [item for item in requirements(plugins.protocol(name)) if not item.present]
+            missing = [item for item in requirements(plugins.protocol(name)) if not item.present and not item.fetched]
         except UserError as error:
             lines.append(f"{name}: {error}")
             continue

@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,6 +52,13 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def demand_writable(folder: Path) -> None:
+    """Raises UserError where files cannot be written into `folder`, which is made if it is not there."""
+    with replacing(folder / ".writable") as temporary:
+        temporary.touch()
+    (folder / ".writable").unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a whole text file at once."""
     with replacing(path) as temporary:
@@ -82,10 +88,11 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
     with locked(folder.with_name(folder.name + ".lock")):
         if not folder.exists():
             try:
-                temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-                build(temporary)
-                temporary.rename(folder)
+                with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+                    made = Path(temporary) / folder.name
+                    made.mkdir()
+                    build(made)
+                    made.rename(folder)
             except OSError as error:
-                shutil.rmtree(temporary, ignore_errors=True)
                 raise UserError(f"cannot write {folder}: {error.strerror or error}.") from error
     return folder

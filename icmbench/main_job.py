@@ -11,6 +11,7 @@ from rich.table import Table
 
 from icmbench.cell import Cell, Place
 from icmbench.errors import UserError, unknown
+from icmbench.files import demand_writable
 from icmbench.plot import draw
 from icmbench.plugins import Plugins
 from icmbench.progress import follow
@@ -74,12 +75,18 @@ def run(job: Job, results: Path, runs: Path, accelerator: str, devices: int) -> 
     protocol = job.resolved()
     demand(protocol)
     todo = job.cells(protocol)
+    for folder in (results, runs):
+        demand_writable(folder)
     store = Store(results)
-    absent = missing(todo, store)
+    absent = missing(todo, store, job.plugins)
     console.print(
         f"{protocol.identity} on {accelerator}: {len(todo)} cells, {len(todo) - len(absent)} already there",
         highlight=False,
     )
+    if protocol.training.batch_size < devices:
+        raise UserError(
+            f"--devices {devices} would leave devices without pictures: the batches have {protocol.training.batch_size}."
+        )
     place = Place(job.plugins, results, runs, accelerator, devices)
     failed = follow(compute(absent, place), [cell.name for cell in absent], console) if absent else {}
     _finish(console, protocol, store, runs, todo)
@@ -112,8 +119,8 @@ def print_table(table: Sequence[Row], console: Console | None = None) -> None:
     console = console or Console()
     for protocol in dict.fromkeys(row.protocol for row in table):
         group = [row for row in table if row.protocol == protocol]
-        first = group[0]
-        title = f"{protocol}\n{first.metric}, uncompressed {first.ceiling:.1f}; computed on {first.device}"
+        first, devices = group[0], "; ".join(sorted({row.device for row in group}))
+        title = f"{protocol}\n{first.metric}, uncompressed {first.ceiling:.1f}; computed on {devices}"
         shown = Table(title=title, title_justify="left")
         for header in HEADERS:
             shown.add_column(header, overflow="fold")

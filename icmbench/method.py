@@ -9,6 +9,7 @@ from compressai.models import CompressionModel
 from torch import Tensor, nn
 
 from icmbench.codec import Coded, code_for_training
+from icmbench.errors import unknown
 from icmbench.features import Tap, codec_taps
 from icmbench.protocol import Strict
 from icmbench.task import Batch, Task
@@ -49,9 +50,11 @@ class TrainedMethod(Trainable):
         return code_for_training(self.codec, images)
 
     def tap(self, position: str) -> Tap:
-        """The place called `position` in the codec or the recogniser."""
-        points = self.task.branch_points
-        return points[position] if position in points else codec_taps(self.codec)[position]
+        """The place called `position` in the codec or the recogniser. Raises UserError where there is none."""
+        points = dict(self.task.branch_points) if position in self.task.branch_points else codec_taps(self.codec)
+        if position not in points:
+            raise unknown("position", position, [*self.task.branch_points, *points])
+        return points[position]
 
     def quantile_loss(self) -> Tensor | None:
         """CompressAI's auxiliary loss, which fits only the quantiles of the entropy bottlenecks."""

@@ -146,8 +146,8 @@ def _inspected(name: str, module: str, path: Path | None) -> Plugin:
         tree = ast.parse(path.read_text())
     except SyntaxError as error:
         return Plugin(name, module, path, problem=f"syntax error in line {error.lineno}: {error.msg}")
-    except (OSError, ImportError, ValueError) as error:
-        return Plugin(name, module, path, problem=str(error))
+    except Exception as error:  # to find a module runs the package around it, which may raise anything
+        return Plugin(name, module, path, problem=str(error) or type(error).__name__)
     summary = (ast.get_docstring(tree) or "").partition("\n")[0]
     return Plugin(name, module, path, summary, _missing_import(tree))
 

@@ -30,13 +30,17 @@ def _live(events: Iterable[Event], names: Sequence[str], console: Console) -> di
     with Progress(*columns, console=console) as progress:
         everything = progress.add_task("cells", total=len(names), terms="")
         bars: dict[int, tuple[str, object]] = {}
+        ended: set[int] = set()
         for event in events:
             name = names[event.cell]
+            if event.cell in ended:  # a report that came late
+                continue
             if event.phase in ("done", "failed"):
                 _, bar = bars.pop(event.cell, ("", None))
                 if bar is not None:
                     progress.remove_task(bar)  # type: ignore[arg-type]
                 progress.advance(everything)
+                ended.add(event.cell)
                 if event.phase == "failed":
                     failed[event.cell] = event.message
                 console.print(f"{name}: {event.message or 'done'}", highlight=False, markup=False)

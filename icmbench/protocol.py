@@ -20,7 +20,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class Strict(BaseModel):
     """A frozen model that knows all its fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
 
 class CodecSpec(Strict):
@@ -35,7 +35,7 @@ class CodecSpec(Strict):
 class Weights(Strict):
     """A weights file: `weights:NAME` (shipped), a path (absolute, or below `$ICMBENCH_DATA`) or an https URL.
 
-    `sha256` may be the whole digest or, for files that publish only that, its first 8 digits. Empty: freshly initialised.
+    `sha256` may be the whole digest or, for files that publish only that, its first 8 digits.
     """
 
     path: str
@@ -79,8 +79,8 @@ class Training(Strict):
 class Evaluation(Strict):
     """What is reported, and when a record is marked.
 
-    `rate_tolerance`: largest |real / estimated - 1| of the summed bits. `score_noise`: how far a score may rise
-    above the ceiling, or the rate fall as λ rises (relative), before the value counts as impossible.
+    `rate_tolerance`: largest |real / estimated - 1| of the summed bits. `score_noise`: how far, in
+    points, a score may rise above the ceiling before the value counts as impossible.
     """
 
     metric: str
@@ -117,7 +117,7 @@ class Protocol(Strict):
     def _crop_fits_padding(self) -> "Protocol":
         if self.training.crop % self.codec.pad_multiple:
             raise ValueError(f"training.crop must be a multiple of codec.pad_multiple ({self.codec.pad_multiple})")
-        if len({point.lmbda for point in self.rates}) < len(self.rates):
+        if len({f"{point.lmbda:g}" for point in self.rates}) < len(self.rates):  # as in the paths of records
             raise ValueError("two rate points have the same lambda")
         return self
 
@@ -168,8 +168,11 @@ def override(protocol: Protocol, changes: dict[str, Any]) -> Protocol:
     for dotted, value in changes.items():
         place: Any = fields
         *parents, last = dotted.split(".")
-        for key in parents:
-            place = place[int(key)] if isinstance(place, list) and key.isdigit() else place.get(key, {})
-        place[last] = value
+        try:
+            for key in parents:
+                place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
+            place[int(last) if isinstance(place, list) else last] = value
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            raise UserError(f"the protocol {protocol.name} has no field {dotted}.") from error
     fields["name"] = protocol.name.removesuffix("+changed") + "+changed"
     return parse(fields, f"{protocol.name} with {', '.join(f'{k}={v}' for k, v in changes.items())}")

@@ -34,6 +34,7 @@ class Cost(BaseModel):
     train_seconds: float
     peak_memory_mib: float
     train_device: str
+    train_devices: int
     codec_parameters: int
     training_only_parameters: int
     encode_seconds: float
@@ -47,7 +48,7 @@ class Record(BaseModel):
     `estimated_bpp` what the likelihoods promised. `ceiling` holds the scores on uncompressed pictures.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
     schema_version: Literal[1] = 1
     protocol: Protocol
@@ -83,27 +84,30 @@ class Record(BaseModel):
 
 
 def method_label(method: str, parameters: dict[str, Any]) -> str:
-    """`method,key=value,...` with the keys in order: the name of a method's folder and of its row."""
-    return ",".join([method, *(f"{key}={value}" for key, value in sorted(parameters.items()))])
+    """`method,key=value,...` with the keys in order: the name of a method's folder and of its row, so without slashes."""
+    return ",".join([method, *(f"{key}={value}" for key, value in sorted(parameters.items()))]).replace("/", "%2F")
 
 
 def impossible(record: Record) -> list[str]:
     """Reasons why the record cannot be true; empty for a sound one."""
     rules = record.protocol.evaluation
-    values = {"bpp": record.bpp, "bpp_mean": record.bpp_mean, **record.scores}
+    rates = {"bpp": record.bpp, "bpp_mean": record.bpp_mean}
+    ceilings = {f"the ceiling of {name}": value for name, value in record.ceiling.items()}
+    values = rates | record.scores | ceilings
     found = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
-    if record.bpp <= 0:
-        found.append(f"bpp is {record.bpp}")
+    found += [f"{name} is {value}" for name, value in rates.items() if value <= 0]
     if record.protocol_hash != record.protocol.hash:
         found.append(f"the protocol's hash is {record.protocol.hash}, the record says {record.protocol_hash}")
     if rules.metric not in record.scores:
         found.append(f"the score {rules.metric} is missing")
+    if rules.metric not in record.ceiling:
+        found.append(f"the ceiling of {rules.metric} is missing")
     for name, value in record.scores.items():
         if not -1e-6 <= value <= 100 + 1e-6:
             found.append(f"{name} is {value:.2f}")
-    ceiling = record.ceiling.get(rules.metric, math.inf)
-    if record.scores.get(rules.metric, 0) > ceiling + rules.score_noise:
-        found.append(f"{rules.metric} is {record.quality:.2f}, above the ceiling {ceiling:.2f} by more than noise")
+    score, ceiling = record.scores.get(rules.metric, -math.inf), record.ceiling.get(rules.metric, math.inf)
+    if score > ceiling + rules.score_noise:
+        found.append(f"{rules.metric} is {score:.2f}, above the ceiling {ceiling:.2f} by more than noise")
     return found
 
 
@@ -140,6 +144,8 @@ class Store:
                 broken[path] = str(error)
             else:
                 problems = impossible(record)
+                if path != self.path(record.protocol, record.label, record.lmbda, record.seed):
+                    problems.append("it lies where another cell's record belongs")
                 if problems:
                     broken[path] = "; ".join(problems)
                 else:

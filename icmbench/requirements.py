@@ -5,6 +5,7 @@ from pathlib import Path
 
 from icmbench.errors import UserError
 from icmbench.files import data_root
+from icmbench.plugins import options
 from icmbench.protocol import NeededFile, Protocol, Weights
 from icmbench.weights import local_path
 
@@ -18,6 +19,7 @@ class Requirement:
     bytes: int | None
     digest: str
     source: str
+    fetched: bool = False  # when it is first needed
 
 
 def requirements(protocol: Protocol) -> list[Requirement]:
@@ -26,7 +28,8 @@ def requirements(protocol: Protocol) -> list[Requirement]:
     weights = {point.start.path: point.start for point in protocol.rates}
     checkpoint = protocol.recognizer.get("checkpoint")
     if checkpoint:
-        weights[checkpoint["path"]] = Weights.model_validate(checkpoint)
+        made: Weights = options(Weights, checkpoint, f"the checkpoint of {protocol.name}")
+        weights[made.path] = made
     return found + [_weights(item) for item in weights.values()]
 
 
@@ -38,14 +41,15 @@ def _file(needed: NeededFile) -> Requirement:
 def _weights(weights: Weights) -> Requirement:
     path = local_path(weights)
     shipped = weights.path.startswith("weights:")
-    source = "shipped with icmbench" if shipped else weights.path if "://" in weights.path else "below $ICMBENCH_DATA"
+    fetched = weights.path.startswith("https://")
+    source = "shipped with icmbench" if shipped else weights.path if fetched else "below $ICMBENCH_DATA"
     size = path.stat().st_size if path.exists() else None
-    return Requirement(path, path.exists(), size, f"sha256 {weights.sha256}", source)
+    return Requirement(path, path.exists(), size, f"sha256 {weights.sha256}", source, fetched)
 
 
 def demand(protocol: Protocol) -> None:
     """Raises UserError naming exactly what is missing; a file that can be fetched does not count as missing."""
-    missing = [item for item in requirements(protocol) if not item.present and "://" not in item.source]
+    missing = [item for item in requirements(protocol) if not item.present and not item.fetched]
     if missing:
         lines = "".join(f"\n  {item.path}  ({item.source})" for item in missing)
         raise UserError(

@@ -16,6 +16,7 @@ import torch
 
 from icmbench.cell import Cell, CellRun, Place
 from icmbench.errors import UserError
+from icmbench.files import sha256
 from icmbench.plugins import Plugins, options
 from icmbench.protocol import Protocol, Strict
 from icmbench.record import Store
@@ -52,9 +53,15 @@ def plan(
     ]
 
 
-def missing(cells: Sequence[Cell], store: Store) -> list[Cell]:
-    """The cells that have no record yet."""
-    return [cell for cell in cells if not cell.record_path(store).exists()]
+def missing(cells: Sequence[Cell], store: Store, plugins: Plugins) -> list[Cell]:
+    """The cells that have no record yet, or one made by another version of a loose plugin file."""
+    sources = {plugin.name: sha256(plugin.path) for plugin in plugins.find("methods").values() if plugin.path in plugins.files}
+
+    def finished(cell: Cell) -> bool:
+        path = cell.record_path(store)
+        return path.exists() and (cell.method not in sources or sources[cell.method] in path.read_text())
+
+    return [cell for cell in cells if not finished(cell)]
 
 
 def workers_for(accelerator: str, cells: int) -> int:

@@ -170,7 +170,7 @@ def notes(row: Row) -> list[str]:
     """What a reader must know about a row."""
     found = list(row.warnings)
     if row.reason not in ("", "anchor"):
-        found.insert(0, f"no BD-rate: {row.reason}")
+        found.insert(0, f"no BD-rate{'' if row.bd_rate is None else ' at some seeds'}: {row.reason}")
     if row.bd_rate is not None and row.interval is None:
         found.append("one seed: no interval, so the difference is not shown to be resolved")
     return found
@@ -208,7 +208,7 @@ def to_csv(table: Sequence[Row]) -> str:
 
 
 def _safe(text: str) -> str:
-    return f"'{text}" if text[:1] in tuple("=+-@") else text
+    return f"'{text}" if text[:1] in tuple("=+-@\t") else text
 
 
 def to_markdown(table: Sequence[Row]) -> str:
@@ -237,6 +237,7 @@ def _markdown(table: Sequence[Row]) -> str:
 
 def _latex(table: Sequence[Row]) -> str:
     special = {"\\": r"\textbackslash{}", "→": r"$\to$", "…": r"\ldots{}", "—": "--"} | {c: "\\" + c for c in "_%&#${}"}
+    special |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
     def escaped(text: str) -> str:
         return "".join(special.get(character, character) for character in text)

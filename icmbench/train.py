@@ -55,9 +55,9 @@ class Batches(torch.utils.data.Dataset[Batch]):
         share = [int(i) for i in indices[self.rank :: self.world]]
         return self.make(self.dataset, share, self.training.crop, self.training.flip, rng)
 
-    def loader(self, first: int) -> DataLoader[Batch]:
-        """Batches `first` to the last, made ahead in worker processes where the device is a GPU."""
-        workers = 4 if torch.cuda.is_available() else 0
+    def loader(self, first: int, device: torch.device) -> DataLoader[Batch]:
+        """Batches `first` to the last, made ahead in worker processes for a GPU."""
+        workers = 4 if device.type == "cuda" else 0
         return DataLoader(
             self,
             batch_size=None,
@@ -147,7 +147,7 @@ def train(
     identity: str,
     log: Log = lambda step, terms: None,
     log_every: int = 10,
-    save_seconds: float = 30.0,
+    save_seconds: float = 10.0,
 ) -> Ledger:
     """Train to the end of the budget, from `checkpoint` if it belongs to this `identity`.
 
@@ -164,7 +164,7 @@ def train(
     forward, *wrapped = fabric.setup(_Forward(trainable), *optimizers)
     started = saved = time.monotonic()
     earlier_seconds = ledger.seconds
-    for step, batch in enumerate(batches.loader(ledger.steps), start=ledger.steps):
+    for step, batch in enumerate(batches.loader(ledger.steps, fabric.device), start=ledger.steps):
         for optimizer in optimizers:
             optimizer.zero_grad()
         wrapped[0].param_groups[0]["lr"] = training.lr * training.lr_factor(step)

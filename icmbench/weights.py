@@ -2,6 +2,7 @@
 
 import shutil
 import urllib.request
+from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def local_path(weights: Weights) -> Path:
     if weights.path.startswith("weights:"):
         return shipped_folder() / weights.path.removeprefix("weights:")
     if weights.path.startswith("https://"):
-        return cache_root() / "downloads" / weights.path.rsplit("/", 1)[-1]
+        return cache_root() / "downloads" / f"{weights.sha256[:8]}-{weights.path.rsplit('/', 1)[-1]}"
     return data_root() / weights.path
 
 
@@ -48,10 +49,10 @@ def verified_path(weights: Weights) -> Path:
 def _fetch(url: str, path: Path) -> None:
     try:
         with (
-            replacing(path) as temporary,
             urllib.request.urlopen(url, timeout=60) as stream,
+            replacing(path) as temporary,
             temporary.open("wb") as out,
         ):
             shutil.copyfileobj(stream, out)
-    except OSError as error:
+    except (OSError, ValueError, HTTPException, UserError) as error:
         raise UserError(f"cannot fetch {url}: {error}; put the file at {path} by hand.") from error

@@ -55,9 +55,7 @@ def make_record(protocol: Protocol | None = None, **changes: Any) -> Record:
         "ceiling": {"AP": 50.0, "AP50": 70.0},
         "warnings": [],
         "cost": Cost(**zero, **coding),
-        "environment": Environment(
-            icmbench="0", commit="none", python="3", platform="test", device="test cpu", packages={}
-        ),
+        "environment": Environment(icmbench="0", commit="none", python="3", platform="test", device="test cpu", packages={}),
         "created": "2025-01-01T00:00:00+00:00",
     }
     return Record(**values | changes)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -129,7 +130,7 @@ def test_dominated_points_are_left_out_and_reported() -> None:
 @given(st.lists(st.tuples(st.floats(0.01, 10), st.floats(0, 100)), max_size=12))
 def test_the_front_keeps_exactly_what_nothing_dominates(points: Curve) -> None:
     kept = front(points)
-    assert all(a[0] < b[0] and a[1] < b[1] for a, b in zip(kept, kept[1:], strict=False))
+    assert all(a[0] < b[0] and a[1] < b[1] for a, b in pairwise(kept))
     for rate, quality in points:
         assert any(r <= rate and q >= quality for r, q in kept)
 

@@ -18,7 +18,7 @@ from icmbench.task import Dataset, Sample
 class Boxes:
     """Objects of one picture: `boxes` float32 [N, 4] (x0, y0, x1, y1 in pixels), `labels` int64 [N] (0-based).
 
-    `picture` is the (height, width) of the whole picture, from which the recogniser takes its scale even for a crop.
+    `picture` is the (height, width) of the picture or, in training, of the crop.
     """
 
     boxes: Tensor
@@ -38,13 +38,21 @@ class CocoFolder(Dataset):
             raise UserError(f"the folder {images} is missing.")
         self.folder, self.annotations = images, annotations
         self.coco = _read_annotations(annotations)
+        try:
+            self._index()
+        except (IndexError, KeyError, TypeError) as error:
+            what = f"{type(error).__name__}: {error}"
+            raise UserError(f"{annotations} is not a COCO annotation file: a row is not complete ({what}).") from error
+        self.kept: Kept[Sample] = Kept()
+
+    def _index(self) -> None:
         self.categories = sorted(self.coco["categories"], key=lambda row: row["id"])
         self.label_of = {row["id"]: number for number, row in enumerate(self.categories)}
         self.images = sorted(self.coco["images"], key=lambda row: row["id"])
         self.objects: dict[int, list[dict[str, Any]]] = {row["id"]: [] for row in self.images}
+        self.sizes = {row["file_name"]: (row["height"], row["width"]) for row in self.images}
         for row in self.coco["annotations"]:
             self._add(row)
-        self.kept: Kept[Sample] = Kept()
 
     def _add(self, row: dict[str, Any]) -> None:
         if row["image_id"] not in self.objects:
@@ -63,7 +71,7 @@ class CocoFolder(Dataset):
         row = self.images[index]
         image = read_image(self.folder / row["file_name"])
         height, width = image.shape[1:]
-        if (height, width) != (row["height"], row["width"]):
+        if (height, width) != self.sizes[row["file_name"]]:
             stated = f"{row['width']}x{row['height']}"
             raise UserError(f"{self.folder / row['file_name']} is {width}x{height}, but the annotations say {stated}.")
         objects = self.objects[row["id"]]

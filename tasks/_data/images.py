@@ -28,6 +28,8 @@ def read_mask(path: Path) -> Tensor:
 def _decoded(path: Path, mode: str | None) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
+            if mode is None and image.mode not in ("1", "L", "P"):
+                raise ValueError(f"an index mask has one channel of at most 8 bits, this is {image.mode}")
             return np.array(image.convert(mode) if mode else image, dtype=np.uint8)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing.") from error

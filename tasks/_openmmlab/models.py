@@ -36,7 +36,10 @@ class RecognizerOptions(Strict):
 
 
 def read_config(name: str) -> ConfigDict:
-    """The `model` part of a config, made to load nothing and to run on one device. Raises UserError where it is absent or broken."""
+    """The `model` part of a config, made to load nothing and to run on one device.
+
+    Raises UserError where it is absent or broken.
+    """
     path = _config_path(name)
     if not path.is_file():
         raise UserError(f"the recogniser's config {path} is missing.")
@@ -86,7 +89,7 @@ def build(registry: Any, model: ConfigDict) -> nn.Module:
             warnings.simplefilter("ignore")
             network: nn.Module = registry.build(model)
     except Exception as error:  # toolboxes raise anything
-        raise UserError(f"the toolbox cannot build the recogniser: {error}.") from error
+        raise UserError(f"the toolbox cannot build the network: {type(error).__name__} {error}.") from error
     return network
 
 

@@ -10,7 +10,7 @@ with compiled_ops.toolbox_imports():
     from mmdet.structures import DetDataSample
     from mmdet.utils import register_all_modules
 
-    register_all_modules(init_default_scope=True)
+    register_all_modules(init_default_scope=False)  # a default scope would shut the other toolbox out
 
 from icmbench.tasks._data.coco import Boxes
 from icmbench.tasks._openmmlab import models
@@ -40,7 +40,7 @@ def samples(inputs: Tensor, shape: tuple[int, int], targets: Sequence[Boxes], sc
         meta = {
             "img_shape": shape,
             "ori_shape": target.picture,
-            "scale_factor": (scale, scale),
+            "scale_factor": (shape[1] / target.picture[1], shape[0] / target.picture[0]),
             "pad_shape": tuple(inputs.shape[-2:]),
             "batch_input_shape": tuple(inputs.shape[-2:]),
         }

@@ -89,7 +89,7 @@ class Segmentation(Task):
         folders = self.data.train if split == "train" else self.data.val
         if folders is None:
             raise UserError(f"the data options name no folder for the split '{split}'.")
-        names = (data_root() / folders.names).read_text().split() if folders.names else None
+        names = _read_names(data_root() / folders.names) if folders.names else None
         return MaskFolder(data_root() / folders.images, data_root() / folders.masks, self._labels, names)
 
     def _labels(self, mask: Tensor) -> Tensor:
@@ -131,6 +131,13 @@ class Segmentation(Task):
         network_stride = max(1, round(stride * self.options.crop_scale))
         config = mmseg_network.light_config(copy.deepcopy(self.config), channels, network_stride)
         return LightSegmenter(mmseg_network.build(config), self.options.crop_scale)
+
+
+def _read_names(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}.") from error
 
 
 class LightSegmenter(LightHead):

@@ -9,7 +9,7 @@ with compiled_ops.toolbox_imports():
     from mmseg.structures import SegDataSample
     from mmseg.utils import register_all_modules
 
-    register_all_modules(init_default_scope=True)
+    register_all_modules(init_default_scope=False)  # a default scope would shut the other toolbox out
 
 import torch
 from icmbench.tasks._openmmlab import models

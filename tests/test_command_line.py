@@ -1,0 +1,162 @@
+"""The commands as a user types them, in fresh processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from icmbench.record import Store
+
+SHORT = ["--set", "training.steps=6", "--set", "training.batch_size=2"]
+
+
+def icmbench(*words: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "icmbench", *map(str, words)]
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, check=False, env=os.environ | environment, timeout=600
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """A non-zero exit, a clear sentence, no traceback."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.startswith("icmbench: ")
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_list_names_methods_tasks_and_protocols(tmp_path: Path) -> None:
+    done = icmbench("list", cwd=tmp_path)
+    assert done.returncode == 0
+    for name in ("aux_loss", "task_loss", "detection", "segmentation", "shapes-detection-v1", "coco2017-fasterrcnn-v1"):
+        assert name in done.stdout
+
+
+@pytest.mark.parametrize("command", [["--help"], ["list"]])
+def test_help_and_list_import_no_torch(command: list[str], tmp_path: Path) -> None:
+    code = f"import sys\nfrom icmbench.cli import main\ntry:\n    main({command!r})\nexcept SystemExit:\n    pass\nassert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False).returncode == 0
+
+
+def test_show_lists_what_a_protocol_needs_and_assumes(tmp_path: Path) -> None:
+    done = icmbench("show", "coco2017-fasterrcnn-v1", cwd=tmp_path, ICMBENCH_DATA=str(tmp_path))
+    for text in ("MISSING", "coco/train2017", "19,336,861,798 bytes", "md5 cced6f7f", "assumed", "cheng2020-attn", "047c8118"):
+        assert text in done.stdout
+
+
+def test_run_says_exactly_which_files_are_missing(tmp_path: Path) -> None:
+    done = icmbench(
+        "run", "aux_loss", "detection", "--protocol", "coco2017-fasterrcnn-v1", cwd=tmp_path, ICMBENCH_DATA=str(tmp_path)
+    )
+    refused(done, "4 file(s)", "coco/train2017", "coco/annotations/instances_val2017.json")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["run", "aux_los", "detection"], "did you mean 'aux_loss'?"),
+        (["run", "aux_loss", "detectoin"], "did you mean 'detection'?"),
+        (["run", "aux_loss", "detection", "--protocol", "shapes-detection-v2"], "did you mean 'shapes-detection-v1'?"),
+        (["run", "aux_loss", "detection", "--protocol", "shapes-segmentation-v1"], "not of detection"),
+        (["run", "aux_loss", "detection", "--set", "alpha=-1"], "alpha: Input should be greater than or equal to 0"),
+        (["run", "aux_loss", "detection", "--set", "alhpa=1"], "alhpa"),
+        (["run", "aux_loss", "detection", "--set", "alpha"], "KEY=VALUE"),
+        (["run", "aux_loss", "detection", "--set", "training.stepps=1"], "training.stepps"),
+        (["run", "aux_loss", "detection", "--set", "training.steps=0"], "training.steps"),
+        (["run", "aux_loss", "detection", "--rates", "7"], "rate points of the protocol"),
+        (["run", "aux_loss", "detection", "--device", "gpu"], "no device called 'gpu'"),
+        (["run", "aux_loss", "detection", "--protocol", "nowhere.toml"], "cannot read nowhere.toml"),
+        (["run", "aux_loss", "detection", "--plugin", "nowhere.py"], "nowhere"),
+        (["table", "--results", "nowhere"], "no results folder nowhere"),
+        (["show", "shapes"], "no protocol is called 'shapes'"),
+        (["prepare", "shapes-codek"], "did you mean 'shapes-codec'?"),
+        (["check", "nothing_like_it"], "no method or task is called"),
+    ],
+)
+def test_bad_input_is_one_sentence(words: list[str], expected: str, tmp_path: Path) -> None:
+    refused(icmbench(*words, cwd=tmp_path), expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("name = ", "not valid TOML"),
+        ('name = "x"\nnonsense = 1\n', "nonsense"),
+        ("[training]\nsteps = 'many'\n", "training.steps"),
+    ],
+)
+def test_a_wrong_protocol_file_is_one_sentence(text: str, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    refused(icmbench("run", "aux_loss", "detection", "--protocol", "mine.toml", cwd=tmp_path), expected)
+
+
+def test_a_results_folder_that_cannot_be_written_is_one_sentence_before_any_training(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    refused(icmbench("run", "aux_loss", "detection", "--results", "file/results", cwd=tmp_path), "cannot write")
+
+
+@pytest.mark.slow
+def test_run_computes_a_curve_and_repeats_nothing(tmp_path: Path) -> None:
+    words = ("run", "aux_loss", "segmentation", *SHORT, "--seeds", "1")
+    first = icmbench(*words, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "8 cells, 0 already there" in first.stdout
+    records, broken = Store(tmp_path / "results").read()
+    assert (len(records), broken) == (8, {})
+    for record in records:
+        assert record.bpp > 0
+        assert abs(record.bpp / record.estimated_bpp - 1) < 0.05
+        assert record.cost.steps == 6
+        assert (record.cost.training_only_parameters > 0) == (record.method == "aux_loss")
+    assert len(list((tmp_path / "results").rglob("*.parquet"))) == 8
+    folder = next((tmp_path / "runs").glob("shapes*"))
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "plotly" in (folder / "curves.html").read_text().lower()
+    assert list(folder.rglob("events.out.tfevents*"))
+    again = icmbench(*words, cwd=tmp_path)
+    assert "8 cells, 8 already there" in again.stdout
+    for form in ("json", "csv", "markdown", "latex"):
+        done = icmbench("table", f"--{form}", cwd=tmp_path)
+        assert done.returncode == 0
+        assert "aux" in done.stdout
+    table = json.loads(icmbench("table", "--json", cwd=tmp_path).stdout)
+    assert table[0]["reason"] == "anchor"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_was_stopped_goes_on_in_the_middle_of_a_training(with_signal: signal.Signals, tmp_path: Path) -> None:
+    words = ["run", "task_loss", "segmentation", "--set", "training.steps=300", "--set", "training.batch_size=2", "--rates", "1"]
+    undisturbed = icmbench(*words, cwd=tmp_path)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    (tmp_path / "results").rename(tmp_path / "expected")
+    (tmp_path / "runs").rename(tmp_path / "undisturbed")
+    started = subprocess.Popen(
+        [sys.executable, "-m", "icmbench", *words],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 240
+    while not list((tmp_path / "runs").rglob("checkpoint.safetensors")):
+        assert started.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    os.kill(started.pid, with_signal)
+    _, errors = started.communicate(timeout=60)
+    if with_signal == signal.SIGINT:
+        assert started.returncode == 130
+        assert "goes on where it was" in errors
+    assert not list((tmp_path / "results").rglob("*.json"))
+    resumed = icmbench(*words, cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    one, other = (Store(tmp_path / name).read()[0][0] for name in ("expected", "results"))
+    assert (one.bpp, one.scores) == (other.bpp, other.scores)

@@ -1,0 +1,73 @@
+"""The contract suite on every plugin found, and the branch of `aux_loss` at every place."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from icmbench.cell import Cell, CellRun, Place
+from icmbench.check import check
+from icmbench.errors import UserError
+from icmbench.plugins import Plugins
+from icmbench.protocol import override
+from icmbench.runner import complete_parameters
+from icmbench.train import Batches
+
+PLUGINS = Plugins()
+TASKS = sorted(PLUGINS.find("tasks"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("method", sorted(PLUGINS.find("methods")))
+def test_every_method_keeps_the_contract_on_every_task(method: str, task: str) -> None:
+    assert [result for result in check(PLUGINS, method, task) if result.problem] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_keeps_the_contract(task: str) -> None:
+    assert [result for result in check(PLUGINS, task, task) if result.problem] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("position", ["before_decoder", "before_last_layer", "mid_recognizer"])
+def test_the_branch_sends_gradients_to_the_encoder_from_every_position(task: str, position: str, tmp_path: Path) -> None:
+    protocol = override(PLUGINS.protocol(PLUGINS.default_protocol(task)), {"training.batch_size": 2})
+    parameters = tuple(complete_parameters(PLUGINS, "aux_loss", {"position": position}).items())
+    run = CellRun(Cell(protocol, "aux_loss", parameters, 0, 0), Place(PLUGINS, tmp_path, tmp_path))
+    method = run.method()
+    terms = method.loss(Batches(run.task.batch, run.task.dataset("train"), protocol.training, 0)[0])
+    torch.autograd.backward(terms["aux"])
+    gradients = [p.grad for p in method.codec.g_a.parameters()]
+    assert all(g is not None and g.abs().sum() > 0 for g in gradients)
+    assert terms["loss"].item() == pytest.approx(
+        terms["rate"].item() + method.lmbda * (terms["task"].item() + 0.5 * terms["aux"].item()), rel=1e-5
+    )
+
+
+BROKEN = '''"""A method that trains the recogniser too."""
+from icmbench.method import TrainedMethod
+
+class Cheat(TrainedMethod):
+    def build(self):
+        self.stolen = self.task.recognizer.requires_grad_(True).train()
+
+    def loss(self, batch):
+        coded = self.code(batch.images)
+        return {"loss": coded.bpp + self.task.loss(coded.images, batch.targets)}
+'''
+
+
+@pytest.mark.slow
+def test_the_contract_catches_a_method_that_trains_the_recognizer(tmp_path: Path) -> None:
+    path = tmp_path / "cheat.py"
+    path.write_text(BROKEN)
+    problems = [result.what for result in check(Plugins((path,)), "cheat", "segmentation") if result.problem]
+    assert "The recogniser is the same after training" in problems
+
+
+def test_checking_an_unknown_plugin_names_the_nearest() -> None:
+    with pytest.raises(UserError, match="did you mean 'aux_loss'"):
+        check(PLUGINS, "aux_los", "detection")

@@ -1,0 +1,45 @@
+"""A whole short training, every logged number compared. `--regenerate` writes the numbers anew."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from icmbench.cell import Cell, CellRun, Place
+from icmbench.plugins import Plugins
+from icmbench.protocol import override
+from icmbench.runner import complete_parameters
+from icmbench.train import Batches, train
+
+GOLDEN = Path(__file__).parent / "golden"
+CHANGES = {"training.steps": 10, "training.batch_size": 2}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+@pytest.mark.parametrize("method", ["task_loss", "aux_loss"])
+def test_a_short_training_gives_the_golden_numbers(
+    task: str, method: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    from lightning_fabric import Fabric
+
+    plugins = Plugins()
+    protocol = override(plugins.protocol(plugins.default_protocol(task)), CHANGES)
+    parameters = tuple(complete_parameters(plugins, method, {}).items())
+    run = CellRun(Cell(protocol, method, parameters, 2, 0), Place(plugins, tmp_path / "results", tmp_path / "runs"))
+    seen: list[dict[str, float]] = []
+    batches = Batches(run.task.batch, run.task.dataset("train"), protocol.training, 1234)
+    torch.manual_seed(1234)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    train(
+        run.method(), batches, fabric, tmp_path / "c.safetensors", "golden", lambda step, terms: seen.append(terms), log_every=1
+    )
+    path = GOLDEN / f"{method}-{task}.json"
+    if request.config.getoption("--regenerate"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(seen, indent=1) + "\n")
+    golden = json.loads(path.read_text())
+    assert len(seen) == len(golden)
+    for step, (now, then) in enumerate(zip(seen, golden, strict=True)):
+        assert now == pytest.approx(then, rel=0.01), f"step {step}"

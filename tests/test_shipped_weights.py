@@ -1,0 +1,67 @@
+"""The weights that come with icmbench are what their descriptions say, and published protocols never change."""
+
+import json
+from pathlib import Path
+
+import pytest
+from icmbench.tasks._data import shapes
+
+from icmbench.codec import NeuralCodec, build_model, load_weights
+from icmbench.evaluate import Evaluation, code_dataset, evaluate_uncompressed
+from icmbench.files import sha256
+from icmbench.plugins import Plugins
+from icmbench.prepare import CodecRecipe, find_recipe, read_recipe
+from icmbench.weights import shipped_folder
+
+NAMES = sorted(path.stem for path in shipped_folder().glob("*.safetensors"))
+PUBLISHED = {
+    "shapes-detection-v1": "HASH",
+    "shapes-segmentation-v1": "HASH",
+    "coco128-nanodet-v1": "HASH",
+    "camvid-deeplabv3plus-v1": "HASH",
+    "coco2017-fasterrcnn-v1": "HASH",
+    "pascalcontext59-deeplabv3plus-v1": "HASH",
+}
+
+
+def described(name: str) -> dict[str, object]:
+    content: dict[str, object] = json.loads((shipped_folder() / f"{name}.json").read_text())
+    return content
+
+
+def test_published_protocols_never_change() -> None:
+    plugins = Plugins()
+    assert {name: plugins.protocol(name).hash for name in plugins.protocols()} == PUBLISHED
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_are_the_described_file_of_the_current_recipe(name: str) -> None:
+    content = described(name)
+    assert content["sha256"] == sha256(shipped_folder() / f"{name}.safetensors")
+    assert content["recipe"] == read_recipe(find_recipe(name)).model_dump(mode="json")
+    assert (shipped_folder() / f"{name}.safetensors").stat().st_size < 8_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("protocol", "weights"), [("shapes-detection-v1", "shapes-detector"), ("shapes-segmentation-v1", "shapes-segmenter")]
+)
+def test_recognizers_reach_their_recorded_accuracy(protocol: str, weights: str) -> None:
+    rules = Plugins().protocol(protocol)
+    scores = evaluate_uncompressed(Plugins().task(rules.task, rules.data, rules.recognizer))
+    reached = described(weights)["reached"]
+    assert scores == pytest.approx(reached, abs=0.3)
+    assert scores[rules.evaluation.metric] > 70
+
+
+@pytest.mark.slow
+def test_shapes_codec_reaches_its_recorded_rate_and_psnr() -> None:
+    recipe = read_recipe(find_recipe("shapes-codec"))
+    assert isinstance(recipe, CodecRecipe)
+    model = build_model(recipe.codec)
+    load_weights(model, Path(shipped_folder() / "shapes-codec.safetensors"))
+    rows = [row for _, _, row in code_dataset(NeuralCodec(model, recipe.codec), shapes.pictures("val"))]
+    result = Evaluation({}, rows)
+    reached = described("shapes-codec")["reached"]
+    assert {"bpp": result.bpp, "psnr": result.psnr} == pytest.approx(reached, rel=0.01)
+    assert result.bpp / result.estimated_bpp == pytest.approx(1, abs=0.02)

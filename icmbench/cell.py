@@ -13,6 +13,7 @@ import pandas as pd
 import safetensors
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 
 from icmbench import environment, seeds
 from icmbench.codec import NeuralCodec, build_model, load_weights
@@ -132,15 +133,20 @@ class CellRun:
         """Train to the end of the budget and save the codec alone, unless that was done before."""
         if self._trained():
             return
+        many = self.place.devices > 1
         fabric = Fabric(
             accelerator=self.place.accelerator,
             devices=self.place.devices,
             precision=self.protocol.training.precision,
-            strategy="ddp_spawn" if self.place.devices > 1 else "auto",
+            strategy=DDPStrategy(start_method="spawn", find_unused_parameters=True) if many else "auto",
         )
-        fabric.launch(self._train_on) if self.place.devices > 1 else self._train_on(fabric)
+        if many:
+            fabric.launch(_train_share, self.cell, self.place)
+        else:
+            self.train_on(fabric)
 
-    def _train_on(self, fabric: Fabric) -> None:
+    def train_on(self, fabric: Fabric) -> None:
+        """Train on the devices of `fabric`; the first of them saves the codec."""
         self.task.to(fabric.device)
         method, training = self.method(), self.protocol.training
         batches = Batches(
@@ -258,3 +264,8 @@ class CellRun:
             environment=environment.describe(device_name(self.place.device)),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+
+
+def _train_share(fabric: Fabric, cell: Cell, place: Place) -> None:
+    """One process of a training on several devices."""
+    CellRun(cell, place).train_on(fabric)

@@ -39,7 +39,7 @@ def _hook(module: nn.Module, side: str, caught: list[Tensor]) -> Any:
 
 
 def codec_taps(model: CompressionModel) -> dict[str, Tap]:
-    """Taps of a codec's decoder g_s: `before_decoder` (the latent it reads: noisy in training, else rounded) and `before_last_layer`.
+    """Taps of a codec's decoder g_s: `before_decoder` (its latent, noisy in training) and `before_last_layer`.
 
     Raises UserError where the architecture has no sequential g_s.
     """

@@ -55,7 +55,7 @@ def plan(
 
 def missing(cells: Sequence[Cell], store: Store, plugins: Plugins) -> list[Cell]:
     """The cells that have no record yet, or one made by another version of a loose plugin file."""
-    sources = {plugin.name: sha256(plugin.path) for plugin in plugins.find("methods").values() if plugin.path in plugins.files}
+    sources = {p.name: sha256(p.path) for p in plugins.find("methods").values() if p.path and p.path in plugins.files}
 
     def finished(cell: Cell) -> bool:
         path = cell.record_path(store)
@@ -64,9 +64,9 @@ def missing(cells: Sequence[Cell], store: Store, plugins: Plugins) -> list[Cell]
     return [cell for cell in cells if not finished(cell)]
 
 
-def workers_for(accelerator: str, cells: int) -> int:
-    """Processes that work side by side: one a core on a CPU (one thread each), one on a GPU."""
-    cores = len(os.sched_getaffinity(0)) if accelerator == "cpu" else 1
+def workers_for(place: Place, cells: int) -> int:
+    """Cells that are computed side by side: one a core on a CPU (one thread each), else one."""
+    cores = len(os.sched_getaffinity(0)) if place.accelerator == "cpu" and place.devices == 1 else 1
     return max(1, min(cores, cells))
 
 
@@ -77,7 +77,7 @@ def compute(cells: Sequence[Cell], place: Place) -> Iterator[Event]:
     """
     context = multiprocessing.get_context("spawn")
     events: Queue[Event] = context.Queue()
-    count = workers_for(place.accelerator, len(cells))
+    count = workers_for(place, len(cells))
     pool = ProcessPoolExecutor(count, context, _start_worker, (events, place.accelerator))
     try:
         futures = {pool.submit(_compute_one, number, cell, place): number for number, cell in enumerate(cells)}

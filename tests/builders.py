@@ -34,7 +34,14 @@ def make_protocol(**changes: Any) -> Protocol:
 def make_record(protocol: Protocol | None = None, **changes: Any) -> Record:
     """A sound record of the first rate point of `task_loss`, with some fields replaced."""
     protocol = protocol or make_protocol()
-    zero = {"steps": 10, "images": 20, "train_seconds": 1.0, "peak_memory_mib": 1.0, "train_device": "test cpu"}
+    zero = {
+        "steps": 10,
+        "images": 20,
+        "train_seconds": 1.0,
+        "peak_memory_mib": 1.0,
+        "train_device": "test cpu",
+        "train_devices": 1,
+    }
     coding = {"codec_parameters": 9, "training_only_parameters": 0, "encode_seconds": 0.1, "decode_seconds": 0.1}
     values: dict[str, Any] = {
         "protocol": protocol,

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -11,6 +12,8 @@ DATA = Path(os.environ.get("ICMBENCH_DATA", REPOSITORY.parent / "shared"))
 
 os.environ["ICMBENCH_DATA"] = str(DATA)
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("busy", deadline=None)
+hypothesis.settings.load_profile("busy")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

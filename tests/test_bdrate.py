@@ -53,7 +53,8 @@ def test_forth_and_back_multiply_to_one(a: Curve, b: Curve) -> None:
     assert (forth.percent is None) == (back.percent is None)
     assume(forth.percent is not None and back.percent is not None)
     for there, again in ((forth.percent, back.percent), (forth.akima, back.akima)):
-        assert there is not None and again is not None
+        assert there is not None
+        assert again is not None
         assert (1 + there / 100) * (1 + again / 100) == pytest.approx(1, rel=1e-9)
 
 
@@ -161,7 +162,8 @@ def test_the_overlap_is_the_common_range_over_the_whole() -> None:
 def test_interpolations_that_disagree_are_reported() -> None:
     bent = [(0.1, 20.0), (0.101, 27.0), (3.0, 28.0), (3.01, 37.0)]
     result = bd_rate(ANCHOR, bent)
-    assert result.percent is not None and result.akima is not None
+    assert result.percent is not None
+    assert result.akima is not None
     assert abs(result.percent - result.akima) > 1 + 0.1 * abs(result.percent)
     assert any("disagree" in text for text in result.warnings)
 

@@ -10,12 +10,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from icmbench.tasks._data.coco import Boxes, CocoFolder
-from icmbench.tasks._data.folders import MaskFolder
-from icmbench.tasks._data.images import read_image, read_mask
-from icmbench.tasks._procedural import leaves, shapes
-from icmbench.tasks.detection.metric import AveragePrecision
-from icmbench.tasks.segmentation.metric import MeanIoU
 from PIL import Image
 from torch import Tensor
 
@@ -23,6 +17,12 @@ from icmbench import crops
 from icmbench.errors import UserError
 from icmbench.plugins import Plugins
 from icmbench.task import Sample, Task
+from icmbench.tasks._data.coco import Boxes, CocoFolder
+from icmbench.tasks._data.folders import MaskFolder
+from icmbench.tasks._data.images import read_image, read_mask
+from icmbench.tasks._procedural import leaves, shapes
+from icmbench.tasks.detection.metric import AveragePrecision
+from icmbench.tasks.segmentation.metric import MeanIoU
 
 
 def object_row(number: int, image: int, category: int, bbox: list[float], **more: Any) -> dict[str, Any]:
@@ -407,7 +407,7 @@ def test_merged_average_precision_equals_one_pass(coco: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     parts, whole = [AveragePrecision(dataset), AveragePrecision(dataset)], AveragePrecision(dataset)
     for k in range(3):
-        boxes, scores, labels = perfect(dataset[k])
+        boxes, _, labels = perfect(dataset[k])
         false = torch.rand(4, 4, generator=generator).sort(1).values * 30
         found = (torch.cat([boxes + 1, false]), torch.rand(len(boxes) + 4, generator=generator),
                  torch.cat([labels, torch.tensor([0, 1, 0, 1])]))  # fmt: skip

@@ -65,7 +65,7 @@ def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
         with replacing(path), Path("/dev/full").open("w", buffering=1) as stream:
             stream.write("x\n")
 
-    with pytest.raises(UserError, match="cannot write .*No space left"):
+    with pytest.raises(UserError, match=r"cannot write .*No space left"):
         fill(tmp_path / "file")
     assert names(tmp_path) == []
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import SHA, make_protocol, protocol_fields
 
+from builders import SHA, make_protocol, protocol_fields
 from icmbench.errors import UserError
 from icmbench.protocol import Protocol, Training, override, parse, read_toml
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from icmbench.tasks._data.coco import Boxes
-from icmbench.tasks._openmmlab import compiled_ops, models
 
 from icmbench.errors import UserError
 from icmbench.evaluate import evaluate_uncompressed
 from icmbench.plugins import Plugins
 from icmbench.protocol import Weights
 from icmbench.task import Task
+from icmbench.tasks._data.coco import Boxes
+from icmbench.tasks._openmmlab import compiled_ops, models
 
 
 def task_of(protocol: str) -> Task:

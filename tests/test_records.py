@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import LAMBDAS, make_protocol, make_record
 
+from builders import LAMBDAS, make_protocol, make_record
 from icmbench.errors import UserError
 from icmbench.record import Record, Store, impossible, method_label
 

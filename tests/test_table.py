@@ -7,9 +7,9 @@ import math
 import statistics
 
 import pytest
-from builders import make_curve, make_protocol, make_record
 from scipy.stats import t as student
 
+from builders import make_curve, make_protocol, make_record
 from icmbench.record import Record
 from icmbench.table import HEADERS, curves, interval, notes, rows, to_csv, to_json, to_latex, to_markdown
 

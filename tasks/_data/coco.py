@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from icmbench.tasks._data.images import Kept, read_image
 from torch import Tensor
 
 from icmbench.errors import UserError
 from icmbench.task import Dataset, Sample
+from icmbench.tasks._data.images import Kept, read_image
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from icmbench.tasks._data.images import Kept, read_image, read_mask
 from torch import Tensor
 
 from icmbench.errors import UserError
 from icmbench.task import Dataset, Sample
+from icmbench.tasks._data.images import Kept, read_image, read_mask
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import cv2
-from icmbench.tasks._data.images import Kept, read_image
-from icmbench.tasks._procedural.leaves import picture
-
 from icmbench.files import build_once, cache_root
 from icmbench.task import Dataset, Sample
+from icmbench.tasks._data.images import Kept, read_image
+from icmbench.tasks._procedural.leaves import picture
+from icmbench.tasks._procedural.noise import write_png
 
 VERSION = 1
 COUNT, SIZE = {"train": 4000, "val": 64}, 192
@@ -21,7 +20,7 @@ class Leaves(Dataset):
         def build(folder: Path) -> None:
             for index in range(COUNT[split]):
                 made = picture(seed, FIRST[split] + index, SIZE)
-                cv2.imwrite(str(folder / f"{index:05d}.png"), made[..., ::-1])
+                write_png(folder / f"{index:05d}.png", made)
 
         self.count = COUNT[split]
         self.folder = build_once(cache_root() / f"leaves-v{VERSION}-seed{seed}-{split}", build)

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
+from icmbench.files import cache_root
 from icmbench.tasks._data.coco import CocoFolder
 from icmbench.tasks._procedural.shapes import shapes_folder
-
-from icmbench.files import cache_root
 
 
 def folder(seed: int) -> Path:

@@ -8,6 +8,7 @@ import safetensors.torch
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -85,7 +86,7 @@ def _localise(node: Any) -> None:
 def build(registry: Any, model: ConfigDict) -> nn.Module:
     """The network of a `model` config. Raises UserError where the toolbox cannot build it."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), DefaultScope.overwrite_default_scope(registry.scope):
             warnings.simplefilter("ignore")
             network: nn.Module = registry.build(model)
     except Exception as error:  # toolboxes raise anything

@@ -5,8 +5,9 @@ and shading: what the codecs for photographs are pretrained on, so that they can
 """
 
 import numpy as np
-from icmbench.tasks._procedural.noise import Field, blob, grid, power_law_noise, rotated, to_8bit
 from numpy.typing import NDArray
+
+from icmbench.tasks._procedural.noise import Field, blob, grid, power_law_noise, rotated, to_8bit
 
 
 def _surface(rng: np.random.Generator, size: int) -> Field:

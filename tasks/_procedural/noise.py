@@ -1,5 +1,7 @@
 """Random fields and blobs from which the procedural pictures are composed."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +39,13 @@ def blob(rng: np.random.Generator, size: int, radius: float, bend: Field) -> Mas
     stretch = rng.uniform(0.6, 1.0)
     distance = np.hypot(u / radius, v / (radius * stretch))
     return np.asarray(distance + 0.18 * bend < 1)
+
+
+def write_png(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write a picture [H, W, 3] RGB or a mask [H, W]; raises OSError where it cannot be written."""
+    bgr = image[..., ::-1] if image.ndim == 3 else image
+    if not cv2.imwrite(str(path), bgr):
+        raise OSError(f"cannot write {path}")
 
 
 def to_8bit(image: Field, blur: float) -> NDArray[np.uint8]:

@@ -8,12 +8,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-from icmbench.tasks._procedural.noise import Field, Mask, blob, grid, power_law_noise, rotated, to_8bit
 from numpy.typing import NDArray
 
 from icmbench.files import build_once
+from icmbench.tasks._procedural.noise import Field, Mask, blob, grid, power_law_noise, rotated, to_8bit, write_png
 
 CLASSES = ("stripes", "checker", "dots", "grain")
 BACKGROUND = 0  # index of the mask; class k of CLASSES has index k + 1
@@ -128,8 +127,8 @@ def _write_split(folder: Path, split: str, seed: int) -> None:
     for number in range(count):
         made = picture(seed, first + number, size)
         name = f"{number:06d}.png"
-        cv2.imwrite(str(folder / "images" / split / name), made.image[..., ::-1])
-        cv2.imwrite(str(folder / "masks" / split / name), made.index_mask)
+        write_png(folder / "images" / split / name, made.image)
+        write_png(folder / "masks" / split / name, made.index_mask)
         images.append({"id": number + 1, "file_name": name, "width": size, "height": size})
         annotations += _annotations(number + 1, len(annotations) + 1, made)
     categories = [{"id": k + 1, "name": name} for k, name in enumerate(CLASSES)]

@@ -8,11 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from icmbench.tasks._data import shapes
-from icmbench.tasks._data.coco import Boxes, CocoFolder
-from icmbench.tasks._openmmlab import models
-from icmbench.tasks.detection import mmdet_network
-from icmbench.tasks.detection.metric import AveragePrecision
 from torch import Tensor, nn
 
 from icmbench import crops
@@ -21,6 +16,11 @@ from icmbench.features import Tap
 from icmbench.files import data_root
 from icmbench.protocol import Strict
 from icmbench.task import LightHead, Sample, Task
+from icmbench.tasks._data import shapes
+from icmbench.tasks._data.coco import Boxes, CocoFolder
+from icmbench.tasks._openmmlab import models
+from icmbench.tasks.detection import mmdet_network
+from icmbench.tasks.detection.metric import AveragePrecision
 
 SMALLEST_VISIBLE = 0.25  # a crop keeps an object of which at least this share of the box is inside
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
-from icmbench.tasks._data.coco import CocoFolder
 from torch import Tensor
 
 from icmbench.task import Metric, Sample
+from icmbench.tasks._data.coco import CocoFolder
 
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 

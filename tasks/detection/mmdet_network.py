@@ -12,13 +12,14 @@ with compiled_ops.toolbox_imports():
 
     register_all_modules(init_default_scope=False)  # a default scope would shut the other toolbox out
 
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
 from icmbench.tasks._data.coco import Boxes
 from icmbench.tasks._openmmlab import models
 from icmbench.tasks._openmmlab.levels import FeatureLevels
 from icmbench.tasks.detection import nanodet  # noqa: F401  (registers NanoDet's parts)
-from mmengine.config import ConfigDict
-from mmengine.structures import InstanceData
-from torch import Tensor, nn
 
 WIDTH = 32  # channels of a light detector
 FINEST = 8  # its finest stride, in pixels of the network's input

@@ -8,11 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from icmbench.tasks._data import shapes
-from icmbench.tasks._data.folders import MaskFolder
-from icmbench.tasks._openmmlab import models
-from icmbench.tasks.segmentation import mmseg_network
-from icmbench.tasks.segmentation.metric import MeanIoU
 from torch import Tensor, nn
 
 from icmbench import crops
@@ -21,6 +16,11 @@ from icmbench.features import Tap
 from icmbench.files import data_root
 from icmbench.protocol import Strict
 from icmbench.task import LightHead, Sample, Task
+from icmbench.tasks._data import shapes
+from icmbench.tasks._data.folders import MaskFolder
+from icmbench.tasks._openmmlab import models
+from icmbench.tasks.segmentation import mmseg_network
+from icmbench.tasks.segmentation.metric import MeanIoU
 
 IGNORED = 255
 

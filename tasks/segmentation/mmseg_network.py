@@ -12,12 +12,13 @@ with compiled_ops.toolbox_imports():
     register_all_modules(init_default_scope=False)  # a default scope would shut the other toolbox out
 
 import torch
-from icmbench.tasks._openmmlab import models
-from icmbench.tasks._openmmlab.levels import FeatureLevels
 from mmengine.config import ConfigDict
 from mmengine.structures import PixelData
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from icmbench.tasks._openmmlab import models
+from icmbench.tasks._openmmlab.levels import FeatureLevels
 
 WIDTH = 32  # channels of a light segmenter
 STRIDE = 8  # of its feature map, in pixels of the network's input

@@ -145,4 +145,4 @@ class NeuralCodec:
     def save(self, path: Path, metadata: dict[str, str] | None = None) -> None:
         """Write the weights and coder tables as safetensors."""
         tensors = {name: value.contiguous().cpu() for name, value in self.model.state_dict().items()}
-        safetensors.torch.save_file(tensors, path, metadata)
+        path.write_bytes(safetensors.torch.save(tensors, metadata))

@@ -120,7 +120,7 @@ def prepare_recognizer(recipe: RecognizerRecipe, path: Path, checkpoint: Path, f
     state = task.recognizer.state_dict()
     half = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()}
     with replacing(path) as temporary:
-        safetensors.torch.save_file(half, temporary)
+        temporary.write_bytes(safetensors.torch.save(half))
     task.recognizer.load_state_dict(half)
     task.freeze()
     return {"ledger": ledger.__dict__, "reached": evaluate_uncompressed(task)}

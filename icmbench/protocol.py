@@ -1,6 +1,6 @@
 """Protocols: frozen, versioned descriptions of one comparable experiment.
 
-A protocol is a TOML file. Its hash covers every field, so that two results with the same hash were made
+A protocol is a TOML file. Its hash covers all that bears on results, so that two results with the same hash were made
 under the same rules. Published protocols never change; a change is a new version.
 """
 
@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from icmbench.errors import UserError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+DESCRIPTIVE = {"summary", "files", "assumed"}
 
 
 class Strict(BaseModel):
@@ -123,8 +126,12 @@ class Protocol(Strict):
 
     @property
     def hash(self) -> str:
-        """First 12 hexadecimal digits of the SHA-256 of every field but the summary, in canonical JSON."""
-        fields = self.model_dump(mode="json", by_alias=True, exclude={"summary"})
+        """First 12 hexadecimal digits of the SHA-256 of all that bears on results, in canonical JSON.
+
+        Left out: what only describes (`DESCRIPTIVE`), and fields at their default, so that a field added later
+        leaves published hashes alone. So the default of a field never changes.
+        """
+        fields = self.model_dump(mode="json", by_alias=True, exclude=DESCRIPTIVE, exclude_defaults=True)
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
 
     @property

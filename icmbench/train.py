@@ -99,7 +99,7 @@ def _save(path: Path, trainable: Trainable, optimizers: list[Any], ledger: Ledge
             tensors |= {f"optimizer.{number}.{index}.{slot}": value for slot, value in slots.items()}
     metadata = {"identity": identity, "ledger": json.dumps(asdict(ledger))}
     with replacing(path) as temporary:
-        safetensors.torch.save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata)
+        temporary.write_bytes(safetensors.torch.save({k: v.contiguous() for k, v in tensors.items()}, metadata))
 
 
 def _resume(path: Path, trainable: Trainable, optimizers: list[Any], identity: str) -> Ledger:

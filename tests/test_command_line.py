@@ -40,7 +40,10 @@ def test_list_names_methods_tasks_and_protocols(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", [["--help"], ["list"]])
 def test_help_and_list_import_no_torch(command: list[str], tmp_path: Path) -> None:
-    code = f"import sys\nfrom icmbench.cli import main\ntry:\n    main({command!r})\nexcept SystemExit:\n    pass\nassert 'torch' not in sys.modules"
+    code = (
+        "import contextlib, sys\nfrom icmbench.cli import main\nwith contextlib.suppress(SystemExit):\n"
+        f"    main({command!r})\nassert 'torch' not in sys.modules"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False).returncode == 0
 
 
@@ -160,3 +163,12 @@ def test_a_run_that_was_stopped_goes_on_in_the_middle_of_a_training(with_signal:
     assert resumed.returncode == 0, resumed.stderr
     one, other = (Store(tmp_path / name).read()[0][0] for name in ("expected", "results"))
     assert (one.bpp, one.scores) == (other.bpp, other.scores)
+
+
+@pytest.mark.slow
+def test_two_devices_share_every_batch_of_a_training(tmp_path: Path) -> None:
+    words = ["run", "aux_loss", "segmentation", "--set", "training.steps=3", "--set", "training.batch_size=4", "--rates", "1"]
+    done = icmbench(*words, "--no-anchor", "--device", "cpu", "--devices", "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = Store(tmp_path / "results").read()[0][0]
+    assert (record.cost.train_devices, record.cost.steps, record.cost.images) == (2, 3, 12)

@@ -11,7 +11,7 @@ import pytest
 
 from builders import SHA, make_protocol, protocol_fields
 from icmbench.errors import UserError
-from icmbench.protocol import Protocol, Training, override, parse, read_toml
+from icmbench.protocol import DESCRIPTIVE, Protocol, Training, override, parse, read_toml
 
 FULL = make_protocol(
     files=[{"path": "a.txt", "bytes": 3, "digest": SHA, "source": "https://example.org"}], assumed={"lr": "a guess"}
@@ -56,9 +56,9 @@ def with_other_value(path: tuple[Any, ...]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", leaves(FULL), ids=lambda path: ".".join(map(str, path)))
-def test_the_hash_depends_on_every_value_but_the_summary(path: tuple[Any, ...]) -> None:
+def test_the_hash_depends_on_every_value_that_bears_on_results(path: tuple[Any, ...]) -> None:
     same = parse(with_other_value(path), "changed").hash == parse(FULL, "original").hash
-    assert same == (path == ("summary",))
+    assert same == (path[0] in DESCRIPTIVE)
 
 
 def test_no_field_escapes_the_test_above() -> None:
@@ -80,8 +80,12 @@ def test_the_hash_survives_json_and_spelled_out_defaults() -> None:
     assert len(written.hash) == 12
 
 
+def test_a_field_at_its_default_leaves_the_hash_alone() -> None:
+    assert parse(FULL | {"anchor": "task_loss"}, "").hash == parse({k: v for k, v in FULL.items() if k != "anchor"}, "").hash
+
+
 def test_the_hash_of_published_fields_never_changes() -> None:
-    assert make_protocol().hash == "15ea64fda5e7"
+    assert make_protocol().hash == "58f1aefc6765"
 
 
 def changed(**changes: Any) -> dict[str, Any]:

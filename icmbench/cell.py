@@ -210,8 +210,19 @@ class CellRun:
         content: dict[str, float] = json.loads(path.read_text())
         return content
 
-    def run(self) -> Record:
-        """Train, evaluate, write the record and its rows. Raises UserError for what the user can mend."""
+    def run(self) -> None:
+        """Train, evaluate, write the record and its rows, unless another process does so first.
+
+        Raises UserError for what the user can mend.
+        """
+        written = self.cell.record_path(Store(self.place.results))
+        before = written.stat().st_mtime_ns if written.exists() else None
+        with locked(self.folder / "lock"):
+            if not written.exists() or written.stat().st_mtime_ns == before:
+                self.compute()
+
+    def compute(self) -> Record:
+        """Train, evaluate, write the record and its rows."""
         self.train()
         ceiling, codec = self.ceiling(), self.codec()
         result = evaluate(codec, self.task, lambda done, total: self.report("evaluate", done, total, {}))

@@ -99,7 +99,8 @@ def _finish(console: Console, protocol: Protocol, store: Store, runs: Path, todo
     records, broken = store.read()
     shown = [r for r in records if r.protocol.identity == protocol.identity and r.label in labels]
     for path, reason in broken.items():
-        console.print(f"set aside {path}: {reason}", markup=False)
+        if protocol.identity in path.parts:
+            console.print(f"set aside {path}: {reason}", markup=False)
     if not shown:
         return
     print_table(rows(shown), console)
@@ -122,12 +123,11 @@ def print_table(table: Sequence[Row], console: Console | None = None) -> None:
         first, devices = group[0], "; ".join(sorted({row.device for row in group}))
         title = f"{protocol}\n{first.metric}, uncompressed {first.ceiling:.1f}; computed on {devices}"
         shown = Table(title=title, title_justify="left")
-        for header in HEADERS:
+        for header in HEADERS[:-1]:
             shown.add_column(header, overflow="fold")
         for row in group:
-            *texts, points = cells(row)
-            shown.add_row(row.method.replace(",", "\n  "), *texts[1:], points.replace(", ", "\n"))
+            shown.add_row(row.method.replace(",", "\n  "), *cells(row)[1:-1])
         console.print(shown)
         for row in group:
-            for note in notes(row):
-                console.print(f"  {row.method}: {note}", highlight=False, markup=False, soft_wrap=True)
+            for line in (f"{HEADERS[-1]}: {cells(row)[-1]}", *notes(row)):
+                console.print(f"  {row.method}: {line}", highlight=False, markup=False, soft_wrap=True)

@@ -81,7 +81,7 @@ def test_the_whole_way_with_random_weights(name: str, data: object, tmp_path: Pa
     parameters = (("position", "before_decoder"), ("alpha", 0.5))
     record = CellRun(
         Cell(protocol, "aux_loss", parameters, 0, 0), Place(Plugins(), tmp_path / "results", tmp_path / "runs")
-    ).run()
+    ).compute()
     assert record.bpp > 0
     assert protocol.evaluation.metric in record.scores
     assert record.cost.training_only_parameters > 0

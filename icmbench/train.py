@@ -2,6 +2,7 @@
 
 import json
 import math
+import platform
 import resource
 import time
 from collections.abc import Callable, Sequence
@@ -189,5 +190,16 @@ def train(
 
 
 def device_name(device: torch.device) -> str:
-    """`cpu` with its number of threads, or the GPU's name."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+    """The GPU's name, or the processor's with the number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_processor()}, {torch.get_num_threads()} thread(s)"
+
+
+def _processor() -> str:
+    """The processor's model; Linux tells it in /proc only."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

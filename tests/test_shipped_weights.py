@@ -15,12 +15,12 @@ from icmbench.weights import shipped_folder
 
 NAMES = sorted(path.stem for path in shipped_folder().glob("*.safetensors"))
 PUBLISHED = {
-    "shapes-detection-v1": "HASH",
-    "shapes-segmentation-v1": "HASH",
-    "coco128-nanodet-v1": "HASH",
-    "camvid-deeplabv3plus-v1": "HASH",
-    "coco2017-fasterrcnn-v1": "HASH",
-    "pascalcontext59-deeplabv3plus-v1": "HASH",
+    "shapes-detection-v1": "5a5ba1e62770",
+    "shapes-segmentation-v1": "66643ca9e16c",
+    "coco128-nanodet-v1": "3c2da140c4c2",
+    "camvid-deeplabv3plus-v1": "807cad56a0e0",
+    "coco2017-fasterrcnn-v1": "9524447c662a",
+    "pascalcontext59-deeplabv3plus-v1": "330e1480528f",
 }
 
 

@@ -216,7 +216,7 @@ def _table(arguments: argparse.Namespace) -> int:
         raise UserError(f"there are no records in {arguments.results}; 'icmbench run METHOD TASK' makes some.")
     made = table.rows(records)
     if arguments.form == "text":
-        from icmbench.main_job import print_table
+        from icmbench.text import print_table
 
         print_table(made)
     else:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from icmbench.cell import Cell, Place
 from icmbench.errors import UserError, unknown
@@ -19,7 +18,8 @@ from icmbench.protocol import Protocol, override
 from icmbench.record import Store
 from icmbench.requirements import demand
 from icmbench.runner import compute, missing, plan
-from icmbench.table import HEADERS, Row, cells, curves, notes, rows
+from icmbench.table import curves, rows
+from icmbench.text import print_table
 
 
 @dataclass(frozen=True)
@@ -113,21 +113,3 @@ def _finish(console: Console, protocol: Protocol, store: Store, runs: Path, todo
     }
     for what, where in lines.items():
         console.print(f"{what + ':':26}{where}", highlight=False, markup=False, soft_wrap=True)
-
-
-def print_table(table: Sequence[Row], console: Console | None = None) -> None:
-    """The rows as text, one table per protocol, with notes."""
-    console = console or Console()
-    for protocol in dict.fromkeys(row.protocol for row in table):
-        group = [row for row in table if row.protocol == protocol]
-        first, devices = group[0], "; ".join(sorted({row.device for row in group}))
-        title = f"{protocol}\n{first.metric}, uncompressed {first.ceiling:.1f}; computed on {devices}"
-        shown = Table(title=title, title_justify="left")
-        for header in HEADERS[:-1]:
-            shown.add_column(header, overflow="fold")
-        for row in group:
-            shown.add_row(row.method.replace(",", "\n  "), *cells(row)[1:-1])
-        console.print(shown)
-        for row in group:
-            for line in (f"{HEADERS[-1]}: {cells(row)[-1]}", *notes(row)):
-                console.print(f"  {row.method}: {line}", highlight=False, markup=False, soft_wrap=True)

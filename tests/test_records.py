@@ -198,3 +198,11 @@ def test_two_processes_may_write_the_same_record(tmp_path: Path) -> None:
     assert reads > 0
     assert Store(tmp_path).read() == ([record], {})
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["lambda=0.1,seed=0.json"]
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parent / "records").glob("schema-*.json")), ids=lambda path: path.stem)
+def test_a_record_of_every_schema_version_still_loads(path: Path) -> None:
+    record = Record.model_validate_json(path.read_text())
+    assert record.schema_version == int(path.stem.removeprefix("schema-"))
+    assert impossible(record) == []
+    assert record.quality > 0

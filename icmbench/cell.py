@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,7 @@ class CellRun:
             strategy=DDPStrategy(start_method="spawn", find_unused_parameters=True) if many else "auto",
         )
         if many:
-            fabric.launch(_train_share, self.cell, self.place)
+            fabric.launch(partial(_train_share, cell=self.cell, place=self.place))
         else:
             self.train_on(fabric)
 

@@ -130,26 +130,33 @@ def _settings(pairs: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _device(name: str) -> str:
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(f"there is no device called '{name}'; known: auto, cpu, cuda.")
+    if name == "cpu":
+        return name
     import torch
 
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if name not in ("cpu", "cuda"):
-        raise UserError(f"there is no device called '{name}'; known: auto, cpu, cuda.")
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("there is no CUDA device on this machine; leave --device out or say --device cpu.")
     return name
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    import warnings
+def _plugins(arguments: argparse.Namespace) -> Plugins:
+    missing = [path for path in arguments.plugin if not path.is_file()]
+    if missing:
+        raise UserError(f"there is no plugin file {missing[0]}.")
+    return Plugins(tuple(path.absolute() for path in arguments.plugin))
 
-    warnings.filterwarnings("ignore")
-    from icmbench import main_job
+
+def _run(arguments: argparse.Namespace) -> int:
+    from icmbench.job import Job
+    from icmbench.requirements import demand
 
     parameters, fields = _settings(arguments.set)
-    job = main_job.Job(
-        plugins=Plugins(tuple(path.absolute() for path in arguments.plugin)),
+    job = Job(
+        plugins=_plugins(arguments),
         method=arguments.method,
         task=arguments.task,
         protocol=arguments.protocol,
@@ -159,11 +166,20 @@ def _run(arguments: argparse.Namespace) -> int:
         seeds=arguments.seeds,
         anchor=not arguments.no_anchor,
     )
-    return main_job.run(job, arguments.results, arguments.runs, _device(arguments.device), arguments.devices)
+    protocol = job.resolved()
+    job.rate_indices(protocol)
+    demand(protocol)
+    device = _device(arguments.device)
+    import warnings
+
+    warnings.filterwarnings("ignore")
+    from icmbench import main_job
+
+    return main_job.run(job, protocol, arguments.results, arguments.runs, device, arguments.devices)
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    plugins = Plugins(tuple(arguments.plugin))
+    plugins = _plugins(arguments)
     kinds: tuple[Kind | Literal["protocols"], ...] = ("methods", "tasks", "protocols")
     for kind in kinds:
         if arguments.what not in (None, kind):
@@ -189,7 +205,7 @@ def _summary(plugins: Plugins, name: str) -> str:
 def _show(arguments: argparse.Namespace) -> int:
     from icmbench.requirements import requirements
 
-    protocol = Plugins(tuple(arguments.plugin)).protocol(arguments.protocol)
+    protocol = _plugins(arguments).protocol(arguments.protocol)
     print(f"{protocol.name}: {protocol.summary}\nhash {protocol.hash}\n")
     print(protocol.model_dump_json(indent=2, by_alias=True, exclude={"name", "summary", "files", "assumed"}))
     if protocol.assumed:
@@ -227,7 +243,7 @@ def _table(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     from icmbench.doctor import report
 
-    print("\n".join(report(Plugins(tuple(arguments.plugin)))))
+    print("\n".join(report(_plugins(arguments))))
     return 0
 
 
@@ -237,7 +253,7 @@ def _check(arguments: argparse.Namespace) -> int:
     warnings.filterwarnings("ignore")
     from icmbench.check import check
 
-    results = check(Plugins(tuple(path.absolute() for path in arguments.plugin)), arguments.name, arguments.task)
+    results = check(_plugins(arguments), arguments.name, arguments.task)
     for result in results:
         print(f"{'ok  ' if not result.problem else 'FAIL'} {result.what}" + (f": {result.problem}" if result.problem else ""))
     return 1 if any(result.problem for result in results) else 0

@@ -2,79 +2,35 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from icmbench.cell import Cell, Place
-from icmbench.errors import UserError, unknown
+from icmbench.errors import UserError
 from icmbench.files import demand_writable
+from icmbench.job import Job
 from icmbench.plot import draw
-from icmbench.plugins import Plugins
 from icmbench.progress import follow
-from icmbench.protocol import Protocol, override
+from icmbench.protocol import Protocol
 from icmbench.record import Store
-from icmbench.requirements import demand
 from icmbench.runner import compute, missing, plan
 from icmbench.table import curves, rows
 from icmbench.text import print_table
 
 
-@dataclass(frozen=True)
-class Job:
-    """What the user asked for. `rates`: λ values separated by commas, or None for all of the protocol's."""
-
-    plugins: Plugins
-    method: str
-    task: str
-    protocol: str | None
-    parameters: dict[str, Any]
-    fields: dict[str, Any]
-    rates: str | None
-    seeds: int
-    anchor: bool
-
-    def resolved(self) -> Protocol:
-        """The protocol with its changed fields. Raises UserError where it is of another task."""
-        if self.task not in (tasks := self.plugins.find("tasks")):
-            raise unknown("task", self.task, tasks)
-        name = self.protocol or self.plugins.default_protocol(self.task)
-        protocol = override(self.plugins.protocol(name), self.fields)
-        if protocol.task != self.task:
-            raise UserError(f"{protocol.name} is a protocol of the task {protocol.task}, not of {self.task}.")
-        return protocol
-
-    def cells(self, protocol: Protocol) -> list[Cell]:
-        """The anchor's cells and the method's, once each."""
-        methods: dict[str, dict[str, Any]] = {protocol.anchor: {}} if self.anchor else {}
-        return plan(
-            self.plugins,
-            protocol,
-            methods | {self.method: self.parameters},
-            _rate_indices(protocol, self.rates),
-            self.seeds,
-        )
+def cells_of(job: Job, protocol: Protocol) -> list[Cell]:
+    """The anchor's cells and the method's, once each."""
+    methods: dict[str, dict[str, Any]] = {protocol.anchor: {}} if job.anchor else {}
+    methods |= {job.method: job.parameters}
+    return plan(job.plugins, protocol, methods, job.rate_indices(protocol), job.seeds)
 
 
-def _rate_indices(protocol: Protocol, wanted: str | None) -> list[int]:
-    known = {point.lmbda: number for number, point in enumerate(protocol.rates)}
-    if wanted is None:
-        return list(known.values())
-    try:
-        return sorted({known[float(text)] for text in wanted.split(",")})
-    except (ValueError, KeyError) as error:
-        choices = ", ".join(f"{lmbda:g}" for lmbda in known)
-        raise UserError(f"--rates takes rate points of the protocol ({choices}), not '{wanted}'.") from error
-
-
-def run(job: Job, results: Path, runs: Path, accelerator: str, devices: int) -> int:
+def run(job: Job, protocol: Protocol, results: Path, runs: Path, accelerator: str, devices: int) -> int:
     """Compute the job's missing cells and end with the table and the plot; 1 if a cell failed."""
     console, start = Console(), time.monotonic()
-    protocol = job.resolved()
-    demand(protocol)
-    todo = job.cells(protocol)
+    todo = cells_of(job, protocol)
     for folder in (results, runs):
         demand_writable(folder)
     store = Store(results)

@@ -32,9 +32,9 @@ class Batch:
     images: Tensor
     targets: Sequence[Any]
 
-    def to(self, device: torch.device) -> "Batch":
-        """The batch with its images (channels last) on `device`; targets move when they are used."""
-        images = self.images.to(device, memory_format=torch.channels_last, non_blocking=True)
+    def to(self, device: torch.device, layout: torch.memory_format) -> "Batch":
+        """The batch with its images on `device` in a memory layout; targets move when they are used."""
+        images = self.images.to(device, memory_format=layout, non_blocking=True)
         return Batch(images, self.targets)
 
 

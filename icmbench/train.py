@@ -157,7 +157,8 @@ def train(
     Raises UserError when a loss term or a gradient is not finite; the last good checkpoint stays.
     """
     training = batches.training
-    trainable.to(fabric.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    layout = memory_layout(trainable, fabric.device)
+    trainable.to(fabric.device, memory_format=layout).train()  # type: ignore[call-overload]
     optimizers = _optimizers(trainable, training)
     ledger = _resume(checkpoint, trainable, optimizers, identity)
     ledger.device = device_name(fabric.device)
@@ -170,7 +171,7 @@ def train(
             optimizer.zero_grad()
         wrapped[0].param_groups[0]["lr"] = training.lr * training.lr_factor(step)
         seeds.seed_torch(batches.seed, "noise", step, fabric.global_rank)
-        terms, total = forward(batch.to(fabric.device))
+        terms, total = forward(batch.to(fabric.device, layout))
         fabric.backward(total)
         norm = nn.utils.clip_grad_norm_(network, training.clip_norm)
         values = _check_finite(terms, norm, step, checkpoint)
@@ -187,6 +188,17 @@ def train(
             saved = now
     trainable.eval()
     return ledger
+
+
+def memory_layout(module: nn.Module, device: torch.device) -> torch.memory_format:
+    """Channels last, which is faster, except where torch corrupts memory with it.
+
+    On a CPU, torch 2.11 writes out of bounds in the backward pass of a strided 1x1 convolution that reads the image's
+    three channels in that layout (the first block of the cheng2020 encoders).
+    """
+    convolutions = (m for m in module.modules() if isinstance(m, nn.Conv2d))
+    risky = any(m.kernel_size == (1, 1) and m.stride != (1, 1) and m.in_channels < 16 for m in convolutions)
+    return torch.contiguous_format if risky and device.type == "cpu" else torch.channels_last
 
 
 def device_name(device: torch.device) -> str:

@@ -9,12 +9,13 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from icmbench.codec import build_model
 from icmbench.errors import UserError
 from icmbench.method import Trainable
 from icmbench.prepare import DistortionTraining, picture_batch
 from icmbench.protocol import CodecSpec, Training
 from icmbench.task import Batch, Dataset, Sample
-from icmbench.train import Batches, Ledger, train
+from icmbench.train import Batches, Ledger, memory_layout, train
 
 SPEC = CodecSpec(architecture="mbt2018-mean", sizes={"N": 8, "M": 12})
 TRAINING = Training(steps=6, batch_size=2, crop=64, lr=1e-3)
@@ -119,6 +120,14 @@ def test_quantiles_train_apart_from_the_network(tmp_path: Path) -> None:
     batches = Batches(picture_batch, Noise(), TRAINING, 7)
     train(trainable, batches, Fabric(accelerator="cpu", devices=1), tmp_path / "c.safetensors", "test")
     assert not torch.equal(before, trainable.codec.entropy_bottleneck.quantiles)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "layout"), [("cheng2020-attn", torch.contiguous_format), ("mbt2018-mean", torch.channels_last)]
+)
+def test_the_layout_that_corrupts_memory_is_avoided(architecture: str, layout: torch.memory_format) -> None:
+    sizes = {"N": 8} if architecture == "cheng2020-attn" else {"N": 8, "M": 12}
+    assert memory_layout(build_model(CodecSpec(architecture=architecture, sizes=sizes)), torch.device("cpu")) is layout
 
 
 def test_all_methods_see_the_same_batches_at_one_seed() -> None:

@@ -5,11 +5,13 @@ import ast
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from icmbench import __version__
 from icmbench.errors import UserError
-from icmbench.plugins import Kind, Plugins
+
+if TYPE_CHECKING:
+    from icmbench.plugins import Kind, Plugins
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(command=function)
-        command.add_argument("--plugin", type=Path, action="append", default=[], metavar="FILE", help="a loose plugin file")
+        if name not in ("table", "prepare"):  # they read files only
+            command.add_argument("--plugin", type=Path, action="append", default=[], metavar="FILE", help="a loose plugin file")
         _ARGUMENTS[name](command)
     return parser
 
@@ -143,7 +146,9 @@ def _device(name: str) -> str:
     return name
 
 
-def _plugins(arguments: argparse.Namespace) -> Plugins:
+def _plugins(arguments: argparse.Namespace) -> "Plugins":
+    from icmbench.plugins import Plugins
+
     missing = [path for path in arguments.plugin if not path.is_file()]
     if missing:
         raise UserError(f"there is no plugin file {missing[0]}.")
@@ -195,7 +200,7 @@ def _list(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _summary(plugins: Plugins, name: str) -> str:
+def _summary(plugins: "Plugins", name: str) -> str:
     try:
         return plugins.protocol(name).summary
     except UserError as error:

@@ -66,6 +66,19 @@ def test_stock_deeplabv3plus_runs_forward_backward_and_predicts() -> None:
     assert mask.shape == (61, 83)
 
 
+@pytest.mark.parametrize("config", ["fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py", "cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py"])
+def test_a_detector_without_a_known_light_version_is_refused_in_one_sentence(config: str) -> None:
+    with pytest.raises(UserError, match="a branch for a"):
+        stock("detection", {"source": "shapes"}, f"mmdet:{config}").light_head(64, 16)
+
+
+def test_a_segmenter_that_reads_several_maps_has_no_light_version() -> None:
+    classes = {"source": "shapes", "classes": [str(number) for number in range(150)]}
+    task = stock("segmentation", classes, "mmseg:segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py")
+    with pytest.raises(UserError, match="must read one feature map"):
+        task.light_head(64, 16)
+
+
 def test_a_missing_compiled_operator_says_so_when_it_is_called() -> None:
     operators = compiled_ops._Operators("mmcv._ext")
     with pytest.raises(UserError, match="deform_conv_forward"):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from icmbench.errors import UserError
 from icmbench.tasks._openmmlab import compiled_ops
 
 with compiled_ops.toolbox_imports():
@@ -61,9 +62,15 @@ def total_loss(network: nn.Module, inputs: Tensor, batch: list[Any]) -> Tensor:
 
 
 def light_config(config: ConfigDict, channels: int, stride: int) -> ConfigDict:
-    """The same kind of detector with `WIDTH` channels on a feature map: same heads, losses, assigners and classes."""
+    """The same kind of detector with `WIDTH` channels on a feature map: same heads, losses, assigners and classes.
+
+    Raises UserError for a detector that has neither an RPN with one RoI head nor a single anchor-based head.
+    """
+    first = config.get("bbox_head") or config.get("rpn_head")
+    one_roi_head = isinstance(config.get("roi_head", {}).get("bbox_head", {}), dict)
+    if not isinstance(first, dict) or "anchor_generator" not in first or not one_roi_head:
+        raise UserError(f"a branch for a {config.type} is not known: it needs an anchor-based head, alone or with one RoI head.")
     single = "bbox_head" in config
-    first = config.bbox_head if single else config.rpn_head
     strides = [s for s in first.anchor_generator.strides if s >= FINEST]
     config.backbone = ConfigDict(type="FeatureLevels", in_channels=channels, in_stride=stride, width=WIDTH, strides=strides)
     config.neck = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from icmbench.errors import UserError
 from icmbench.tasks._openmmlab import compiled_ops
 
 with compiled_ops.toolbox_imports():
@@ -54,7 +55,12 @@ def predict(network: nn.Module, inputs: Tensor, shape: tuple[int, int], size: tu
 
 
 def light_config(config: ConfigDict, channels: int, stride: int) -> ConfigDict:
-    """The same kind of segmenter with `WIDTH` channels on a feature map: same head, loss and classes."""
+    """The same kind of segmenter with `WIDTH` channels on a feature map: same head, loss and classes.
+
+    Raises UserError for a head that reads several feature maps.
+    """
+    if not isinstance(config.decode_head, dict) or not isinstance(config.decode_head.get("in_channels"), int):
+        raise UserError(f"a branch for this {config.type} is not known: its head must read one feature map.")
     config.backbone = ConfigDict(type="FeatureLevels", in_channels=channels, in_stride=stride, width=WIDTH, strides=[STRIDE])
     config.neck = config.auxiliary_head = None
     head = config.decode_head

@@ -61,5 +61,8 @@ def _html(group: Curves) -> go.Figure:
             )  # fmt: skip
     figure.add_hline(group.ceiling, line_dash="dash", line_color="grey", annotation_text=f"uncompressed {group.ceiling:.1f}")
     return figure.update_layout(
-        title=_title(group), xaxis_title="rate (bits per pixel, whole container)", yaxis_title=f"{group.metric} (%)"
+        title=_title(group),
+        xaxis_title="rate (bits per pixel, whole container)",
+        yaxis_title=f"{group.metric} (%)",
+        legend={"orientation": "h", "y": -0.2},
     )

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,8 @@ def test_a_run_that_was_stopped_goes_on_in_the_middle_of_a_training(with_signal:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # a background job of a shell ignores Ctrl-C, and its children inherit that
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     deadline = time.monotonic() + 240
     while not list((tmp_path / "runs").rglob("checkpoint.safetensors")):

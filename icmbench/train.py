@@ -75,8 +75,8 @@ class _Forward(nn.Module):
         super().__init__()
         self.trainable = trainable
 
-    def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
-        terms = self.trainable.loss(batch)
+    def forward(self, batch: Callable[[], Batch]) -> tuple[dict[str, Tensor], Tensor]:
+        terms = self.trainable.loss(batch())
         quantiles = self.trainable.quantile_loss()
         return terms, terms["loss"] if quantiles is None else terms["loss"] + quantiles
 
@@ -171,7 +171,8 @@ def train(
             optimizer.zero_grad()
         wrapped[0].param_groups[0]["lr"] = training.lr * training.lr_factor(step)
         seeds.seed_torch(batches.seed, "noise", step, fabric.global_rank)
-        terms, total = forward(batch.to(fabric.device, layout))
+        moved = batch.to(fabric.device, layout)
+        terms, total = forward(lambda moved=moved: moved)  # Fabric would copy a bare batch leaf by leaf
         fabric.backward(total)
         norm = nn.utils.clip_grad_norm_(network, training.clip_norm)
         values = _check_finite(terms, norm, step, checkpoint)

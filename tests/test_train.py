@@ -49,7 +49,7 @@ def run(
         seen.append(terms)
 
     batches = Batches(picture_batch, Noise(), training, 7)
-    fabric = Fabric(accelerator="cpu", devices=1)
+    fabric = Fabric(accelerator="cpu", devices=1, precision=training.precision)
     with contextlib.suppress(Stop):
         ledger = train(DistortionTraining(SPEC, 0.01), batches, fabric, checkpoint, identity, log, log_every=1, save_seconds=0)
     return seen, ledger
@@ -64,6 +64,13 @@ def test_an_interrupted_training_continues_with_the_same_numbers_to_the_bit(tmp_
     assert ledger.steps == 6
     assert ledger.images == 12
     assert (tmp_path / "whole.safetensors").exists()
+
+
+def test_bf16_training_stays_close_to_float32(tmp_path: Path) -> None:
+    exact, _ = run(tmp_path / "32.safetensors")
+    mixed, _ = run(tmp_path / "16.safetensors", training=TRAINING.model_copy(update={"precision": "bf16-mixed"}))
+    assert mixed != exact
+    assert [terms["loss"] for terms in mixed] == pytest.approx([terms["loss"] for terms in exact], rel=0.05)
 
 
 def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:

@@ -19,25 +19,27 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from icmbench import __version__, crops, seeds
-from icmbench.codec import NeuralCodec, build_model, code_for_training
+from icmbench.codec import NeuralCodec, build_model, code_for_training, load_weights
 from icmbench.errors import UserError, unknown
 from icmbench.evaluate import Evaluation, code_dataset, evaluate_uncompressed
 from icmbench.files import replacing, sha256, write_text
 from icmbench.method import Trainable
 from icmbench.plugins import Plugins
-from icmbench.protocol import CodecSpec, Strict, Training, describe_errors, read_toml
+from icmbench.protocol import CodecSpec, Strict, Training, Weights, describe_errors, read_toml
 from icmbench.task import Batch, Dataset, Task
 from icmbench.train import Batches, Log, train
-from icmbench.weights import shipped_folder
+from icmbench.weights import shipped_folder, verified_path
 
 
 class CodecRecipe(Strict):
     """A codec trained for L = R + λ·255²·MSE (R in bits per pixel) on pictures.
 
-    `pictures` names a callable, "package.module:name", that takes a split and returns a data set.
+    `pictures` names a callable, "package.module:name", that takes a split and returns a data set. `start`: weights to
+    begin from, as a codec of another quality is cheaply made from its neighbour; none: from scratch.
     """
 
     kind: Literal["codec"]
+    start: Weights | None = None
     pictures: str
     codec: CodecSpec
     mse_lambda: float
@@ -101,6 +103,8 @@ def prepare_codec(recipe: CodecRecipe, path: Path, checkpoint: Path, fabric: Fab
     pictures: Callable[[str], Dataset] = getattr(import_module(module), name)
     seeds.seed_torch("prepare", recipe.seed)
     trainable = DistortionTraining(recipe.codec, recipe.mse_lambda)
+    if recipe.start:
+        load_weights(trainable.codec, verified_path(recipe.start))
     batches = Batches(picture_batch, pictures("train"), recipe.training, seeds.derive("prepare", recipe.seed))
     ledger = train(trainable, batches, fabric, checkpoint, recipe.model_dump_json(), log)
     codec = NeuralCodec(trainable.codec, recipe.codec)

@@ -11,9 +11,9 @@ from itertools import pairwise
 
 from scipy.stats import t as student
 
-from icmbench.bdrate import BDRate, bd_rate
 from icmbench.protocol import Protocol
 from icmbench.record import Record
+from icmbench.stats.bdrate import BDRate, bd_rate
 
 
 @dataclass(frozen=True)

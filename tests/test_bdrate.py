@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from icmbench.bdrate import MIN_OVERLAP, Curve, bd_rate, front
+from icmbench.stats.bdrate import MIN_OVERLAP, Curve, bd_rate, front
 
 ANCHOR = [(0.1, 20.0), (0.2, 28.0), (0.4, 34.0), (0.8, 37.0)]
 TEST = [(0.09, 21.0), (0.17, 29.0), (0.33, 34.5), (0.7, 37.5)]

@@ -1,0 +1,104 @@
+"""Options that several commands share, and how their values are understood."""
+
+import argparse
+import ast
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from icmbench.errors import UserError
+
+if TYPE_CHECKING:
+    from icmbench.plugins import Plugins
+    from icmbench.record import Record
+
+
+def add_plugin(parser: argparse.ArgumentParser) -> None:
+    """`--plugin FILE`, repeatable."""
+    parser.add_argument("--plugin", type=Path, action="append", default=[], metavar="FILE", help="a loose plugin file")
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """`--results DIR`."""
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="records (default results)")
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Where cells are computed: `--results`, `--runs`, `--device`, `--plugin`."""
+    add_results(parser)
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="checkpoints, codecs, logs (default runs)")
+    add_device(parser)
+    add_plugin(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """`--device auto|cpu|cuda`."""
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="default: a GPU when there is one")
+
+
+def positive(text: str) -> int:
+    """An integer of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def settings(pairs: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`key=value` pairs as (parameters of the method, fields of the protocol)."""
+    parameters: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
+    for pair in pairs:
+        key, separator, text = pair.partition("=")
+        if not separator or not key:
+            raise UserError(f"--set takes KEY=VALUE, not '{pair}'.")
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            value = {"true": True, "false": False}.get(text, text)
+        (fields if "." in key else parameters)[key] = value
+    return parameters, fields
+
+
+def device(name: str) -> str:
+    """`cpu` or `cuda`. Raises UserError for another name and for a GPU that is not there."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(f"there is no device called '{name}'; known: auto, cpu, cuda.")
+    if name == "cpu":
+        return name
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("there is no CUDA device on this machine; leave --device out or say --device cpu.")
+    return name
+
+
+def plugins(arguments: argparse.Namespace) -> "Plugins":
+    """The plugins with the loose files of `--plugin`. Raises UserError for a file that is not there."""
+    from icmbench.plugins import Plugins
+
+    missing = [path for path in arguments.plugin if not path.is_file()]
+    if missing:
+        raise UserError(f"there is no plugin file {missing[0]}.")
+    return Plugins(tuple(path.absolute() for path in arguments.plugin))
+
+
+def read_records(folder: Path) -> "list[Record]":
+    """The sound records of a results folder; the others are named on standard error.
+
+    Raises UserError where there is no such folder or no sound record in it.
+    """
+    import sys
+
+    from icmbench.record import Store
+
+    if not folder.is_dir():
+        raise UserError(f"there is no results folder {folder}.")
+    records, broken = Store(folder).read()
+    for path, reason in broken.items():
+        print(f"icmbench: set aside {path}: {reason}", file=sys.stderr)
+    if not records:
+        raise UserError(f"there are no records in {folder}; 'icmbench run METHOD TASK' makes some.")
+    return records

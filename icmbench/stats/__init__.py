@@ -1,0 +1,1 @@
+"""What is made of measurements: BD-rate, confidence, resolving power. Nothing here needs torch."""

@@ -1,85 +1,218 @@
 """Bjøntegaard deltas between two rate-quality curves, with everything a reader needs to judge them.
 
-BD-rate: the mean difference of log rate over the common range of quality, as a percentage (Bjøntegaard, VCEG-M33,
-2001; piecewise cubic Hermite interpolation as in JCTVC-E137, never one global cubic). Needs no torch.
+BD-rate is the mean difference of ln rate over the common range of quality, as a percentage; BD-metric is the mean difference
+of quality over the common range of ln rate (Bjøntegaard, VCEG-M33, 2001). Curves are interpolated piecewise, by PCHIP as in
+JCTVC-E137 or by Akima as in Herglotz and others (arXiv 2202.12565), never by one global cubic. Needs no torch.
+
+`bd_rate` judges one pair of curves; `log_bd_rates` and `bd_metrics` give the bare PCHIP numbers of many pairs at once.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.interpolate import Akima1DInterpolator, PchipInterpolator
+
+from icmbench.stats.monotone import POLICY, Points, is_rising, rising
+from icmbench.stats.pchip import pchip_means
 
 MIN_POINTS = 3
 MIN_OVERLAP = 0.25
 GOOD_OVERLAP = 0.75
+RATE, QUALITY = 0, 1  # columns of a curve
 Curve = Sequence[tuple[float, float]]
+Method = Literal["pchip", "akima"]
+FloatArray = NDArray[np.float64]
+INTERPOLATIONS: dict[str, type[PchipInterpolator] | type[Akima1DInterpolator]] = {
+    "pchip": PchipInterpolator,
+    "akima": Akima1DInterpolator,
+}
 
 
 @dataclass(frozen=True)
 class BDRate:
-    """`percent` is the mean change of rate at equal quality (negative: bits saved), or None with a `reason`.
+    """What `bd_rate` found.
 
-    `akima`: the same with Akima interpolation, as a cross-check. `overlap`: common quality range over the union of
-    both. `points`: of anchor and test that were used; `dropped`: points left out because another point of the same
-    curve has no more rate and no less quality.
+    `percent`: mean change of rate at equal quality in percent (negative: bits saved), or None with a `reason`.
+    `cross_check`: the same with the other interpolation; None without an answer, or where it runs away.
+    `metric`: mean change of quality at equal rate, in the unit of quality, by `method`; None without a common range of rate.
+    `overlap`: common range of quality over the union of both, 0..1; `rate_overlap`: the same for ln rate.
+    `points`: of anchor and test that were used. `monotone`: both curves were used as given. `policy`: what is done where
+    a curve is not monotone (`icmbench.stats.monotone`). `warnings`: what else a reader must know.
     """
 
     percent: float | None
-    akima: float | None = None
+    cross_check: float | None = None
+    metric: float | None = None
     overlap: float = 0.0
+    rate_overlap: float = 0.0
     points: tuple[int, int] = (0, 0)
-    dropped: int = 0
+    monotone: bool = True
+    policy: str = field(default=POLICY, init=False)
     reason: str = ""
     warnings: tuple[str, ...] = ()
-    method: str = "pchip"
+    method: Method = "pchip"
+
+    @property
+    def akima(self) -> float | None:
+        """The percentage by Akima interpolation, whichever is the main method."""
+        return self.percent if self.method == "akima" else self.cross_check
 
 
-def front(curve: Curve) -> list[tuple[float, float]]:
-    """The points that no other point of the curve dominates, by rising rate (and so by strictly rising quality)."""
-    kept: list[tuple[float, float]] = []
-    for rate, quality in sorted(curve, key=lambda point: (point[0], -point[1])):
-        if not kept or quality > kept[-1][1]:
-            kept.append((rate, quality))
-    return kept
+def bd_rate(anchor: Curve, test: Curve, *, method: Method = "pchip") -> BDRate:
+    """BD-rate and BD-metric of `test` against `anchor`; points are (rate > 0, quality) in any order and any unit.
 
-
-def bd_rate(anchor: Curve, test: Curve) -> BDRate:
-    """BD-rate of `test` against `anchor`; points are (rate > 0, quality) in any order and any unit.
-
-    Raises ValueError for rates that are not positive and for values that are not finite.
+    Raises ValueError for rates that are not positive, values that are not finite and an unknown method.
     """
-    for rate, quality in (*anchor, *test):
-        if not (math.isfinite(rate) and math.isfinite(quality) and rate > 0):
-            raise ValueError(f"not a rate-quality point: ({rate}, {quality})")
-    a, b = front(anchor), front(test)
-    dropped, points = len(anchor) + len(test) - len(a) - len(b), (len(a), len(b))
+    if method not in INTERPOLATIONS:
+        raise ValueError(f"no interpolation is called {method!r}; known: {', '.join(INTERPOLATIONS)}")
+    other: Method = "akima" if method == "pchip" else "pchip"
+    given = _points(anchor), _points(test)
+    a, b = (rising(curve) for curve in given)
+    monotone, points, warnings = all(map(is_rising, given)), (len(a), len(b)), _changes(given, (len(a), len(b)))
     if min(points) < MIN_POINTS:
-        return BDRate(None, points=points, dropped=dropped, reason=f"fewer than {MIN_POINTS} points on a monotone curve")
-    low, high = max(a[0][1], b[0][1]), min(a[-1][1], b[-1][1])
-    overlap = max(0.0, high - low) / (max(a[-1][1], b[-1][1]) - min(a[0][1], b[0][1]))
+        reason = f"fewer than {MIN_POINTS} points on a monotone curve"
+        return BDRate(None, points=points, monotone=monotone, reason=reason, warnings=warnings, method=method)
+    overlap = _overlap(a, b, QUALITY)
+    percent, cross_check = (_percent(a, b, kind) if overlap >= MIN_OVERLAP else None for kind in (method, other))
+    reason = "" if percent is not None else f"the {method} interpolation runs away"
     if overlap < MIN_OVERLAP:
         reason = f"the quality ranges overlap by {overlap:.0%}, less than {MIN_OVERLAP:.0%}"
-        return BDRate(None, overlap=overlap, points=points, dropped=dropped, reason=reason)
-    percent, akima = (_percent(a, b, low, high, kind) for kind in (PchipInterpolator, Akima1DInterpolator))
-    return BDRate(percent, akima, overlap, points, dropped, warnings=_warnings(percent, akima, overlap, dropped))
+    if percent is not None:
+        warnings += _doubts(percent, cross_check, overlap, (method, other))
+    return BDRate(
+        percent=percent,
+        cross_check=cross_check if percent is not None else None,
+        metric=_finite(_difference(a, b, RATE, method)),
+        overlap=overlap,
+        rate_overlap=_overlap(a, b, RATE),
+        points=points,
+        monotone=monotone,
+        reason=reason,
+        warnings=warnings,
+        method=method,
+    )
 
 
-def _percent(a: Curve, b: Curve, low: float, high: float, kind: type[PchipInterpolator] | type[Akima1DInterpolator]) -> float:
-    means = []
-    for curve in (a, b):
-        rate, quality = np.array(curve).T
-        means.append(float(kind(quality, np.log(rate)).integrate(low, high)) / (high - low))
-    return 100 * math.expm1(means[1] - means[0])
+def relative_difference(anchor: Curve, test: Curve, count: int = 101, method: Method = "pchip") -> tuple[FloatArray, FloatArray]:
+    """The change of rate quality by quality: `count` qualities over the common range, and the percentage at each.
+
+    BD-rate is the mean of ln(1 + percent / 100) over this range. Both arrays are empty without a common range or with fewer
+    than three usable points. Raises ValueError as `bd_rate` does. (Herglotz and others, arXiv 2202.12565.)
+    """
+    a, b = rising(_points(anchor)), rising(_points(test))
+    if min(len(a), len(b)) < MIN_POINTS or not _common(a, b, QUALITY)[0] < _common(a, b, QUALITY)[1]:
+        return np.empty(0), np.empty(0)
+    low, high = _common(a, b, QUALITY)
+    at = np.linspace(0, 1, count)
+    first, second = (_interpolated(curve, QUALITY, low, high, method)(at) for curve in (a, b))
+    return low + (high - low) * at, 100 * np.expm1(second - first)
 
 
-def _warnings(percent: float, akima: float, overlap: float, dropped: int) -> tuple[str, ...]:
+def log_bd_rates(anchor: FloatArray, test: FloatArray) -> FloatArray:
+    """ln(1 + BD-rate as a fraction) by PCHIP of N pairs of curves, float64 [N, P, 2] and [N, Q, 2] of (rate, quality), to [N].
+
+    NaN without an answer: fewer than three usable points, or no common range of quality. The least overlap that `bd_rate` asks
+    for is not asked here, because a resampling has to keep or drop a pair as a whole. Raises ValueError as `bd_rate` does.
+    """
+    return _batch(anchor, test, QUALITY)
+
+
+def bd_metrics(anchor: FloatArray, test: FloatArray) -> FloatArray:
+    """BD-metric by PCHIP of N pairs of curves, [N, P, 2] and [N, Q, 2] of (rate, quality), to [N]; NaN without an answer."""
+    return _batch(anchor, test, RATE)
+
+
+def _points(curves: Curve | FloatArray) -> Points:
+    """Curves [..., P, 2] of (rate, quality) as (ln rate, quality) by rising rate, then quality."""
+    points = np.asarray(curves if len(curves) else np.empty((0, 2)), dtype=np.float64)
+    good = np.isfinite(points).all(-1) & (points[..., RATE] > 0)
+    if not good.all():
+        rate, quality = points[~good][0].tolist()
+        raise ValueError(f"not a rate-quality point: ({rate}, {quality})")
+    points = np.stack([np.log(points[..., RATE]), points[..., QUALITY]], axis=-1)
+    order = np.lexsort((points[..., QUALITY], points[..., RATE]), axis=-1)
+    return np.take_along_axis(points, order[..., None], axis=-2)
+
+
+def _common(a: Points, b: Points, on: int) -> tuple[float, float]:
+    return float(max(a[0, on], b[0, on])), float(min(a[-1, on], b[-1, on]))
+
+
+def _overlap(a: Points, b: Points, on: int) -> float:
+    low, high = _common(a, b, on)
+    return max(0.0, high - low) / float(max(a[-1, on], b[-1, on]) - min(a[0, on], b[0, on]))
+
+
+def _interpolated(curve: Points, on: int, low: float, high: float, method: Method) -> PchipInterpolator | Akima1DInterpolator:
+    """The other column as a function of column `on`, which is scaled so that low..high becomes 0..1."""
+    return INTERPOLATIONS[method]((curve[:, on] - low) / (high - low), curve[:, 1 - on])
+
+
+def _difference(a: Points, b: Points, on: int, method: Method) -> float:
+    """The mean of b's other column less a's over the common range of column `on`; NaN without one."""
+    low, high = _common(a, b, on)
+    if not low < high:
+        return np.nan
+    first, second = (float(_interpolated(curve, on, low, high, method).integrate(0, 1)) for curve in (a, b))
+    return second - first
+
+
+def _percent(a: Points, b: Points, method: Method) -> float | None:
+    with np.errstate(over="ignore"):
+        return _finite(100 * float(np.expm1(_difference(a, b, QUALITY, method))))
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _changes(given: tuple[Points, Points], used: tuple[int, int]) -> tuple[str, ...]:
+    return tuple(
+        f"the {name} curve is not monotone: {POLICY} makes {count} points of its {len(points)}"
+        for name, points, count in zip(("anchor", "test"), given, used, strict=True)
+        if not is_rising(points)
+    )
+
+
+def _doubts(percent: float, check: float | None, overlap: float, methods: tuple[Method, Method]) -> tuple[str, ...]:
     found = []
     if overlap < GOOD_OVERLAP:
         found.append(f"the quality ranges overlap by only {overlap:.0%}")
-    if dropped:
-        found.append(f"{dropped} dominated point{'s' if dropped > 1 else ''} left out: a curve is not monotone")
-    if abs(percent - akima) > 1 + 0.1 * abs(percent):
-        found.append(f"PCHIP and Akima disagree ({percent:+.1f} % and {akima:+.1f} %)")
+    if check is None:
+        found.append(f"no cross-check: the {methods[1]} interpolation runs away")
+    elif abs(percent - check) > 1 + 0.1 * abs(percent):
+        found.append(f"{methods[0]} and {methods[1]} disagree ({percent:+.1f} % and {check:+.1f} %)")
     return tuple(found)
+
+
+def _batch(anchor: FloatArray, test: FloatArray, on: int) -> FloatArray:
+    if len(anchor) != len(test) or any(curves.ndim != 3 or curves.shape[-1] != 2 for curves in (anchor, test)):
+        raise ValueError(f"not pairs of curves: {anchor.shape} and {test.shape}")
+    (a, a_sizes), (b, b_sizes) = _all_rising(anchor), _all_rising(test)
+    sizes, result = np.column_stack([a_sizes, b_sizes]), np.full(len(a), np.nan)
+    for p, q in np.unique(sizes, axis=0):  # few: policies leave curves of different length
+        rows = (sizes == (p, q)).all(1)
+        if min(p, q) >= MIN_POINTS:
+            result[rows] = _differences(a[rows, :p], b[rows, :q], on)
+    return result
+
+
+def _all_rising(curves: FloatArray) -> tuple[Points, NDArray[np.int_]]:
+    """All curves rising, [N, P, 2], and how many points of each count, [N]."""
+    points = _points(curves)
+    sizes = np.full(len(points), points.shape[1])
+    for row in np.flatnonzero(~is_rising(points)):
+        made = rising(points[row])
+        points[row, : len(made)], sizes[row] = made, len(made)
+    return points, sizes
+
+
+def _differences(a: Points, b: Points, on: int) -> FloatArray:
+    """`_difference` by PCHIP of M pairs, [M, P, 2] and [M, Q, 2], to [M]."""
+    low, high = np.maximum(a[:, 0, on], b[:, 0, on]), np.minimum(a[:, -1, on], b[:, -1, on])
+    span = np.where(low < high, high - low, np.nan)
+    first, second = (pchip_means((c[..., on] - low[:, None]) / span[:, None], c[..., 1 - on]) for c in (a, b))
+    return second - first

@@ -7,7 +7,6 @@ So a cell gives the same numbers whatever runs beside it, and a resumed training
 import hashlib
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 
@@ -24,6 +23,8 @@ def generator(*axes: object) -> np.random.Generator:
 
 def seed_torch(*axes: object) -> None:
     """Start torch's default generators (CPU and devices) on the stream that the axes name."""
+    import torch  # here, because statistics without torch draw from these streams too
+
     torch.manual_seed(derive(*axes))
 
 

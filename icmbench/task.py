@@ -49,11 +49,17 @@ class Dataset(ABC):
 
 
 class Metric(ABC):
-    """Accumulates predictions over a data set."""
+    """Accumulates predictions over a data set.
+
+    `tally`: the kind in `icmbench.stats.tally.KINDS` whose columns `update` returns. Without one, intervals cannot
+    cover the choice of images.
+    """
+
+    tally: ClassVar[str] = ""
 
     @abstractmethod
-    def update(self, sample: Sample, prediction: Any) -> float | None:
-        """Take one picture; returns its own score where the metric has one, else None."""
+    def update(self, sample: Sample, prediction: Any) -> Mapping[str, Any]:
+        """Take one picture; returns columns for its row: `score` where it has one of its own, and those of the tally."""
 
     @abstractmethod
     def merge(self, other: Any) -> None:

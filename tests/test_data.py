@@ -320,7 +320,7 @@ def test_mean_iou_is_that_of_a_confusion_matrix_counted_by_hand() -> None:
     own = metric.update(Sample(torch.zeros(3, 2, 4), truth, "x"), found)
     # truth by prediction: a: 2 a, 1 b; b: 1 a, 2 b; c: 1 a. Unions: a 5, b 4, c 1.
     assert metric.confusion[:3, :3].tolist() == [[2, 1, 0], [1, 2, 0], [1, 0, 0]]
-    assert own == pytest.approx(100 * 4 / 7)
+    assert own["score"] == pytest.approx(100 * 4 / 7)
     assert metric.compute() == pytest.approx(
         {
             "mIoU": 100 * (2 / 5 + 2 / 4 + 0) / 3,

@@ -1,26 +1,65 @@
-"""COCO average precision with faster-coco-eval."""
+"""COCO average precision with faster-coco-eval, and what its recomputation on other choices of the images needs."""
 
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
+from faster_coco_eval import mask as coco_mask
+from numpy.typing import NDArray
 from torch import Tensor
 
+from icmbench.stats.detections import IOU_THRESHOLDS
 from icmbench.task import Metric, Sample
 from icmbench.tasks._data.coco import CocoFolder
 
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+MOST = 100  # detections of an image and category that count
+LARGEST = 1e5**2  # upper end of COCO's area range "all", in pixels
+BITS = 1 << np.arange(len(IOU_THRESHOLDS))
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Truths:
+    """Objects of one picture: `boxes` float64 [N, 4] (x, y, width, height), `labels` [N] (0-based).
+
+    `crowd` [N]: regions that take any number of detections. `ignored` [N]: not to be found; whatever matches one counts
+    neither as right nor as wrong.
+    """
+
+    boxes: Floats
+    labels: Ints
+    crowd: Bools
+    ignored: Bools
+
+    def of(self, label: int) -> "Truths":
+        """Those with one label."""
+        own = self.labels == label
+        return Truths(self.boxes[own], self.labels[own], self.crowd[own], self.ignored[own])
 
 
 class AveragePrecision(Metric):
     """AP over IoU 0.50:0.95, AP50, AP75, and AP of small, medium and large objects (areas under 32², under 96², above)."""
 
+    tally = "detections"
+
     def __init__(self, dataset: CocoFolder) -> None:
         self.dataset = dataset
         self.found: list[dict[str, Any]] = []
         self.images: list[int] = []
+        # Numbered anew: the evaluation takes an object with the id 0 for "no match".
+        self.annotations = [{**row, "id": number} for number, row in enumerate(dataset.coco["annotations"], 1)]
+        self.truths: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for row in self.annotations:
+            self.truths[row["image_id"]].append(row)
 
-    def update(self, sample: Sample, prediction: tuple[Tensor, Tensor, Tensor]) -> None:
+    def update(self, sample: Sample, prediction: tuple[Tensor, Tensor, Tensor]) -> dict[str, Any]:
+        """Add a picture; returns its columns of `icmbench.stats.detections.Detections`."""
         boxes, scores, labels = (value.numpy() for value in prediction)
         sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
         self.images.append(sample.target.image_id)
@@ -28,6 +67,15 @@ class AveragePrecision(Metric):
             category = self.dataset.categories[label]["id"]
             row = {"image_id": sample.target.image_id, "category_id": category, "bbox": box, "score": score}
             self.found.append(row)
+        return _columns(self._truths(sample.target.image_id), sizes.astype(np.float64), scores, labels)
+
+    def _truths(self, image: int) -> Truths:
+        rows = self.truths[image]
+        labels = np.array([self.dataset.label_of[row["category_id"]] for row in rows], np.int64)
+        areas = np.array([row.get("area", 0) for row in rows], np.float64)
+        crowd = np.array([bool(row.get("iscrowd", 0)) for row in rows], np.bool_)
+        boxes = np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4)
+        return Truths(boxes, labels, crowd, crowd | (areas < 0) | (areas > LARGEST))
 
     def merge(self, other: "AveragePrecision") -> None:
         self.found += other.found
@@ -37,7 +85,7 @@ class AveragePrecision(Metric):
         """The six scores in percent over the pictures seen; a score without any ground truth is left out."""
         if not self.found:
             return dict.fromkeys(NAMES, 0.0)
-        truth = COCO(self.dataset.coco)
+        truth = COCO({**self.dataset.coco, "annotations": self.annotations})
         evaluation = COCOeval_faster(truth, truth.loadRes(self.found), "bbox")
         evaluation.params.imgIds = sorted(self.images)
         evaluation.evaluate()
@@ -45,3 +93,57 @@ class AveragePrecision(Metric):
         evaluation.summarize()
         scores = zip(NAMES, evaluation.stats, strict=False)
         return {name: 100 * float(value) for name, value in scores if value >= 0}
+
+
+def _columns(truths: Truths, boxes: Floats, scores: NDArray[np.float32], labels: Ints) -> dict[str, Any]:
+    """The tally's columns for one picture; boxes float64 [D, 4] (x, y, width, height), scores and labels [D]."""
+    kept, hits, ignored = [], [], []
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        own = own[np.argsort(-scores[own], kind="stable")][:MOST]
+        found = match(truths.of(label), boxes[own])
+        for parts, part in zip((kept, hits, ignored), (own, *found), strict=True):
+            parts.append(part)
+    none = np.empty(0, np.int64)
+    order = np.concatenate([none, *kept])
+    return {
+        "detection_score": scores[order].astype(np.float32),
+        "detection_label": labels[order].astype(np.int16),
+        "detection_hits": np.concatenate([none, *hits]).astype(np.int16),
+        "detection_ignored": np.concatenate([none, *ignored]).astype(np.int16),
+        "truth_label": truths.labels[~truths.ignored].astype(np.int16),
+    }
+
+
+def match(truths: Truths, boxes: Floats) -> tuple[Ints, Ints]:
+    """Which detections of a picture and category, float64 [D, 4] and best first, find an object: (hits, ignored) [D].
+
+    Bit t belongs to the t-th IoU threshold. As in COCO's evaluation, each detection in turn takes the object of the
+    highest IoU that is free, the last of equal ones, and one that is to be ignored only if no other is left.
+    """
+    areas = boxes[:, 2] * boxes[:, 3]
+    outside = (areas < 0) | (areas > LARGEST)
+    hits, ignored = np.zeros((2, len(boxes)), np.int64)
+    if len(truths.labels):
+        free = np.ones((len(BITS), len(truths.labels)), np.bool_)
+        for number, ious in enumerate(_overlaps(truths, boxes)):
+            hits[number], ignored[number] = _take_best(truths, ious, free)
+    return hits, np.where(outside, BITS.sum() - hits, ignored)
+
+
+def _overlaps(truths: Truths, boxes: Floats) -> Floats:
+    """IoU [D, N], intersection over the detection's area for crowds: the evaluation's own, equal to the last bit."""
+    overlaps: Floats = coco_mask.iou(boxes.tolist(), truths.boxes.tolist(), truths.crowd.astype(int).tolist())
+    return overlaps
+
+
+def _take_best(truths: Truths, ious: Floats, free: Bools) -> tuple[int, int]:
+    """Match one detection at all thresholds; ious [N]; free [thresholds, N] is updated. Returns (hits, ignored) in bits."""
+    fits = free & (ious >= IOU_THRESHOLDS[:, None])
+    counted = fits & ~truths.ignored
+    hit = counted.any(1)
+    wanted = np.where(hit[:, None], counted, fits)
+    matched = wanted.any(1)
+    best = len(ious) - 1 - np.where(wanted, ious, -1)[:, ::-1].argmax(1)
+    free[matched, best[matched]] = truths.crowd[best[matched]]
+    return int(BITS[hit].sum()), int(BITS[matched & ~hit].sum())

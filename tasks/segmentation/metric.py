@@ -1,10 +1,12 @@
 """Mean intersection over union from one confusion matrix of the whole data set."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from icmbench.stats.tally import confusion_scores
 from icmbench.task import Metric, Sample
 
 
@@ -15,31 +17,29 @@ class MeanIoU(Metric):
     lacks has no recall. Masks hold class numbers; 255 in the truth is ignored.
     """
 
+    tally = "confusion"
+
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = list(classes)
         self.confusion = torch.zeros(len(classes), len(classes), dtype=torch.int64)  # [truth, prediction]
 
-    def update(self, sample: Sample, prediction: Tensor) -> float:
-        """Add a picture; returns its pixel accuracy in percent."""
+    def update(self, sample: Sample, prediction: Tensor) -> dict[str, Any]:
+        """Add a picture; returns its pixel accuracy in percent as `score`, and its `confusion`."""
         counted = sample.target != 255
         size = len(self.classes)
         pairs = size * sample.target[counted] + prediction[counted]
         confusion = torch.bincount(pairs, minlength=size * size).reshape(size, size)
         self.confusion += confusion
-        return 100 * float(confusion.diag().sum() / confusion.sum().clamp(min=1))
+        accuracy = 100 * float(confusion.diag().sum() / confusion.sum().clamp(min=1))
+        return {"score": accuracy, "confusion": confusion.flatten().tolist()}
 
     def merge(self, other: "MeanIoU") -> None:
         self.confusion += other.confusion
 
     def compute(self) -> dict[str, float]:
-        confusion = self.confusion.double()
-        right, truth, found = confusion.diag(), confusion.sum(1), confusion.sum(0)
-        union = truth + found - right
-        iou = 100 * right / union
-        recall = (100 * right / truth)[truth > 0]
-        scores = {
-            "mIoU": float(iou[union > 0].mean()),
-            "aAcc": 100 * float(right.sum() / confusion.sum().clamp(min=1)),
-            "mAcc": float(recall.mean()),
-        }
-        return scores | {f"IoU.{name}": float(v) for name, v, u in zip(self.classes, iou, union, strict=True) if u > 0}
+        confusion = self.confusion.double().numpy()
+        scores = {name: float(value) for name, value in confusion_scores(confusion).items()}
+        right = confusion.diagonal()
+        union = confusion.sum(1) + confusion.sum(0) - right
+        classes = zip(self.classes, right, union, strict=True)
+        return scores | {f"IoU.{name}": 100 * float(r / u) for name, r, u in classes if u > 0}

@@ -1,0 +1,63 @@
+"""What a record would have measured on other choices of the images: its rate and score under every resample."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from icmbench import __version__
+from icmbench.files import cache_root, replacing, sha256
+from icmbench.record import Record, Store
+from icmbench.stats.confidence import RESAMPLES, Array, image_weights
+from icmbench.stats.tally import KINDS
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """`bpp` and `score`, float64 [B] each, in the order of the resamples, which all records of a protocol share."""
+
+    bpp: Array
+    score: Array
+
+
+Source = Callable[[Record], Resampled | None]
+
+
+def none(record: Record) -> None:
+    """The source of records that stand alone, without rows."""
+
+
+def source(store: Store) -> Source:
+    """Resampled rates and scores of the store's records; None for one without a tally or with other rows than it says.
+
+    What is computed once is kept in the cache folder, under the digest of the rows.
+    """
+
+    def of(record: Record) -> Resampled | None:
+        rows = store.path_of(record).with_suffix(".parquet")
+        if record.tally not in KINDS or not rows.is_file() or sha256(rows) != record.rows_sha256:
+            return None
+        metric = record.protocol.evaluation.metric
+        key = f"{record.rows_sha256[:32]}-{record.protocol_hash}-{metric}-{RESAMPLES}-{__version__}"
+        kept = cache_root() / "resamples" / f"{key}.npy"
+        if not kept.is_file():
+            _keep(resample(pd.read_parquet(rows), record), kept)
+        bpp, score = np.load(kept)
+        return Resampled(bpp, score)
+
+    return of
+
+
+def resample(rows: pd.DataFrame, record: Record) -> Resampled:
+    """Rate (sum of bits over sum of pixels) and primary score of the rows under every resample of the images."""
+    weights = image_weights(len(rows), record.protocol_hash)
+    bits, pixels = (rows[column].to_numpy(np.float64) for column in ("bits", "pixels"))
+    score = KINDS[record.tally](rows).score(record.protocol.evaluation.metric, weights)
+    return Resampled(weights @ bits / (weights @ pixels), score)
+
+
+def _keep(resampled: Resampled, path: Path) -> None:
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, np.stack([resampled.bpp, resampled.score]))

@@ -8,6 +8,16 @@ from icmbench.plugins import Plugins
 from icmbench.protocol import Protocol, override
 
 
+def resolve(plugins: Plugins, task: str, name: str | None) -> Protocol:
+    """The protocol `name` of a task, or its default one. Raises UserError for unknown names and another task's protocol."""
+    if task not in (found := plugins.find("tasks")):
+        raise unknown("task", task, found)
+    protocol = plugins.protocol(name or plugins.default_protocol(task))
+    if protocol.task != task:
+        raise UserError(f"{protocol.name} is a protocol of the task {protocol.task}, not of {task}.")
+    return protocol
+
+
 @dataclass(frozen=True)
 class Job:
     """What the user asked for. `rates`: λ values separated by commas, or None for all of the protocol's."""
@@ -24,14 +34,9 @@ class Job:
 
     def resolved(self) -> Protocol:
         """The protocol with its changed fields. Raises UserError for unknown names and a protocol of another task."""
-        for kind, name in (("method", self.method), ("task", self.task)):
-            if name not in (found := self.plugins.find("methods" if kind == "method" else "tasks")):
-                raise unknown(kind, name, found)
-        name = self.protocol or self.plugins.default_protocol(self.task)
-        protocol = override(self.plugins.protocol(name), self.fields)
-        if protocol.task != self.task:
-            raise UserError(f"{protocol.name} is a protocol of the task {protocol.task}, not of {self.task}.")
-        return protocol
+        if self.method not in (found := self.plugins.find("methods")):
+            raise unknown("method", self.method, found)
+        return override(resolve(self.plugins, self.task, self.protocol), self.fields)
 
     def rate_indices(self, protocol: Protocol) -> list[int]:
         """Numbers of the rate points that were asked for. Raises UserError for a λ that the protocol does not have."""

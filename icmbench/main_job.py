@@ -2,21 +2,21 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from icmbench.cell import Cell, Place
+from icmbench.cell import Cell, CellRun, Place
+from icmbench.comparison import curves, rows
 from icmbench.errors import UserError
 from icmbench.files import demand_writable
 from icmbench.job import Job
 from icmbench.plot import draw
 from icmbench.progress import follow
-from icmbench.protocol import Protocol
-from icmbench.record import Store
+from icmbench.protocol import Protocol, doubled
+from icmbench.record import Record, Store
+from icmbench.resamples import source
 from icmbench.runner import compute, missing, plan
-from icmbench.table import curves, rows
 from icmbench.text import print_table
 
 
@@ -27,45 +27,80 @@ def cells_of(job: Job, protocol: Protocol) -> list[Cell]:
     return plan(job.plugins, protocol, methods, job.rate_indices(protocol), job.seeds)
 
 
-def run(job: Job, protocol: Protocol, results: Path, runs: Path, accelerator: str, devices: int) -> int:
-    """Compute the job's missing cells and end with the table and the plot; 1 if a cell failed."""
+def run(job: Job, protocol: Protocol, place: Place) -> int:
+    """Compute the job's missing cells and end with the table and the plot; 1 if a cell failed or lacks its bitstreams."""
     console, start = Console(), time.monotonic()
     todo = cells_of(job, protocol)
-    for folder in (results, runs):
-        demand_writable(folder)
-    store = Store(results)
-    absent = missing(todo, store, job.plugins)
-    console.print(
-        f"{protocol.identity} on {accelerator}: {len(todo)} cells, {len(todo) - len(absent)} already there",
-        highlight=False,
-    )
-    if protocol.training.batch_size < devices:
-        raise UserError(
-            f"--devices {devices} would leave devices without pictures: the batches have {protocol.training.batch_size}."
-        )
-    place = Place(job.plugins, results, runs, accelerator, devices)
-    failed = follow(compute(absent, place), [cell.name for cell in absent], console) if absent else {}
-    _finish(console, protocol, store, runs, todo)
+    complete = fill(todo, place, console)
+    if place.keep_bitstreams:
+        complete &= keep_bitstreams(todo, place, console)
+    _finish(console, protocol, place, todo)
     console.print(f"{time.monotonic() - start:.0f} s in all.", highlight=False)
-    return 1 if failed else 0
+    return 0 if complete else 1
 
 
-def _finish(console: Console, protocol: Protocol, store: Store, runs: Path, todo: Sequence[Cell]) -> None:
-    labels = {cell.label for cell in todo}
+def fill(cells: Sequence[Cell], place: Place, console: Console) -> bool:
+    """Compute the cells that have no record yet, and show how it goes; whether all have one now.
+
+    Raises UserError where nothing can be written, and for more devices than a batch has pictures.
+    """
+    for folder in (place.results, place.runs):
+        demand_writable(folder)
+    absent = missing(cells, Store(place.results), place.plugins)
+    for protocol in dict.fromkeys(cell.protocol.identity for cell in cells):
+        own, new = ([cell for cell in some if cell.protocol.identity == protocol] for some in (cells, absent))
+        console.print(
+            f"{protocol} on {place.accelerator}: {len(own)} cells, {len(own) - len(new)} already there", highlight=False
+        )
+    smallest = min(cell.protocol.training.batch_size for cell in cells)
+    if smallest < place.devices:
+        raise UserError(f"--devices {place.devices} would leave devices without pictures: the batches have {smallest}.")
+    return not (absent and follow(compute(absent, place), [cell.name for cell in absent], console))
+
+
+def keep_bitstreams(cells: Sequence[Cell], place: Place, console: Console) -> bool:
+    """Make the bitstreams of the cells that had a record before they were asked for; whether all have them now."""
+    complete = True
+    for cell in cells:
+        cell_run = CellRun(cell, place)
+        if cell_run.bitstreams.exists() or not cell.record_path(Store(place.results)).exists():
+            continue
+        try:
+            cell_run.keep_bitstreams()
+        except UserError as error:
+            complete = False
+            console.print(str(error), highlight=False, markup=False, soft_wrap=True)
+    return complete
+
+
+def records_of(cells: Sequence[Cell], store: Store, console: Console) -> list[Record]:
+    """The sound records of these cells; broken ones below their protocols are named."""
+    wanted = {cell.record_path(store) for cell in cells}
+    protocols = {cell.protocol.identity for cell in cells}
     records, broken = store.read()
-    shown = [r for r in records if r.protocol.identity == protocol.identity and r.label in labels]
+    for path, reason in broken.items():
+        if protocols & set(path.parts):
+            console.print(f"set aside {path}: {reason}", markup=False)
+    return [record for record in records if store.path_of(record) in wanted]
+
+
+def _finish(console: Console, protocol: Protocol, place: Place, todo: Sequence[Cell]) -> None:
+    store, labels = Store(place.results), {cell.label for cell in todo}
+    records, broken = store.read()
     for path, reason in broken.items():
         if protocol.identity in path.parts:
             console.print(f"set aside {path}: {reason}", markup=False)
+    shown = [r for r in records if r.protocol.identity == protocol.identity and r.label in labels]
     if not shown:
         return
-    print_table(rows(shown), console)
-    png, html = draw(curves(shown)[0], runs / protocol.identity)
+    twice = [r for r in records if r.protocol.identity == doubled(protocol).identity and r.label == protocol.anchor]
+    print_table(rows(shown + twice, source(store)), console)
+    png, html = draw(curves(shown)[0], place.runs / protocol.identity)
     lines = {
         "plot": png,
         "interactive plot": html,
         "records": store.folder / protocol.identity,
-        "codecs and training logs": runs / protocol.identity,
+        "codecs and training logs": place.runs / protocol.identity,
     }
     for what, where in lines.items():
         console.print(f"{what + ':':26}{where}", highlight=False, markup=False, soft_wrap=True)

@@ -10,8 +10,8 @@ import matplotlib.pyplot as plt
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
 
+from icmbench.comparison import Curves
 from icmbench.files import replacing
-from icmbench.table import Curves
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")  # Okabe and Ito
 MARKERS = "osD^vPX*"

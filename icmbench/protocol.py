@@ -140,6 +140,11 @@ class Protocol(Strict):
         return f"{self.name}@{self.hash}"
 
 
+def doubled(protocol: Protocol) -> Protocol:
+    """The protocol with twice the step budget, under which the anchor's convergence is judged."""
+    return override(protocol, {"training.steps": 2 * protocol.training.steps})
+
+
 def describe_errors(error: ValidationError) -> str:
     """One sentence that names every wrong field."""
     parts = []

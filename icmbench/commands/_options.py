@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 from icmbench.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from icmbench.cell import Place
     from icmbench.plugins import Plugins
+    from icmbench.protocol import Protocol
     from icmbench.record import Record
 
 
@@ -83,6 +87,35 @@ def plugins(arguments: argparse.Namespace) -> "Plugins":
     if missing:
         raise UserError(f"there is no plugin file {missing[0]}.")
     return Plugins(tuple(path.absolute() for path in arguments.plugin))
+
+
+def add_anchor_job(parser: argparse.ArgumentParser, seeds: int) -> None:
+    """What a measurement of a protocol's anchor takes: task, `--protocol`, `--seeds`, `--json`, and where."""
+    parser.add_argument("task")
+    parser.add_argument("--protocol", metavar="NAME|FILE", help="default: the task's own")
+    parser.add_argument("--seeds", type=positive, default=seeds, metavar="N", help=f"seeds 0 to N - 1 (default {seeds})")
+    parser.add_argument("--json", action="store_true", help="figures as JSON on standard output, progress on standard error")
+    add_place(parser)
+
+
+def anchor_job(arguments: argparse.Namespace) -> "tuple[Protocol, Place, Console]":
+    """The protocol, the place and the console of such a measurement. Raises UserError for wrong names and missing files."""
+    from icmbench.job import resolve
+    from icmbench.requirements import demand
+
+    found = plugins(arguments)
+    protocol = resolve(found, arguments.task, arguments.protocol)
+    demand(protocol)
+    accelerator = device(arguments.device)
+    import warnings
+
+    warnings.filterwarnings("ignore")
+    from rich.console import Console
+
+    from icmbench.cell import Place
+
+    place = Place(found, arguments.results, arguments.runs, accelerator)
+    return protocol, place, Console(stderr=arguments.json)
 
 
 def read_records(folder: Path) -> "list[Record]":

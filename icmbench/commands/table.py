@@ -1,6 +1,7 @@
 """`icmbench table`: the BD-rate table of a results folder."""
 
 import argparse
+import sys
 
 from icmbench.commands import _options
 
@@ -16,8 +17,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from icmbench import table
+    from icmbench.comparison import as_group, curves, rows
+    from icmbench.external import not_comparable, read
+    from icmbench.record import Store
+    from icmbench.resamples import source
 
-    made = table.rows(_options.read_records(arguments.results))
+    records = _options.read_records(arguments.results)
+    external, broken = read(arguments.results)
+    made = rows(records, source(Store(arguments.results)), external)
+    apart = not_comparable(external, [as_group(group) for group in curves(records)])
+    for path, reason in broken.items():
+        print(f"icmbench: set aside {path}: {reason}", file=sys.stderr)
+    for curve, reason in apart:
+        print(f"icmbench: the external curve {curve.name} is not compared: {reason}", file=sys.stderr)
     if arguments.form == "text":
         from icmbench.text import print_table
 

@@ -1,0 +1,25 @@
+"""`icmbench power`: what a protocol can resolve."""
+
+import argparse
+import json
+
+from icmbench.commands import _options
+
+HELP = "compare the anchor with itself under other seeds: what differences can this protocol resolve?"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    _options.add_anchor_job(parser, seeds=6)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    protocol, place, console = _options.anchor_job(arguments)
+    from icmbench import resolution
+
+    found = resolution.measure_power(protocol, arguments.seeds, place, console)
+    print(
+        json.dumps(resolution.as_json(found, protocol), indent=1)
+        if arguments.json
+        else resolution.describe_power(found, protocol)
+    )
+    return 0

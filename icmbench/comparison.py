@@ -1,0 +1,321 @@
+"""From records to rows: every method's curve against the anchor's, seed by seed, with intervals and rank bands."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from icmbench.external import ExternalCurve, Group, external_rows
+from icmbench.protocol import Protocol, doubled
+from icmbench.record import Record
+from icmbench.resamples import Source, none
+from icmbench.stats.bdrate import BDRate, bd_metrics, bd_rate, log_bd_rates
+from icmbench.stats.confidence import Array, Estimate, estimate
+from icmbench.stats.monotone import POLICY
+
+FALLING = 0.98
+
+
+@dataclass(frozen=True)
+class Point:
+    """One rate point: λ (None for an external curve), rate in bits per pixel and primary score in percent, over the seeds."""
+
+    lmbda: float | None
+    bpp: Estimate
+    score: Estimate
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method under one protocol against the protocol's anchor.
+
+    `bd_rate` in percent and `bd_metric` in percentage points are means over the seeds that both have. Methods of one
+    `rank` are not shown to differ from the best of them; no rank without a BD-rate. `overlap` is the smallest over the
+    seeds. `anchor_doubled`: BD-rate of the anchor with twice its step budget against itself, where it was measured.
+    `external`: a published curve, never ranked. `monotone`: all curves were used as measured, else `policy` was applied.
+    """
+
+    protocol: str
+    method: str
+    metric: str
+    ceiling: float
+    seeds: int
+    points: tuple[Point, ...]
+    bd_rate: Estimate | None
+    bd_metric: Estimate | None
+    rank: int | None
+    akima: float | None
+    overlap: float | None
+    anchor_doubled: Estimate | None = None
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+    device: str = ""
+    external: bool = False
+    monotone: bool = True
+    policy: str = POLICY
+
+
+@dataclass
+class Curves:
+    """The records of one protocol, by method label and seed, each curve by λ."""
+
+    protocol: Protocol
+    records: dict[str, dict[int, list[Record]]] = field(default_factory=dict)
+
+    @property
+    def metric(self) -> str:
+        """The primary score's name."""
+        return self.protocol.evaluation.metric
+
+    @property
+    def ceiling(self) -> float:
+        """The primary score on uncompressed pictures."""
+        record = next(record for seeds in self.records.values() for curve in seeds.values() for record in curve)
+        return record.ceiling[self.metric]
+
+    def curve(self, label: str, seed: int) -> list[tuple[float, float]]:
+        """(bpp, score) of a method at one seed, by λ."""
+        return _plain(self.records[label][seed])
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A method against another, by seed: log of the rate ratio and difference of score, plain and under every resample."""
+
+    results: dict[int, BDRate]
+    images: int
+    log_rates: dict[int, tuple[float, Array | None]]
+    scores: dict[int, tuple[float, Array | None]]
+
+    @property
+    def bd_rate(self) -> Estimate | None:
+        """BD-rate in percent."""
+        found = mean_of(self.log_rates, self.images)
+        return found.as_percent() if found else None
+
+    @property
+    def bd_metric(self) -> Estimate | None:
+        """BD-metric in points of the score."""
+        return mean_of(self.scores, self.images)
+
+
+def mean_of(by_seed: dict[int, tuple[float, Array | None]], images: int) -> Estimate | None:
+    """Mean over the seeds with its interval; None without seeds."""
+    if not by_seed:
+        return None
+    values, resampled = zip(*by_seed.values(), strict=True)
+    return estimate(values, resampled, images)
+
+
+def curves(records: Sequence[Record]) -> list[Curves]:
+    """Group records by protocol (name and hash), method and seed; protocols never mix."""
+    groups: dict[str, Curves] = {}
+    for record in sorted(records, key=lambda r: (r.protocol.identity, r.label, r.seed, r.lmbda)):
+        group = groups.setdefault(record.protocol.identity, Curves(record.protocol))
+        group.records.setdefault(record.label, {}).setdefault(record.seed, []).append(record)
+    return list(groups.values())
+
+
+def rows(records: Sequence[Record], resampled: Source = none, external: Sequence[ExternalCurve] = ()) -> list[Row]:
+    """The table: by protocol, then by rank and BD-rate, methods without one last, then the external curves that compare.
+
+    The anchor's curves under a doubled budget are no rows of their own: they show in `anchor_doubled`.
+    """
+    groups = {group.protocol.identity: group for group in curves(records)}
+    made: list[Row] = []
+    beside = set()
+    for group in groups.values():
+        twice = groups.get(doubled(group.protocol).identity)
+        if twice is not None and set(twice.records) == {group.protocol.anchor}:
+            beside.add(twice.protocol.identity)
+        made += _rows(group, twice, resampled)
+        made += [_external_row(group, *found) for found in external_rows(external, as_group(group))]
+    return [row for row in made if row.protocol not in beside]
+
+
+def _rows(group: Curves, twice: Curves | None, resampled: Source) -> list[Row]:
+    anchor = group.protocol.anchor
+    found = {label: against_anchor(group, label, resampled) for label in group.records}
+    ranks = _ranks(found, anchor)
+    moved = None
+    if twice is not None and anchor in group.records and anchor in twice.records:
+        moved = compare(group.records[anchor], twice.records[anchor], resampled).bd_rate
+    made = [_row(group, label, found[label], ranks.get(label), moved, resampled) for label in group.records]
+
+    def order(row: Row) -> tuple[float, float]:
+        value = 0.0 if row.method == anchor else row.bd_rate.value if row.bd_rate else math.inf
+        return row.rank or math.inf, value
+
+    return sorted(made, key=order)
+
+
+def _row(group: Curves, label: str, difference: Difference, rank: int | None, moved: Estimate | None, resampled: Source) -> Row:
+    seeds, results = group.records[label], difference.results
+    akimas = [result.akima for result in results.values() if result.akima is not None]
+    return Row(
+        protocol=group.protocol.identity,
+        method=label,
+        metric=group.metric,
+        ceiling=group.ceiling,
+        seeds=len(seeds),
+        points=_points(seeds, resampled),
+        bd_rate=difference.bd_rate,
+        bd_metric=difference.bd_metric,
+        rank=rank,
+        akima=statistics.fmean(akimas) if akimas else None,
+        overlap=min((result.overlap for result in results.values()), default=None),
+        anchor_doubled=moved,
+        reason=_reason(group, label, results),
+        warnings=_warnings(group, label, difference),
+        device="; ".join(sorted({record.environment.device for curve in seeds.values() for record in curve})),
+        monotone=all(result.monotone for result in results.values()),
+    )
+
+
+def as_group(group: Curves) -> Group:
+    """What external curves are held against."""
+    seeds = group.records.get(group.protocol.anchor, {})
+    mean = [(point.bpp.value, point.score.value) for point in _points(seeds, none)]
+    return Group(group.protocol.identity, group.metric, group.protocol.anchor, mean)
+
+
+def _external_row(group: Curves, curve: ExternalCurve, result: BDRate, note: str) -> Row:
+    return Row(
+        protocol=group.protocol.identity,
+        method=curve.name,
+        metric=group.metric,
+        ceiling=group.ceiling,
+        seeds=0,
+        points=tuple(Point(None, Estimate(bpp), Estimate(score)) for bpp, score in sorted(curve.points)),
+        bd_rate=None if result.percent is None else Estimate(result.percent),
+        bd_metric=None if result.metric is None else Estimate(result.metric),
+        rank=None,
+        akima=result.akima,
+        overlap=result.overlap,
+        reason=result.reason,
+        warnings=(note, *result.warnings),
+        external=True,
+        monotone=result.monotone,
+    )
+
+
+def against_anchor(group: Curves, label: str, resampled: Source) -> Difference:
+    """A method against the anchor, at the seeds that both have: at one seed both saw the same batches."""
+    anchor = group.protocol.anchor
+    if label == anchor or anchor not in group.records:
+        return Difference({}, 0, {}, {})
+    return compare(group.records[anchor], group.records[label], resampled)
+
+
+def compare(anchor: dict[int, list[Record]], test: dict[int, list[Record]], resampled: Source) -> Difference:
+    """Two methods' curves by seed, paired by seed and by image. Curves from different start codecs are refused."""
+    results: dict[int, BDRate] = {}
+    log_rates: dict[int, tuple[float, Array | None]] = {}
+    scores: dict[int, tuple[float, Array | None]] = {}
+    for seed in sorted(set(anchor) & set(test)):
+        a, b = anchor[seed], test[seed]
+        result = _refused(a, b) or bd_rate(_plain(a), _plain(b))
+        results[seed] = result
+        if result.percent is None:
+            continue
+        clouds = (_cloud(a, resampled), _cloud(b, resampled))
+        both = None if clouds[0] is None or clouds[1] is None else (clouds[0], clouds[1])
+        log_rates[seed] = math.log1p(result.percent / 100), log_bd_rates(*both) if both else None
+        if result.metric is not None:
+            scores[seed] = result.metric, bd_metrics(*both) if both else None
+    images = next((record.images for curve in test.values() for record in curve), 0)
+    return Difference(results, images, log_rates, scores)
+
+
+def _plain(curve: Sequence[Record]) -> list[tuple[float, float]]:
+    return [(record.bpp, record.quality) for record in curve]
+
+
+def _refused(anchor: Sequence[Record], test: Sequence[Record]) -> BDRate | None:
+    """No comparison across start codecs: another start moves a curve as much as a better method does."""
+    starts = {record.rate_index: record.start_sha256 for record in anchor}
+    other = [r for r in test if starts.get(r.rate_index, r.start_sha256) != r.start_sha256]
+    if not other:
+        return None
+    return BDRate(None, reason=f"the start codec at λ={other[0].lmbda:g} is not the anchor's")
+
+
+def _cloud(curve: Sequence[Record], resampled: Source) -> Array | None:
+    """The curve under every resample, [B, points, (bpp, score)]; None where a record cannot be resampled."""
+    found = [resampled(record) for record in curve]
+    present = [np.stack([one.bpp, one.score], 1) for one in found if one is not None]
+    return np.stack(present, 1) if len(present) == len(found) else None
+
+
+def _ranks(found: dict[str, Difference], anchor: str) -> dict[str, int]:
+    """Rank bands, best first: who is not shown to be worse than the best of a band belongs to it."""
+    values = {label: d.bd_rate.value for label, d in found.items() if d.bd_rate is not None}
+    if not values:
+        return {}
+    values |= {anchor: 0.0}
+    ranks: dict[str, int] = {}
+    leader = ""
+    for position, label in enumerate(sorted(values, key=lambda name: values[name])):
+        if not leader or _resolved(found, leader, label, anchor):
+            leader = label
+            rank = position + 1
+        ranks[label] = rank
+    return ranks
+
+
+def _resolved(found: dict[str, Difference], one: str, other: str, anchor: str) -> bool:
+    """Whether two methods' BD-rates differ by more than chance; both are against the same anchor, seed by seed."""
+    if anchor in (one, other):
+        result = found[one if other == anchor else other].bd_rate
+        return result is not None and result.resolved
+    a, b = found[one], found[other]
+    gaps = {}
+    for seed in sorted(set(a.log_rates) & set(b.log_rates)):
+        (value_a, cloud_a), (value_b, cloud_b) = a.log_rates[seed], b.log_rates[seed]
+        cloud = None if cloud_a is None or cloud_b is None else cloud_a - cloud_b
+        gaps[seed] = value_a - value_b, cloud
+    gap = mean_of(gaps, a.images)
+    return gap is not None and gap.resolved
+
+
+def _points(seeds: dict[int, list[Record]], resampled: Source) -> tuple[Point, ...]:
+    by_rate: dict[float, list[Record]] = {}
+    for curve in seeds.values():
+        for record in curve:
+            by_rate.setdefault(record.lmbda, []).append(record)
+    points = []
+    for lmbda, group in sorted(by_rate.items()):
+        clouds = [resampled(record) for record in group]
+        bpp = estimate([r.bpp for r in group], [None if c is None else c.bpp for c in clouds], group[0].images)
+        score = estimate([r.quality for r in group], [None if c is None else c.score for c in clouds], group[0].images)
+        points.append(Point(lmbda, bpp, score))
+    return tuple(points)
+
+
+def _reason(group: Curves, label: str, results: dict[int, BDRate]) -> str:
+    if label == group.protocol.anchor:
+        return "anchor"
+    if group.protocol.anchor not in group.records:
+        return f"the anchor {group.protocol.anchor} has no records"
+    if not results:
+        return "no seed in common with the anchor"
+    return "; ".join(dict.fromkeys(result.reason for result in results.values() if result.reason))
+
+
+def _warnings(group: Curves, label: str, difference: Difference) -> tuple[str, ...]:
+    seeds = group.records[label]
+    found = [text for result in difference.results.values() for text in result.warnings]
+    found += [text for curve in seeds.values() for record in curve for text in record.warnings]
+    found += [text for seed, curve in seeds.items() for text in _falling_rate(seed, curve)]
+    if difference.bd_rate is not None and difference.bd_rate.interval and not difference.bd_rate.covers_images:
+        found.append("the interval covers the seeds only: the images cannot be resampled")
+    return tuple(dict.fromkeys(found))
+
+
+def _falling_rate(seed: int, curve: Sequence[Record]) -> list[str]:
+    """A rate that falls by more than 2 % as λ rises."""
+    pairs = [(low, high) for low, high in pairwise(curve) if high.bpp < FALLING * low.bpp]
+    return [f"seed {seed}: the rate falls from λ={low.lmbda:g} to λ={high.lmbda:g}" for low, high in pairs]

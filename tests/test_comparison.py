@@ -1,0 +1,242 @@
+"""From records to rows: pairing, intervals, ranks, and what is refused."""
+
+import json
+import math
+import statistics
+
+import numpy as np
+import pytest
+from scipy.stats import t as student
+
+from builders import RATES, SCORES, SHA, curve, make_curve, make_protocol, make_record, protocol_fields
+from icmbench.comparison import Row, curves, rows
+from icmbench.external import ExternalCurve
+from icmbench.protocol import doubled
+from icmbench.record import Record
+from icmbench.resamples import Resampled, Source, none
+from icmbench.table import notes, to_json, to_markdown
+
+
+def value(row: Row) -> float:
+    """The BD-rate of a row that has one."""
+    assert row.bd_rate is not None
+    return row.bd_rate.value
+
+
+ANCHOR = curve("task_loss")
+
+
+def three_seeds(method: str, *factors: float) -> list[Record]:
+    """A method at seeds 0, 1, 2, at these multiples of the anchor's rate."""
+    return [record for seed, factor in enumerate(factors) for record in curve(method, factor, seed=seed)]
+
+
+def test_a_method_is_compared_with_the_anchor() -> None:
+    row, anchor = rows([*curve("other", 0.8), *ANCHOR])
+    assert (anchor.method, anchor.reason, anchor.bd_rate, anchor.seeds) == ("task_loss", "anchor", None, 1)
+    assert (row.method, row.metric, row.ceiling, row.seeds) == ("other", "AP", 50.0, 1)
+    assert value(row) == pytest.approx(-20)
+    assert row.akima == pytest.approx(-20)
+    assert row.bd_rate is not None
+    assert (row.overlap, row.bd_rate.interval, row.reason) == (1.0, None, "")
+    assert row.bd_metric is not None
+    assert row.bd_metric.value > 0
+    assert any("one seed" in note for note in notes(row))
+    first = row.points[0]
+    assert (first.lmbda, first.bpp.value, first.score.value) == (0.1, pytest.approx(0.08), 20.0)
+
+
+def test_seeds_are_paired_and_give_a_t_interval() -> None:
+    # the anchor itself varies tenfold from seed to seed: only pairing shows the small differences
+    factors, offsets = (0.9, 0.8, 0.85), (1.0, 10.0, 0.1)
+    records = [
+        record
+        for seed, (factor, offset) in enumerate(zip(factors, offsets, strict=True))
+        for record in (*curve("task_loss", offset, seed=seed), *curve("other", factor * offset, seed=seed))
+    ]
+    row, _ = rows(records)
+    logs = [math.log(factor) for factor in factors]
+    half = float(student.ppf(0.975, 2)) * statistics.stdev(logs) / math.sqrt(3)
+    mean = statistics.fmean(logs)
+    assert row.bd_rate is not None
+    assert value(row) == pytest.approx(100 * math.expm1(mean))
+    assert row.bd_rate.interval == pytest.approx((100 * math.expm1(mean - half), 100 * math.expm1(mean + half)))
+    assert row.seeds == 3
+    assert not row.bd_rate.covers_images
+    assert notes(row) == ["the interval covers the seeds only: the images cannot be resampled"]
+
+
+def test_only_seeds_that_both_have_are_compared() -> None:
+    row, _ = rows([*ANCHOR, *curve("other", 0.8, seed=0), *curve("other", 0.1, seed=1)])
+    assert value(row) == pytest.approx(-20)
+    assert row.bd_rate is not None
+    assert row.bd_rate.interval is None
+    _, alone = rows([*ANCHOR, *curve("other", 0.8, seed=1)])
+    assert (alone.bd_rate, alone.reason) == (None, "no seed in common with the anchor")
+
+
+def test_the_best_comes_first_and_those_without_a_number_last() -> None:
+    records = [
+        *curve("worse", 1.2), *make_curve("short", RATES[:2], SCORES[:2]), *curve("a_bit", 0.95), *ANCHOR,
+        *curve("best", 0.5), *curve("best", 0.6, parameters={"alpha": 1.0}),
+    ]  # fmt: skip
+    order = [row.method for row in rows(records)]
+    assert order == ["best", "best,alpha=1.0", "a_bit", "task_loss", "worse", "short"]
+
+
+def test_methods_that_are_not_shown_to_differ_share_a_rank() -> None:
+    records = [
+        *three_seeds("task_loss", 1, 1, 1), *three_seeds("clear", 0.50, 0.51, 0.49), *three_seeds("close", 0.52, 0.50, 0.50),
+        *three_seeds("noisy", 0.9, 1.1, 0.85), *three_seeds("bad", 1.5, 1.51, 1.49), *make_curve("short", RATES[:2], SCORES[:2]),
+    ]  # fmt: skip
+    table = {row.method: row for row in rows(records)}
+    assert {name: row.rank for name, row in table.items()} == {
+        "clear": 1, "close": 1, "noisy": 3, "task_loss": 3, "bad": 5, "short": None,
+    }  # fmt: skip
+    assert any("not resolved" in note for note in notes(table["noisy"]))
+    assert not any("not resolved" in note for note in notes(table["clear"]))
+
+
+def test_with_one_seed_nobody_is_ahead() -> None:
+    assert {row.rank for row in rows([*ANCHOR, *curve("half", 0.5), *curve("double", 2.0)])} == {1}
+
+
+def test_pairing_separates_two_methods_that_both_follow_the_seed() -> None:
+    # both move by 20 % from seed to seed against the anchor, and differ by 2 % at every seed
+    drift = (1.0, 0.8, 1.2)
+    records = [
+        *three_seeds("task_loss", 1, 1, 1),
+        *three_seeds("one", *drift),
+        *three_seeds("other", *(0.98 * d * e for d, e in zip(drift, (1, 1.001, 0.999), strict=True))),
+    ]
+    table = {row.method: row.rank for row in rows(records)}
+    assert (table["other"], table["one"]) == (1, 2)
+
+
+def test_a_comparison_across_start_codecs_is_refused() -> None:
+    fields = protocol_fields()
+    fields["rates"] = [{**rate, "start": {**rate["start"], "sha256": SHA[:8]}} for rate in fields["rates"]]
+    protocol = make_protocol(**fields)
+    other = [r.model_copy(update={"start_sha256": SHA[:8] + "f" * 56}) for r in curve("other", 0.8, protocol=protocol)]
+    table = {row.method: row for row in rows([*curve("task_loss", protocol=protocol), *other])}
+    assert table["other"].bd_rate is None
+    assert "start codec" in table["other"].reason
+    same = {row.method: row for row in rows([*curve("task_loss", protocol=protocol), *curve("other", 0.8, protocol=protocol)])}
+    assert value(same["other"]) == pytest.approx(-20)
+
+
+def test_the_anchor_with_a_doubled_budget_stands_beside_every_bd_rate() -> None:
+    twice = doubled(ANCHOR[0].protocol)
+    longer = [
+        r.model_copy(update={"cost": r.cost.model_copy(update={"steps": 20})}) for r in curve("task_loss", 0.9, protocol=twice)
+    ]
+    table = rows([*ANCHOR, *curve("other", 0.8), *longer])
+    assert [row.method for row in table] == ["other", "task_loss"]
+    moved = table[0].anchor_doubled
+    assert moved is not None
+    assert moved.value == pytest.approx(-10)
+    assert rows([*ANCHOR, *curve("other", 0.8)])[0].anchor_doubled is None
+
+
+def images_source(spread: float, shared: bool) -> Source:
+    """Resamples that move the scores of all methods alike, or those of each record on its own."""
+    rng = np.random.default_rng(0)
+    common = rng.normal(0, spread, 400)
+
+    def of(record: Record) -> Resampled:
+        moves = common if shared else rng.normal(0, spread, 400)
+        return Resampled(np.full(400, record.bpp), record.quality + moves)
+
+    return of
+
+
+def test_the_interval_covers_the_images_and_pairs_them() -> None:
+    records = [*three_seeds("task_loss", 1, 1, 1), *three_seeds("other", 0.8, 0.8, 0.8)]
+    paired = {row.method: row for row in rows(records, images_source(1.0, shared=True))}["other"].bd_rate
+    assert paired is not None
+    assert paired.interval is not None
+    assert paired.covers_images
+    assert paired.interval == pytest.approx((-20, -20), abs=0.05)  # what moves both alike does not move their ratio
+    own = {row.method: row for row in rows(records, images_source(1.0, shared=True))}["other"].points[0].score
+    assert own.interval is not None
+    assert own.interval[1] - own.interval[0] == pytest.approx(2 * 1.96, rel=0.15)
+
+
+def test_the_order_of_the_records_does_not_matter() -> None:
+    records = [*ANCHOR, *curve("other", 0.8), *curve("other", 0.7, seed=1), *curve("task_loss", seed=1)]
+    assert rows(records[::-1]) == rows(records)
+
+
+def test_protocols_of_one_name_and_different_hash_never_mix() -> None:
+    longer = make_protocol(training={"steps": 20, "batch_size": 2, "crop": 64, "lr": 1e-3})
+    records = [*ANCHOR, *curve("other", 0.5, protocol=longer)]
+    assert longer.name == ANCHOR[0].protocol.name
+    assert len(curves(records)) == 2
+    table = {row.method: row for row in rows(records)}
+    assert table["other"].bd_rate is None
+    assert table["other"].reason == "the anchor task_loss has no records"
+    assert table["other"].protocol != table["task_loss"].protocol
+
+
+def test_a_summary_may_change_without_parting_the_records() -> None:
+    reworded = make_protocol(summary="other words")
+    assert len(curves([*ANCHOR, *curve("other", 0.8, protocol=reworded)])) == 1
+
+
+def test_the_protocol_names_the_anchor() -> None:
+    protocol = make_protocol(anchor="other")
+    first, second = rows([*curve("task_loss", protocol=protocol), *curve("other", 0.8, protocol=protocol)])
+    assert (first.method, first.reason) == ("other", "anchor")
+    assert value(second) == pytest.approx(25)
+
+
+def test_without_the_anchor_there_is_a_reason_and_no_number() -> None:
+    (row,) = rows(curve("other"))
+    assert (row.bd_rate, row.overlap, row.rank) == (None, None, None)
+    assert notes(row) == ["no BD-rate: the anchor task_loss has no records"]
+
+
+def test_a_falling_rate_is_flagged_and_noise_is_not() -> None:
+    falling = make_curve("falling", (0.1, 0.2, 0.15, 0.8), (20, 28, 34, 37))
+    noisy = make_curve("noisy", (0.1, 0.2, 0.199, 0.8), (20, 28, 34, 37))
+    table = {row.method: row for row in rows([*ANCHOR, *falling, *noisy])}
+    assert "seed 0: the rate falls from λ=0.3 to λ=1" in table["falling"].warnings
+    assert not any("falls" in text for text in table["noisy"].warnings)
+
+
+def test_warnings_of_records_and_of_the_comparison_reach_the_notes_once() -> None:
+    marked = [record.model_copy(update={"warnings": ["marked"]}) for record in curve("other", 0.8)]
+    saturated = make_record(method="other", bpp=0.9, scores={"AP": 30.0}, lmbda=10.0)
+    row = next(row for row in rows([*ANCHOR, *marked, saturated]) if row.method == "other")
+    assert sum(text == "marked" for text in notes(row)) == 1
+    assert any("monotone" in text for text in notes(row))
+
+
+def test_points_are_means_over_seeds() -> None:
+    second = make_curve("task_loss", [2 * rate for rate in RATES], [score + 2 for score in SCORES], seed=1)
+    (row,) = rows([*ANCHOR, *second])
+    point = row.points[1]
+    assert (point.lmbda, point.bpp.value, point.score.value) == (0.3, pytest.approx(0.3), pytest.approx(29.0))
+    assert point.bpp.interval is not None
+
+
+def test_devices_are_named() -> None:
+    elsewhere = ANCHOR[0].environment.model_copy(update={"device": "gpu"})
+    (row,) = rows([*ANCHOR, *(record.model_copy(update={"environment": elsewhere, "seed": 1}) for record in ANCHOR)])
+    assert row.device == "gpu; test cpu"
+
+
+def test_an_external_curve_stands_beside_ours_without_interval_or_rank() -> None:
+    identity = ANCHOR[0].protocol.identity
+    fields = {"name": "doe", "source": "Doe 2024", "metric": "AP", "created": "2025-01-01"}
+    points = tuple((0.9 * rate, score) for rate, score in zip(RATES, SCORES, strict=True))
+    ours = ExternalCurve(**fields, points=points, protocol=identity)
+    other = ExternalCurve(**fields | {"name": "roe"}, points=points, protocol="other-v1@0123456789ab")
+    table = rows([*ANCHOR, *curve("other", 0.8)], none, [ours, other])
+    assert [(row.method, row.rank, row.external) for row in table] == [
+        ("other", 1, False), ("task_loss", 1, False), ("doe", None, True),
+    ]  # fmt: skip
+    assert value(table[2]) == pytest.approx(-10)
+    assert any("as published by Doe 2024" in note for note in notes(table[2]))
+    assert "doe (external)" in to_markdown(table)
+    json.loads(to_json(table), parse_constant=pytest.fail)

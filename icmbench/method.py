@@ -1,6 +1,6 @@
 """The method contract: how a codec is made.
 
-A method plugin is a module with one class derived from `TrainedMethod`.
+A method plugin is a module with one class derived from `TrainedMethod` or `UntrainedMethod`.
 """
 
 from typing import Any, ClassVar
@@ -25,6 +25,15 @@ class Trainable(nn.Module):
     def quantile_loss(self) -> Tensor | None:
         """The entropy model's own loss for its quantiles (they have an optimiser of their own), if there is one."""
         return None
+
+
+class UntrainedMethod:
+    """The start codec of every rate point as it is: nothing is trained, λ has no meaning but to name the rate point."""
+
+    Parameters: ClassVar[type[Strict]] = Strict
+
+    def __init__(self, parameters: Any, codec: CompressionModel, task: Task, lmbda: float) -> None:
+        self.options, self.codec = parameters, codec
 
 
 class TrainedMethod(Trainable):
@@ -60,3 +69,6 @@ class TrainedMethod(Trainable):
         """CompressAI's auxiliary loss, which fits only the quantiles of the entropy bottlenecks."""
         loss: Tensor = self.codec.aux_loss()
         return loss
+
+
+Method = TrainedMethod | UntrainedMethod

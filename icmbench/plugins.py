@@ -22,7 +22,7 @@ from icmbench.errors import UserError, unknown
 from icmbench.protocol import Protocol, Strict, describe_errors, parse, read_toml
 
 if TYPE_CHECKING:
-    from icmbench.method import TrainedMethod
+    from icmbench.method import Method
     from icmbench.task import Task
 
 Kind = Literal["methods", "tasks"]
@@ -61,11 +61,11 @@ class Plugins:
                 found[plugin.name] = plugin
         return found
 
-    def method(self, name: str) -> "type[TrainedMethod]":
+    def method(self, name: str) -> "type[Method]":
         """The method's class. Raises UserError where there is none or it cannot be imported."""
-        from icmbench.method import TrainedMethod
+        from icmbench.method import TrainedMethod, UntrainedMethod
 
-        found: type[TrainedMethod] = _class_of(self._get("methods", name), TrainedMethod)
+        found: type[Method] = _class_of(self._get("methods", name), TrainedMethod, UntrainedMethod)
         return found
 
     def task_class(self, name: str) -> "type[Task]":
@@ -186,15 +186,16 @@ def _import(plugin: Plugin) -> ModuleType:
         raise UserError(f"the plugin {plugin.name} cannot be imported: {type(error).__name__}: {error}.") from error
 
 
-def _class_of(plugin: Plugin, base: type) -> Any:
+def _class_of(plugin: Plugin, *bases: type) -> Any:
     if plugin.problem:
         raise UserError(f"the plugin {plugin.name} cannot be imported: {plugin.problem}.")
     module = _import(plugin)
     own = [
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
+        if isinstance(value, type) and issubclass(value, bases) and value.__module__ == module.__name__
     ]
     if len(own) != 1:
-        raise UserError(f"the plugin {plugin.name} must define one class derived from {base.__name__}, not {len(own)}.")
+        names = " or ".join(base.__name__ for base in bases)
+        raise UserError(f"the plugin {plugin.name} must define one class derived from {names}, not {len(own)}.")
     return own[0]

@@ -35,7 +35,7 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
 def test_list_names_methods_tasks_and_protocols(tmp_path: Path) -> None:
     done = icmbench("list", cwd=tmp_path)
     assert done.returncode == 0
-    for name in ("aux_loss", "task_loss", "detection", "segmentation", "shapes-detection-v1", "coco2017-fasterrcnn-v1"):
+    for name in ("aux_loss", "task_loss", "detection", "segmentation", "shapes-detection-v2", "coco2017-fasterrcnn-v1"):
         assert name in done.stdout
 
 
@@ -66,7 +66,7 @@ def test_run_says_exactly_which_files_are_missing(tmp_path: Path) -> None:
     [
         (["run", "aux_los", "detection"], "did you mean 'aux_loss'?"),
         (["run", "aux_loss", "detectoin"], "did you mean 'detection'?"),
-        (["run", "aux_loss", "detection", "--protocol", "shapes-detection-v2"], "did you mean 'shapes-detection-v1'?"),
+        (["run", "aux_loss", "detection", "--protocol", "shapes-detectoin-v2"], "did you mean 'shapes-detection-v2'?"),
         (["run", "aux_loss", "detection", "--protocol", "shapes-segmentation-v1"], "not of detection"),
         (["run", "aux_loss", "detection", "--set", "alpha=-1"], "alpha: Input should be greater than or equal to 0"),
         (["run", "aux_loss", "detection", "--set", "alhpa=1"], "alhpa"),

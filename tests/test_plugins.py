@@ -137,7 +137,7 @@ def test_a_plugin_that_fails_while_it_is_imported_is_a_sentence(tmp_path: Path, 
     [("x = 1\n", 0), ("from icmbench.method import TrainedMethod\n", 0), (METHOD + "class Other(Mine): pass\n", 2)],
 )
 def test_a_method_module_must_define_exactly_one_class(tmp_path: Path, source: str, count: int) -> None:
-    with pytest.raises(UserError, match=f"one class derived from TrainedMethod, not {count}"):
+    with pytest.raises(UserError, match=f"one class derived from TrainedMethod or UntrainedMethod, not {count}"):
         loose(tmp_path, source).method("mine")
 
 
@@ -147,8 +147,8 @@ def test_an_unknown_name_gives_the_nearest_known_one(tmp_path: Path) -> None:
         plugins.method("tsk_loss")
     with pytest.raises(UserError, match=r"no task is called 'detecton'; did you mean 'detection'\?"):
         plugins.task_class("detecton")
-    with pytest.raises(UserError, match=r"no protocol is called .*; did you mean 'shapes-detection-v1'\?"):
-        plugins.protocol("shapes-detection")
+    with pytest.raises(UserError, match=r"no protocol is called .*; did you mean 'shapes-detection-v2'\?"):
+        plugins.protocol("shapes-detectoin-v2")
     with pytest.raises(UserError, match=r"no method is called 'qqqqq'; known: .*task_loss"):
         plugins.method("qqqqq")
 

@@ -46,7 +46,7 @@ class Detection(Task):
 
     DataOptions = DataOptions
     RecognizerOptions = models.RecognizerOptions
-    default_protocol = "shapes-detection-v1"
+    default_protocol = "shapes-detection-v2"
 
     def __init__(self, data: DataOptions, recognizer: models.RecognizerOptions) -> None:
         self.data = data

@@ -57,7 +57,7 @@ class Segmentation(Task):
 
     DataOptions = DataOptions
     RecognizerOptions = models.RecognizerOptions
-    default_protocol = "shapes-segmentation-v1"
+    default_protocol = "shapes-segmentation-v2"
 
     def __init__(self, data: DataOptions, recognizer: models.RecognizerOptions) -> None:
         self.data = data

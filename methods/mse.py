@@ -1,0 +1,7 @@
+"""The start codec of every rate point as it is: pretrained for L = R + λ·MSE, for human eyes, and never for the task."""
+
+from icmbench.method import UntrainedMethod
+
+
+class Mse(UntrainedMethod):
+    pass

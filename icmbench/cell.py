@@ -1,8 +1,8 @@
 """One cell, from the start codec to the record."""
 
 import json
-import statistics
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache, partial
@@ -15,12 +15,12 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 
-from icmbench import environment, seeds
+from icmbench import bitstreams, cost, environment, seeds
 from icmbench.codec import NeuralCodec, build_model, load_weights
 from icmbench.errors import UserError
-from icmbench.evaluate import Evaluation, evaluate, evaluate_uncompressed
+from icmbench.evaluate import Evaluation, Keep, evaluate, evaluate_uncompressed, networks
 from icmbench.files import locked, replacing, sha256, write_text
-from icmbench.method import TrainedMethod
+from icmbench.method import Method, TrainedMethod
 from icmbench.plugins import Plugins, options
 from icmbench.protocol import Protocol, RatePoint
 from icmbench.record import Cost, Record, Store, method_label
@@ -74,6 +74,7 @@ class Place:
     runs: Path
     accelerator: str = "cpu"
     devices: int = 1
+    keep_bitstreams: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -99,6 +100,7 @@ class CellRun:
         self.protocol = cell.protocol
         self.folder = place.runs / self.protocol.identity / cell.label / f"lambda={cell.rate.lmbda:g},seed={cell.seed}"
         self.codec_path = self.folder / "codec.safetensors"
+        self.bitstreams = self.folder / "bitstreams"
 
     @cached_property
     def task(self) -> Task:
@@ -120,7 +122,7 @@ class CellRun:
         """A seed of the axes that all methods share at this rate point and seed index."""
         return seeds.derive(self.protocol.hash, self.cell.rate_index, self.cell.seed, *axes)
 
-    def method(self) -> TrainedMethod:
+    def method(self) -> Method:
         """The method at the start of its training, its own parts initialised from a stream of their own."""
         model = build_model(self.protocol.codec)
         load_weights(model, verified_path(self.cell.rate.start))
@@ -132,6 +134,9 @@ class CellRun:
     def train(self) -> None:
         """Train to the end of the budget and save the codec alone, unless that was done before."""
         if self._trained():
+            return
+        if not issubclass(self.place.plugins.method(self.cell.method), TrainedMethod):
+            self._save(self.method(), Ledger(device=device_name(torch.device("cpu"))))
             return
         many = self.place.devices > 1
         fabric = Fabric(
@@ -149,6 +154,7 @@ class CellRun:
         """Train on the devices of `fabric`; the first of them saves the codec."""
         self.task.to(fabric.device)
         method, training = self.method(), self.protocol.training
+        assert isinstance(method, TrainedMethod)
         batches = Batches(
             self.task.batch,
             self.task.dataset("train"),
@@ -176,12 +182,14 @@ class CellRun:
 
         return log
 
-    def _save(self, method: TrainedMethod, ledger: Ledger) -> None:
+    def _save(self, method: Method, ledger: Ledger) -> None:
         codec = NeuralCodec(method.codec, self.protocol.codec)
         codec.refit()
         in_codec = {id(p) for p in method.codec.parameters()}
-        only = sum(p.numel() for p in method.parameters() if id(p) not in in_codec)
+        parameters = method.parameters() if isinstance(method, TrainedMethod) else ()
+        only = sum(p.numel() for p in parameters if id(p) not in in_codec)
         metadata = {"identity": self.identity, "ledger": json.dumps(asdict(ledger)), "training_only": str(only)}
+        shutil.rmtree(self.bitstreams, ignore_errors=True)  # another codec's
         with replacing(self.codec_path) as temporary:
             codec.save(temporary, metadata)
 
@@ -196,9 +204,7 @@ class CellRun:
 
     def codec(self) -> NeuralCodec:
         """The trained codec as saved: the only thing that evaluation gets."""
-        model = build_model(self.protocol.codec)
-        load_weights(model, self.codec_path)
-        return NeuralCodec(model.to(self.place.device), self.protocol.codec)
+        return NeuralCodec.load(self.codec_path, self.place.device, self.protocol.codec)
 
     def ceiling(self) -> dict[str, float]:
         """Scores on uncompressed pictures; measured once per protocol, device and runs folder."""
@@ -221,15 +227,43 @@ class CellRun:
             if not written.exists() or written.stat().st_mtime_ns == before:
                 self.compute()
 
+    def keep_bitstreams(self) -> None:
+        """Make the bitstreams of a finished cell with its trained codec, unless they are there; the record stays as it is.
+
+        Raises UserError where the codec or the record's rows are gone, or the codec's bytes are not the record's.
+        """
+        rows = self.cell.record_path(Store(self.place.results)).with_suffix(".parquet")
+        with locked(self.folder / "lock"):
+            if self.bitstreams.exists():
+                return
+            for needed, there in ((self.codec_path, bool(self._trained())), (rows, rows.exists())):
+                if not there:
+                    raise UserError(f"{self.cell.name} has a record, but its bitstreams cannot be made: {needed} is gone.")
+            with bitstreams.keeping(self.bitstreams) as keep:
+                self._code_again(pd.read_parquet(rows)["bits"], keep)
+
+    def _code_again(self, recorded: Iterable[int], keep: Keep) -> None:
+        codec, dataset = self.codec(), self.task.dataset("val")
+        for index, bits in enumerate(recorded):
+            sample = dataset[index]
+            data = codec.encode(sample.image)
+            if 8 * len(data) != bits:
+                now = f"{sample.name} is coded to {8 * len(data)} bits here, its record says {bits}"
+                raise UserError(f"the bitstreams of {self.cell.name} cannot be made: {now}.")
+            keep(sample.name, data)
+
     def compute(self) -> Record:
         """Train, evaluate, write the record and its rows."""
         self.train()
         ceiling, codec = self.ceiling(), self.codec()
-        result = evaluate(codec, self.task, lambda done, total: self.report("evaluate", done, total, {}))
-        record = self._record(result, ceiling, codec)
+        cost.reset_peak_memory(self.place.device)
+        with bitstreams.keeping(self.bitstreams if self.place.keep_bitstreams else None) as keep:
+            result = evaluate(codec, self.task, lambda done, total: self.report("evaluate", done, total, {}), keep)
         store = Store(self.place.results)
-        with replacing(self.cell.record_path(store).with_suffix(".parquet")) as temporary:
+        rows = self.cell.record_path(store).with_suffix(".parquet")
+        with replacing(rows) as temporary:
             pd.DataFrame(result.rows).to_parquet(temporary)
+        record = self._record(result, ceiling, self._cost(result, codec), sha256(rows))
         try:
             store.write(record)
         except ValueError as error:
@@ -237,9 +271,29 @@ class CellRun:
         (self.folder / "checkpoint.safetensors").unlink(missing_ok=True)
         return record
 
-    def _record(self, result: Evaluation, ceiling: dict[str, float], codec: NeuralCodec) -> Record:
-        metadata, tolerance = self._trained(), self.protocol.evaluation.rate_tolerance
+    def _cost(self, result: Evaluation, codec: NeuralCodec) -> Cost:
+        """Times and memory of the evaluation that has just ended; the rest is counted on the first picture."""
+        peak, metadata = cost.peak_memory_mib(self.place.device), self._trained()
         ledger = Ledger(**json.loads(metadata["ledger"]))
+        encoder, decoder, recognizer = networks(codec, self.task)
+        return Cost(
+            steps=ledger.steps,
+            images=ledger.images,
+            train_seconds=ledger.seconds,
+            train_joules=ledger.joules,
+            peak_memory_mib=ledger.peak_memory_mib,
+            train_device=ledger.device,
+            train_devices=self.place.devices,
+            codec_parameters=sum(p.numel() for p in codec.model.parameters()),
+            training_only_parameters=int(metadata["training_only"]),
+            encoder=cost.coding(encoder, result.column("encode_seconds")),
+            decoder=cost.coding(decoder, result.column("decode_seconds")),
+            recognizer=recognizer,
+            coding_peak_memory_mib=peak,
+        )
+
+    def _record(self, result: Evaluation, ceiling: dict[str, float], cost: Cost, rows_sha256: str) -> Record:
+        tolerance = self.protocol.evaluation.rate_tolerance
         ratio = result.bpp / result.estimated_bpp
         off = f"real over estimated bits is {ratio:.3f}, outside 1 ± {tolerance:g}"
         return Record(
@@ -260,20 +314,11 @@ class CellRun:
             scores=result.scores,
             ceiling=ceiling,
             warnings=[off] if abs(ratio - 1) > tolerance else [],
-            cost=Cost(
-                steps=ledger.steps,
-                images=ledger.images,
-                train_seconds=ledger.seconds,
-                peak_memory_mib=ledger.peak_memory_mib,
-                train_device=ledger.device,
-                train_devices=self.place.devices,
-                codec_parameters=sum(p.numel() for p in codec.model.parameters()),
-                training_only_parameters=int(metadata["training_only"]),
-                encode_seconds=statistics.median(row["encode_seconds"] for row in result.rows),
-                decode_seconds=statistics.median(row["decode_seconds"] for row in result.rows),
-            ),
+            cost=cost,
             environment=environment.describe(device_name(self.place.device)),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
+            tally=result.tally,
+            rows_sha256=rows_sha256,
         )
 
 

@@ -13,11 +13,13 @@ import numpy as np
 import safetensors.torch
 import torch
 from lightning_fabric import Fabric
+from PIL import Image
 from torch import Tensor
 
 from icmbench.cell import Cell, CellRun, Place, load_task
 from icmbench.codec import build_model
 from icmbench.errors import UserError, unknown
+from icmbench.method import TrainedMethod
 from icmbench.plugins import Plugins
 from icmbench.protocol import Protocol, override
 from icmbench.runner import complete_parameters
@@ -100,15 +102,15 @@ class MethodTrial:
 
     def points(self) -> list[Callable[[], None]]:
         """The points of the contract, in the order in which they are tried."""
-        return [
-            self.terms,
-            self.gradients,
-            self.frozen,
-            self.absent,
-            self.two_processes,
-            self.same_numbers,
-            self.resumes,
-        ]
+        coding = [self.absent, self.two_processes]
+        if not isinstance(self.run.method(), TrainedMethod):
+            return coding
+        return [self.terms, self.gradients, self.frozen, *coding, self.same_numbers, self.resumes]
+
+    def method(self) -> TrainedMethod:
+        method = self.run.method()
+        assert isinstance(method, TrainedMethod)
+        return method
 
     def batches(self) -> Batches:
         return Batches(self.task.batch, self.task.dataset("train"), self.protocol.training, self.run.seed("batches"))
@@ -124,7 +126,7 @@ class MethodTrial:
 
         fabric = Fabric(accelerator="cpu", devices=1)
         with contextlib.suppress(_Interrupted):
-            train(self.run.method(), self.batches(), fabric, checkpoint, "check", log, log_every=1, save_seconds=0)
+            train(self.method(), self.batches(), fabric, checkpoint, "check", log, log_every=1, save_seconds=0)
         return seen[:stop_after]
 
     @cached_property
@@ -133,7 +135,7 @@ class MethodTrial:
 
     def terms(self) -> None:
         """The loss is a set of named, finite scalars with one called loss."""
-        method = self.run.method()
+        method = self.method()
         terms = method.loss(self.batches()[0])
         _require("loss" in terms, f"loss() returned {sorted(terms)} without 'loss'")
         wrong = [name for name, value in terms.items() if value.numel() != 1 or not torch.isfinite(value).all()]
@@ -141,7 +143,7 @@ class MethodTrial:
 
     def gradients(self) -> None:
         """Gradients reach the encoder."""
-        method = self.run.method()
+        method = self.method()
         torch.autograd.backward(method.loss(self.batches()[0])["loss"])
         encoder = list(method.codec.g_a.parameters())
         trained = [p for p in encoder if p.requires_grad]
@@ -164,15 +166,13 @@ class MethodTrial:
 
     def two_processes(self) -> None:
         """What one process encodes, another decodes to the same image."""
-        torch.set_num_threads(1)  # as in the fresh process: floats may differ with the number of threads
         codec, image = self.run.codec(), self.task.dataset("val")[0].image
-        data = codec.encode(image)
-        (self.folder / "bits").write_bytes(data)
-        (self.folder / "codec.json").write_text(self.protocol.codec.model_dump_json())
-        command = [sys.executable, "-c", _DECODE, str(self.folder), str(self.run.codec_path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        data, bits = codec.encode(image), self.folder / "picture.icm"
+        bits.write_bytes(data)
+        command = [sys.executable, "-m", "icmbench", "decode", *map(str, (bits, self.run.codec_path, self.folder))]
+        done = subprocess.run([*command, "--device", "cpu"], capture_output=True, text=True, check=False)
         _require(done.returncode == 0, f"decoding in a fresh process failed: {done.stderr.strip()[-300:]}")
-        decoded = torch.from_numpy(np.load(self.folder / "decoded.npy"))
+        decoded = torch.from_numpy(np.array(Image.open(self.folder / "picture.png"))).permute(2, 0, 1)
         _require(torch.equal(decoded, codec.decode(data)), "the fresh process decoded another image")
 
     def same_numbers(self) -> None:
@@ -185,21 +185,6 @@ class MethodTrial:
         path = self.folder / "interrupted.safetensors"
         both = self.losses(path, stop_after=STEPS // 2) + self.losses(path)
         _require(both == self.undisturbed, f"losses {self.undisturbed} became {both}")
-
-
-_DECODE = """
-import sys
-from pathlib import Path
-import numpy as np, torch
-from icmbench.codec import NeuralCodec, build_model, load_weights
-from icmbench.protocol import CodecSpec
-torch.set_num_threads(1)
-folder, weights = Path(sys.argv[1]), Path(sys.argv[2])
-spec = CodecSpec.model_validate_json((folder / "codec.json").read_text())
-model = build_model(spec)
-load_weights(model, weights)
-np.save(folder / "decoded.npy", NeuralCodec(model, spec).decode((folder / "bits").read_bytes()).numpy())
-"""
 
 
 class TaskTrial:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from icmbench import __version__
-from icmbench.commands import check, doctor, list_, prepare, run, show, table
+from icmbench.commands import bdrate, check, converge, decode, doctor, export, import_, list_, power, prepare, run, show, table
 from icmbench.errors import UserError
 
 COMMANDS = {
@@ -13,9 +13,15 @@ COMMANDS = {
     "list": list_,
     "show": show,
     "table": table,
+    "bdrate": bdrate,
+    "power": power,
+    "converge": converge,
     "doctor": doctor,
     "check": check,
+    "decode": decode,
     "prepare": prepare,
+    "import": import_,
+    "export": export,
 }
 
 

@@ -1,5 +1,7 @@
 """Learned codecs: CompressAI models by name, their weights, and the encode / decode that evaluation sees."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -9,12 +11,16 @@ import torch
 from compressai.models import CompressionModel
 from compressai.registry import MODELS
 from compressai.zoo.pretrained import load_pretrained
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn import functional as F
 
 from icmbench import container
 from icmbench.errors import UserError, unknown
-from icmbench.protocol import CodecSpec
+from icmbench.protocol import CodecSpec, describe_errors
+
+_SPEC = "codec"  # the key of the CodecSpec in a file's metadata
 
 
 class Codec(Protocol):
@@ -81,6 +87,34 @@ def _back_and_forth(side: int, total: int) -> Tensor:
     return torch.minimum(indices, period - indices)
 
 
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """One thread on a CPU: sums depend on how many share them, and a decoder that rounds unlike the encoder reads other bits."""
+    before = torch.get_num_threads()
+    if device.type != "cpu" or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _saved_spec(path: Path) -> CodecSpec:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot load a codec from {path}: {error}.") from error
+    if _SPEC not in metadata:
+        raise UserError(f"{path} does not say which codec it holds; the codec.safetensors of 'icmbench run' does.")
+    try:
+        return CodecSpec.model_validate_json(metadata[_SPEC])
+    except ValidationError as error:
+        raise UserError(f"{path} does not hold a sound codec: {describe_errors(error)}.") from error
+
+
 class NeuralCodec:
     """Real bitstreams from a CompressAI model, arbitrary image sizes, 8-bit output.
 
@@ -89,6 +123,17 @@ class NeuralCodec:
 
     def __init__(self, model: CompressionModel, spec: CodecSpec) -> None:
         self.model, self.spec = model.eval(), spec
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device, spec: CodecSpec | None = None) -> "NeuralCodec":
+        """The codec that `save` wrote, from its file alone; `spec` is for files of earlier versions, which do not hold it.
+
+        Raises UserError where the file is not a whole codec.
+        """
+        spec = spec or _saved_spec(path)
+        model = build_model(spec)
+        load_weights(model, path)
+        return cls(model.to(device), spec)
 
     @property
     def device(self) -> torch.device:
@@ -120,7 +165,8 @@ class NeuralCodec:
     @torch.no_grad()
     def encode(self, image: Tensor) -> bytes:
         """Image uint8 [3, H, W] to the bytes of a container."""
-        output = self.model.compress(self._padded(image))
+        with _one_thread(self.device):
+            output = self.model.compress(self._padded(image))
         height, width = image.shape[-2:]
         latent = (int(output["shape"][0]), int(output["shape"][1]))
         return container.pack(container.Content((height, width), latent, [group[0] for group in output["strings"]]))
@@ -135,7 +181,8 @@ class NeuralCodec:
         if content.latent != latent or 0 in latent:
             raise UserError(f"the bitstream does not fit the codec: latent size {content.latent} instead of {latent}.")
         try:
-            output = self.model.decompress([[piece] for piece in content.strings], torch.Size(latent))
+            with _one_thread(self.device):
+                output = self.model.decompress([[piece] for piece in content.strings], torch.Size(latent))
         except (AssertionError, IndexError, ValueError) as error:
             raise UserError(f"the bitstream does not fit the codec {self.spec.architecture}.") from error
         image = output["x_hat"][0, :, :height, :width]
@@ -143,6 +190,6 @@ class NeuralCodec:
         return decoded
 
     def save(self, path: Path, metadata: dict[str, str] | None = None) -> None:
-        """Write the weights and coder tables as safetensors."""
+        """Write the weights and coder tables as safetensors, with the spec in the metadata: all that `load` needs."""
         tensors = {name: value.contiguous().cpu() for name, value in self.model.state_dict().items()}
-        path.write_bytes(safetensors.torch.save(tensors, metadata))
+        path.write_bytes(safetensors.torch.save(tensors, (metadata or {}) | {_SPEC: self.spec.model_dump_json()}))

@@ -1,5 +1,6 @@
 """Evaluation: image -> codec -> bytes -> decoded 8-bit image -> frozen recogniser -> scores."""
 
+import hashlib
 import math
 import statistics
 import time
@@ -10,22 +11,41 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from icmbench import cost
 from icmbench.codec import Codec, NeuralCodec
+from icmbench.record import Network
 from icmbench.task import Dataset, Sample, Task
 
 Progress = Callable[[int, int], None]
+Keep = Callable[[str, bytes], None]  # a sample's name and its bitstream
+
+
+def no_progress(done: int, total: int) -> None:
+    """Shows nothing."""
+
+
+def no_keep(name: str, data: bytes) -> None:
+    """Keeps nothing."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one codec reached on `val`. `rows` has one entry per picture (see `code_picture`, and `score`)."""
+    """What one codec reached on `val`. `rows` has one entry per picture: see `code_picture`, and what the metric adds.
+
+    `tally`: the kind of tally in the rows, or "".
+    """
 
     scores: dict[str, float]
     rows: list[dict[str, Any]]
+    tally: str = ""
+
+    def column(self, name: str) -> list[float]:
+        """A column's values, one a picture."""
+        return [float(row[name]) for row in self.rows]
 
     def total(self, column: str) -> float:
         """Sum of a column over the pictures."""
-        return float(sum(row[column] for row in self.rows))
+        return sum(self.column(column))
 
     @property
     def bpp(self) -> float:
@@ -61,6 +81,16 @@ def psnr(decoded: Tensor, original: Tensor) -> float:
     return min(100.0, 10 * math.log10(255**2 / mse)) if mse else 100.0
 
 
+def pixels(image: Tensor) -> int:
+    """Number of pixels of an image [3, H, W]."""
+    return image.shape[1] * image.shape[2]
+
+
+def pixels_sha256(image: Tensor) -> str:
+    """SHA-256 of the bytes of an image uint8 [3, H, W], channel after channel, row after row."""
+    return hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest()
+
+
 def code_picture(codec: Codec, sample: Sample) -> tuple[Tensor, bytes, dict[str, Any]]:
     """Through real bytes: the decoded uint8 image, its bitstream, and the row of what was measured."""
     start = synchronised_seconds()
@@ -68,11 +98,14 @@ def code_picture(codec: Codec, sample: Sample) -> tuple[Tensor, bytes, dict[str,
     encoded = synchronised_seconds()
     decoded = codec.decode(data)
     done = synchronised_seconds()
+    estimated = codec.estimated_bits(sample.image) if isinstance(codec, NeuralCodec) else math.nan
     row = {
         "image": sample.name,
-        "pixels": sample.image.shape[1] * sample.image.shape[2],
+        "pixels": pixels(sample.image),
         "bits": 8 * len(data),
-        "estimated_bits": codec.estimated_bits(sample.image) if isinstance(codec, NeuralCodec) else math.nan,
+        "estimated_bits": estimated,
+        "rate_ratio": 8 * len(data) / estimated if estimated else math.inf,
+        "decoded_sha256": pixels_sha256(decoded),
         "psnr": psnr(decoded, sample.image),
         "encode_seconds": encoded - start,
         "decode_seconds": done - encoded,
@@ -80,24 +113,40 @@ def code_picture(codec: Codec, sample: Sample) -> tuple[Tensor, bytes, dict[str,
     return decoded, data, row
 
 
-def code_dataset(codec: Codec, dataset: Dataset) -> Iterator[tuple[Sample, Tensor, dict[str, Any]]]:
+def code_dataset(codec: Codec, dataset: Dataset, keep: Keep = no_keep) -> Iterator[tuple[Sample, Tensor, dict[str, Any]]]:
     """Every picture through the codec; one warm-up coding first, so that times are not those of a cold start."""
     codec.decode(codec.encode(dataset[0].image))
     for index in range(len(dataset)):
-        decoded, _, row = code_picture(codec, dataset[index])
-        yield dataset[index], decoded, row
+        sample = dataset[index]
+        decoded, data, row = code_picture(codec, sample)
+        keep(sample.name, data)
+        yield sample, decoded, row
 
 
-def evaluate(codec: Codec, task: Task, progress: Progress = lambda done, total: None) -> Evaluation:
-    """Rate and recognition scores of a codec on the task's `val` pictures."""
+def evaluate(codec: Codec, task: Task, progress: Progress = no_progress, keep: Keep = no_keep) -> Evaluation:
+    """Rate and recognition scores of a codec on the task's `val` pictures, whose bitstreams `keep` gets."""
     dataset, metric, rows = task.dataset("val"), task.metric(), []
-    for sample, decoded, row in code_dataset(codec, dataset):
-        rows.append(row | {"score": metric.update(sample, task.predict(decoded, sample))})
+    for sample, decoded, row in code_dataset(codec, dataset, keep):
+        rows.append(row | {"score": None, **metric.update(sample, task.predict(decoded, sample))})
         progress(len(rows), len(dataset))
-    return Evaluation(metric.compute(), rows)
+    return Evaluation(metric.compute(), rows, metric.tally)
 
 
-def evaluate_uncompressed(task: Task, progress: Progress = lambda done, total: None) -> dict[str, float]:
+def networks(codec: NeuralCodec, task: Task) -> tuple[Network, Network, Network]:
+    """What encoding, decoding and recognising the first `val` picture take.
+
+    The recogniser sees the picture as loaded: what it takes may depend on what it finds, and must not depend on the codec.
+    """
+    sample = task.dataset("val")[0]
+    data, area = codec.encode(sample.image), pixels(sample.image)
+    return (
+        cost.measure(lambda: codec.encode(sample.image), codec.model, area),
+        cost.measure(lambda: codec.decode(data), codec.model, area),
+        cost.measure(lambda: task.predict(sample.image, sample), task.recognizer, area),
+    )
+
+
+def evaluate_uncompressed(task: Task, progress: Progress = no_progress) -> dict[str, float]:
     """The ceiling: scores on the pictures as loaded."""
     dataset, metric = task.dataset("val"), task.metric()
     for index in range(len(dataset)):

@@ -1,5 +1,7 @@
 """Records: what a finished cell leaves, one JSON file each, under a path that spells its identity."""
 
+import hashlib
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from icmbench.files import write_text
 from icmbench.protocol import Protocol, describe_errors
+from icmbench.stats.tally import KINDS
+
+SCHEMA: Literal[2] = 2
 
 
 class Environment(BaseModel):
@@ -23,34 +28,55 @@ class Environment(BaseModel):
     packages: dict[str, str]
 
 
-class Cost(BaseModel):
-    """What training took, what coding takes, and what existed in training only.
+class Network(BaseModel):
+    """What one use of a network takes: parameters that it reads, and multiply-accumulates per pixel of the image."""
 
-    Seconds of training cover all attempts of a cell. Coding seconds are medians over the pictures, on the environment's device.
+    parameters: int
+    macs_per_pixel: float
+
+
+class Coding(Network):
+    """What encoding or decoding takes. Seconds an image: median, and first and third quartile, on the environment's device."""
+
+    seconds: float
+    quartiles: tuple[float, float]
+
+
+class Cost(BaseModel):
+    """What training took, what coding and recognising take, and what existed in training only.
+
+    Seconds and energy of training cover all attempts of a cell; `train_joules` is None where the device does not report
+    energy. `steps` is 0 for a codec that is used as it is. Memory is the process's resident peak on a CPU, what torch
+    allocated on a GPU.
     """
 
     steps: int
     images: int
     train_seconds: float
+    train_joules: float | None
     peak_memory_mib: float
     train_device: str
     train_devices: int
     codec_parameters: int
     training_only_parameters: int
-    encode_seconds: float
-    decode_seconds: float
+    encoder: Coding
+    decoder: Coding
+    recognizer: Network
+    coding_peak_memory_mib: float
 
 
 class Record(BaseModel):
     """One cell: protocol x method x rate point x seed. Rates in bits per pixel, scores in percent.
 
     `bpp` is the sum of container bits over the sum of pixels; `bpp_mean` the mean of the pictures' own rates;
-    `estimated_bpp` what the likelihoods promised. `ceiling` holds the scores on uncompressed pictures.
+    `estimated_bpp` what the likelihoods promised. `ceiling` holds the scores on uncompressed pictures. `tally` is the
+    kind of tally in the rows of the pictures ("" for none), `rows_sha256` their file's digest. In its file a record also
+    carries `content_sha256`, its `seal`: one that was edited by hand no longer matches it.
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = SCHEMA
     protocol: Protocol
     protocol_hash: str
     method: str
@@ -71,6 +97,8 @@ class Record(BaseModel):
     cost: Cost
     environment: Environment
     created: str
+    tally: str
+    rows_sha256: str
 
     @property
     def label(self) -> str:
@@ -88,27 +116,64 @@ def method_label(method: str, parameters: dict[str, Any]) -> str:
     return ",".join([method, *(f"{key}={value}" for key, value in sorted(parameters.items()))]).replace("/", "%2F")
 
 
+def seal(fields: dict[str, Any]) -> str:
+    """SHA-256 of a record's JSON fields without `content_sha256`, in canonical JSON."""
+    content = {name: value for name, value in fields.items() if name != "content_sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def impossible(record: Record) -> list[str]:
     """Reasons why the record cannot be true; empty for a sound one."""
-    rules = record.protocol.evaluation
+    return [*_wrong_rates(record), *_wrong_scores(record), *_other_experiment(record)]
+
+
+def _wrong_rates(record: Record) -> list[str]:
     rates = {"bpp": record.bpp, "bpp_mean": record.bpp_mean}
-    ceilings = {f"the ceiling of {name}": value for name, value in record.ceiling.items()}
-    values = rates | record.scores | ceilings
-    found = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
-    found += [f"{name} is {value}" for name, value in rates.items() if value <= 0]
-    if record.protocol_hash != record.protocol.hash:
-        found.append(f"the protocol's hash is {record.protocol.hash}, the record says {record.protocol_hash}")
-    if rules.metric not in record.scores:
-        found.append(f"the score {rules.metric} is missing")
-    if rules.metric not in record.ceiling:
-        found.append(f"the ceiling of {rules.metric} is missing")
-    for name, value in record.scores.items():
-        if not -1e-6 <= value <= 100 + 1e-6:
-            found.append(f"{name} is {value:.2f}")
-    score, ceiling = record.scores.get(rules.metric, -math.inf), record.ceiling.get(rules.metric, math.inf)
-    if score > ceiling + rules.score_noise:
-        found.append(f"{rules.metric} is {score:.2f}, above the ceiling {ceiling:.2f} by more than noise")
+    found = [f"{name} is {value}" for name, value in rates.items() if not (math.isfinite(value) and value > 0)]
+    if record.estimated_bpp <= 0:  # nan for a codec without likelihoods
+        found.append(f"estimated_bpp is {record.estimated_bpp}")
+    if not 0 <= record.psnr <= 100:
+        found.append(f"psnr is {record.psnr}")
+    if record.images < 1:
+        found.append(f"images is {record.images}")
     return found
+
+
+def _wrong_scores(record: Record) -> list[str]:
+    metric, noise = record.protocol.evaluation.metric, record.protocol.evaluation.score_noise
+    groups = {"the score": record.scores, "the ceiling of": record.ceiling}
+    found = [f"{what} {metric} is missing" for what, values in groups.items() if metric not in values]
+    for what, values in groups.items():
+        found += [f"{what} {name} is {value}" for name, value in values.items() if not -1e-6 <= value <= 100 + 1e-6]
+        for low, high in KINDS[record.tally].ordered if record.tally in KINDS else ():
+            if values.get(low, 0.0) > values.get(high, math.inf) + 1e-6:
+                found.append(f"{what} {low} is {values[low]:.2f}, above {high} with {values[high]:.2f}")
+    score, ceiling = record.scores.get(metric, -math.inf), record.ceiling.get(metric, math.inf)
+    if score > ceiling + noise:
+        found.append(f"{metric} is {score:.2f}, above the ceiling {ceiling:.2f} by more than noise")
+    return found
+
+
+def _other_experiment(record: Record) -> list[str]:
+    """What does not agree with the protocol that the record names: then it must not be compared with others of it."""
+    protocol, cost = record.protocol, record.cost
+    if record.protocol_hash != protocol.hash:
+        return [f"the protocol's hash is {protocol.hash}, the record says {record.protocol_hash}"]
+    if not 0 <= record.rate_index < len(protocol.rates) or protocol.rates[record.rate_index].lmbda != record.lmbda:
+        return [f"the protocol has no rate point number {record.rate_index} with λ={record.lmbda:g}"]
+    found = []
+    start = protocol.rates[record.rate_index].start.sha256
+    if not record.start_sha256.startswith(start):
+        found.append(f"the start codec is {record.start_sha256}, the protocol's is {start}")
+    if cost.steps not in (0, protocol.training.steps):  # 0: a codec that is used as it is
+        found.append(f"trained for {cost.steps} steps, the protocol's budget is {protocol.training.steps}")
+    return found
+
+
+def _parsed(fields: Any) -> Record:
+    if isinstance(fields, dict) and fields.get("schema_version") in range(1, SCHEMA):
+        raise ValueError(f"schema_version {fields['schema_version']} is of an older icmbench: compute the cell again")
+    return Record.model_validate(fields)
 
 
 @dataclass(frozen=True)
@@ -121,15 +186,20 @@ class Store:
         """Where the record of a cell lies, whether it is there or not."""
         return self.folder / protocol.identity / label / f"lambda={lmbda:g},seed={seed}.json"
 
+    def path_of(self, record: Record) -> Path:
+        """Where a record lies; the rows of its pictures lie beside it, with the suffix `.parquet`."""
+        return self.path(record.protocol, record.label, record.lmbda, record.seed)
+
     def write(self, record: Record) -> Path:
-        """Write a record at once, whole.
+        """Seal a record and write it at once, whole.
 
         Raises UserError where the folder cannot be written, ValueError for impossible values.
         """
         if problems := impossible(record):
             raise ValueError("; ".join(problems))
-        path = self.path(record.protocol, record.label, record.lmbda, record.seed)
-        write_text(path, record.model_dump_json(indent=1, by_alias=True) + "\n")
+        fields = json.loads(record.model_dump_json(by_alias=True))
+        path = self.path_of(record)
+        write_text(path, json.dumps(fields | {"content_sha256": seal(fields)}, indent=1, ensure_ascii=False) + "\n")
         return path
 
     def read(self) -> tuple[list[Record], dict[Path, str]]:
@@ -137,20 +207,26 @@ class Store:
         records, broken = [], {}
         for path in self._files():
             try:
-                record = Record.model_validate_json(path.read_text())
+                fields = json.loads(path.read_text())
+                record = _parsed(fields)
             except ValidationError as error:
                 broken[path] = describe_errors(error)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 broken[path] = str(error)
             else:
-                problems = impossible(record)
-                if path != self.path(record.protocol, record.label, record.lmbda, record.seed):
-                    problems.append("it lies where another cell's record belongs")
-                if problems:
+                if problems := self._problems(record, fields, path):
                     broken[path] = "; ".join(problems)
                 else:
                     records.append(record)
         return records, broken
+
+    def _problems(self, record: Record, fields: dict[str, Any], path: Path) -> list[str]:
+        problems = impossible(record)
+        if path != self.path_of(record):
+            problems.append("it lies where another cell's record belongs")
+        if fields.get("content_sha256") != seal(fields):
+            problems.append("it was changed after it was written: its content does not match its hash")
+        return problems
 
     def _files(self) -> Iterator[Path]:
         return (path for path in sorted(self.folder.glob("*@*/*/*.json")) if not path.name.startswith("."))

@@ -3,7 +3,6 @@
 import json
 import math
 import platform
-import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from icmbench import seeds
+from icmbench import cost, seeds
 from icmbench.errors import UserError
 from icmbench.files import replacing
 from icmbench.method import Trainable
@@ -31,13 +30,17 @@ MakeBatch = Callable[[Dataset, Sequence[int], int, bool, np.random.Generator], B
 
 @dataclass
 class Ledger:
-    """What a training cost: optimiser steps, images seen, seconds in the loop over all attempts, peak memory in MiB."""
+    """What a training cost: optimiser steps, images seen, seconds in the loop, peak memory in MiB, energy in joules.
+
+    Seconds and energy are those of all attempts; `joules` is None where a device does not report it.
+    """
 
     steps: int = 0
     images: int = 0
     seconds: float = 0.0
     peak_memory_mib: float = 0.0
     device: str = ""
+    joules: float | None = None
 
 
 class Batches(torch.utils.data.Dataset[Batch]):
@@ -125,12 +128,6 @@ def _resume(path: Path, trainable: Trainable, optimizers: list[Any], identity: s
     return Ledger(**json.loads(metadata["ledger"]))
 
 
-def _peak_memory_mib(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-
-
 def _check_finite(terms: dict[str, Tensor], norm: Tensor, step: int, checkpoint: Path) -> dict[str, float]:
     values = {name: float(value) for name, value in terms.items()} | {"gradient_norm": float(norm)}
     wrong = [name for name, value in values.items() if not math.isfinite(value)]
@@ -162,6 +159,8 @@ def train(
     optimizers = _optimizers(trainable, training)
     ledger = _resume(checkpoint, trainable, optimizers, identity)
     ledger.device = device_name(fabric.device)
+    cost.reset_peak_memory(fabric.device)
+    energy = cost.Energy(_devices(fabric), ledger.joules if ledger.steps else 0.0)
     network = optimizers[0].param_groups[0]["params"]
     forward, *wrapped = fabric.setup(_Forward(trainable), *optimizers)
     started = saved = time.monotonic()
@@ -181,14 +180,20 @@ def train(
         ledger.steps, ledger.images = step + 1, (step + 1) * training.batch_size
         now = time.monotonic()
         ledger.seconds = earlier_seconds + now - started
-        ledger.peak_memory_mib = max(ledger.peak_memory_mib, _peak_memory_mib(fabric.device))
+        ledger.peak_memory_mib = max(ledger.peak_memory_mib, cost.peak_memory_mib(fabric.device))
         if step % log_every == 0 or ledger.steps == training.steps:
             log(step, values | {"lr": training.lr * training.lr_factor(step)})
         if fabric.is_global_zero and (now - saved >= save_seconds or ledger.steps == training.steps):
+            ledger.joules = energy.joules()
             _save(checkpoint, trainable, optimizers, ledger, identity)
             saved = now
     trainable.eval()
     return ledger
+
+
+def _devices(fabric: Fabric) -> list[torch.device]:
+    """The devices that share the training, all on this machine."""
+    return list(getattr(fabric.strategy, "parallel_devices", None) or [fabric.device])
 
 
 def memory_layout(module: nn.Module, device: torch.device) -> torch.memory_format:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from icmbench.protocol import Protocol, parse
-from icmbench.record import Cost, Environment, Record
+from icmbench.record import Coding, Cost, Environment, Network, Record
 
 SHA = "0123456789abcdef" * 4
 LAMBDAS = (0.1, 0.3, 1.0, 3.0)
@@ -38,11 +38,20 @@ def make_record(protocol: Protocol | None = None, **changes: Any) -> Record:
         "steps": 10,
         "images": 20,
         "train_seconds": 1.0,
+        "train_joules": None,
         "peak_memory_mib": 1.0,
         "train_device": "test cpu",
         "train_devices": 1,
     }
-    coding = {"codec_parameters": 9, "training_only_parameters": 0, "encode_seconds": 0.1, "decode_seconds": 0.1}
+    coder = Coding(parameters=5, macs_per_pixel=100.0, seconds=0.1, quartiles=(0.09, 0.12))
+    coding = {
+        "codec_parameters": 9,
+        "training_only_parameters": 0,
+        "encoder": coder,
+        "decoder": coder,
+        "recognizer": Network(parameters=7, macs_per_pixel=300.0),
+        "coding_peak_memory_mib": 2.0,
+    }
     values: dict[str, Any] = {
         "protocol": protocol,
         "protocol_hash": protocol.hash,
@@ -64,6 +73,8 @@ def make_record(protocol: Protocol | None = None, **changes: Any) -> Record:
         "cost": Cost(**zero, **coding),
         "environment": Environment(icmbench="0", commit="none", python="3", platform="test", device="test cpu", packages={}),
         "created": "2025-01-01T00:00:00+00:00",
+        "tally": "",
+        "rows_sha256": SHA,
     }
     return Record(**values | changes)
 
@@ -84,3 +95,11 @@ def make_curve(
         )
         for k, (bpp, score) in enumerate(zip(rates, scores, strict=True))
     ]  # fmt: skip
+
+
+RATES, SCORES = (0.1, 0.2, 0.4, 0.8), (20.0, 28.0, 34.0, 37.0)
+
+
+def curve(method: str, factor: float = 1.0, **changes: Any) -> list[Record]:
+    """A curve at `factor` times one and the same rate: BD-rates between two of them are exact."""
+    return make_curve(method, [factor * rate for rate in RATES], SCORES, **changes)

@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--devices", type=_options.positive, default=1, metavar="N", help="devices that share each training's batches"
     )
+    parser.add_argument("--keep-bitstreams", action="store_true", help="keep every picture's bytes in the cell's run folder")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -48,5 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     warnings.filterwarnings("ignore")
     from icmbench import main_job
+    from icmbench.cell import Place
 
-    return main_job.run(job, protocol, arguments.results, arguments.runs, device, arguments.devices)
+    place = Place(job.plugins, arguments.results, arguments.runs, device, arguments.devices, arguments.keep_bitstreams)
+    return main_job.run(job, protocol, place)

@@ -1,0 +1,39 @@
+"""`icmbench decode`: pictures from bitstreams and a codec's weights, and nothing else."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from icmbench.commands import _options
+
+HELP = "decode kept bitstreams to PNG files, from the bytes and the codec's weights alone"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bitstreams", type=Path, metavar="BITSTREAMS", help="an .icm file, or a folder of them")
+    parser.add_argument("codec", type=Path, metavar="CODEC", help="the codec.safetensors of the run")
+    parser.add_argument("out", type=Path, metavar="OUT", help="the folder for NAME.png")
+    _options.add_device(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import warnings
+
+    warnings.filterwarnings("ignore")
+    import torch
+
+    from icmbench import bitstreams
+    from icmbench.codec import NeuralCodec
+    from icmbench.files import demand_writable
+
+    files = bitstreams.find(arguments.bitstreams)
+    codec = NeuralCodec.load(arguments.codec, torch.device(_options.device(arguments.device)))
+    demand_writable(arguments.out)
+    status = 0
+    for decoded in bitstreams.decode(files, codec, arguments.out):
+        if decoded.problem:
+            print(f"icmbench: {decoded.problem}", file=sys.stderr)
+            status = 1
+        else:
+            print(f"{decoded.sha256}  {decoded.png.name}")
+    return status

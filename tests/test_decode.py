@@ -311,8 +311,9 @@ def test_the_record_holds_the_cost_of_coding(finished: Path) -> None:
     for side in ("encoder", "decoder"):
         assert cost[side]["macs_per_pixel"] == pytest.approx(macs)  # pictures of 256 x 256 pixels are not padded
         low, high = cost[side]["quartiles"]
-        assert 0 < low <= cost[side]["seconds"] == pytest.approx(rows[f"{side[:-1]}_seconds"].median()) <= high
-    assert cost["recognizer"]["parameters"] > 0 < cost["recognizer"]["macs_per_pixel"]
+        assert cost[side]["seconds"] == pytest.approx(rows[f"{side[:-1]}_seconds"].median())
+        assert 0 < low <= cost[side]["seconds"] <= high
+    assert min(cost["recognizer"].values()) > 0
     assert cost["coding_peak_memory_mib"] > 0
     assert (cost["train_joules"], cost["training_only_parameters"]) == (None, 0)
 

@@ -1,6 +1,9 @@
-"""How fast 1,000 resamples of the images are scored, beside evaluating each of them anew with faster-coco-eval."""
+"""How fast resamples of the images are scored, beside evaluating them anew, and how fast a whole comparison is."""
 
+import os
+import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,11 @@ from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from builders import curve
+from icmbench.comparison import Row, rows
+from icmbench.files import sha256
+from icmbench.record import Record, Store
+from icmbench.resamples import source
 from icmbench.stats.detections import Detections
 from icmbench.tasks.detection.metric import MOST, Truths, match
 
@@ -83,3 +91,42 @@ def test_average_precision_of_1000_resamples(benchmark: BenchmarkFixture, catego
         "seconds of as many evaluations": round(anew, 1),
         "times as fast": round(anew / benchmark.stats.stats.min),
     }
+
+
+def stored(store: Store, seeds: int, images: pd.DataFrame) -> list[Record]:
+    """Records of two methods at four rate points, each with its rows of detections."""
+    made = []
+    for record in [r for seed in range(seeds) for name in ("task_loss", "other") for r in curve(name, seed=seed)]:
+        noise = np.random.default_rng([record.seed, record.rate_index, record.method == "other"])
+        found = 0.5 + 0.12 * record.rate_index  # share of the objects that are still found at this rate
+        kept = images.assign(
+            bits=noise.integers(50_000, 60_000, IMAGES) * (1 + record.rate_index),
+            detection_hits=[np.where(noise.random(len(hits)) < found, hits, 0) for hits in images["detection_hits"]],
+        )
+        path = store.path_of(record).with_suffix(".parquet")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept.to_parquet(path)
+        update = {"tally": "detections", "rows_sha256": sha256(path), "images": IMAGES}
+        made.append(record.model_copy(update=update))
+    return made
+
+
+def test_comparison_of_3_seeds_and_4_points(benchmark: BenchmarkFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICMBENCH_CACHE", str(tmp_path / "cache"))
+    truths, found = made(80, np.random.default_rng(0))
+    split = [[[row for row in some if row["image_id"] == k + 1] for some in (truths, found)] for k in range(IMAGES)]
+    images = pd.DataFrame([columns(*one) for one in split]).assign(pixels=640 * 480)
+    store = Store(tmp_path / "results")
+    records = stored(store, 3, images)
+
+    def compared() -> list[Row]:
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+        return rows(records, source(store))
+
+    table = benchmark.pedantic(compared, rounds=3)
+    row = next(row for row in table if row.method == "other")
+    assert row.bd_rate is not None
+    assert row.bd_rate.covers_images
+    start = time.perf_counter()
+    rows(records, source(store))
+    benchmark.extra_info |= {"seconds with the resamples kept": round(time.perf_counter() - start, 2), "cores": os.cpu_count()}

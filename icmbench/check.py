@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import safetensors.torch
 import torch
 from lightning_fabric import Fabric
@@ -23,6 +24,7 @@ from icmbench.method import TrainedMethod
 from icmbench.plugins import Plugins
 from icmbench.protocol import Protocol, override
 from icmbench.runner import complete_parameters
+from icmbench.stats.tally import KINDS
 from icmbench.task import Metric, Task
 from icmbench.train import Batches, train
 
@@ -196,7 +198,7 @@ class TaskTrial:
 
     def points(self) -> list[Callable[[], None]]:
         """The points of the contract, in the order in which they are tried."""
-        return [self.samples, self.crops, self.frozen, self.differentiable, self.scores, self.merges, self.branch]
+        return [self.samples, self.crops, self.frozen, self.differentiable, self.scores, self.merges, self.tallies, self.branch]
 
     def batch_at(self, step: int) -> tuple[Tensor, list[object]]:
         training = self.protocol.training
@@ -250,6 +252,19 @@ class TaskTrial:
         first.merge(second)
         one, other = together.compute(), first.compute()
         _require(one == other, f"{one} became {other}")
+
+    def tallies(self) -> None:
+        """What the images contribute, if the metric says so, gives the same score."""
+        metric, dataset, name = self.task.metric(), self.task.dataset("val"), self.protocol.evaluation.metric
+        if not metric.tally:
+            return
+        _require(metric.tally in KINDS, f"there is no kind of tally called {metric.tally}; known: {', '.join(KINDS)}")
+        samples = [dataset[index] for index in (0, 1)]
+        rows = pd.DataFrame([dict(metric.update(s, self.task.predict(s.image, s))) for s in samples])
+        absent = set(KINDS[metric.tally].columns) - set(rows)
+        _require(not absent, f"update() returned no {', '.join(sorted(absent))}")
+        again, once = KINDS[metric.tally](rows).score(name, np.ones((1, 2)))[0], metric.compute()[name]
+        _require(abs(again - once) < 1e-6, f"{name} is {once}, by the tally {again}")
 
     def branch(self) -> None:
         """A light head trains on the middle of the recogniser."""

@@ -43,7 +43,10 @@ def source(store: Store) -> Source:
         key = f"{record.rows_sha256[:32]}-{record.protocol_hash}-{metric}-{RESAMPLES}-{__version__}"
         kept = cache_root() / "resamples" / f"{key}.npy"
         if not kept.is_file():
-            _keep(resample(pd.read_parquet(rows), record), kept)
+            try:
+                _keep(resample(pd.read_parquet(rows), record), kept)
+            except KeyError:  # a score that the tally does not know, or rows without its columns
+                return None
         bpp, score = np.load(kept)
         return Resampled(bpp, score)
 

@@ -90,3 +90,10 @@ def test_what_was_computed_once_is_kept(tmp_path: Path) -> None:
     assert first is not None
     assert again is not None
     assert (first.score == again.score).all()
+
+
+def test_a_score_that_the_tally_does_not_know_has_no_resamples(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    record = written(store, some_rows())
+    assert source(store)(record.model_copy(update={"tally": "confusion"})) is None
+    assert source(store)(record) is not None

@@ -94,7 +94,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- |")
     for name, world in WORLDS.items():
         for seeds, images in ((2, 64), (3, 64), (3, 500), (5, 64)):
-            found = coverage(world, seeds, images, 2000)
+            found = coverage(world, seeds, images, 1000)
             cells = (f"{share:.1%} (± {width:.1f} %)" for share, width in found.values())
             print(f"| {name} | {seeds} | {images} | " + " | ".join(cells) + " |", flush=True)
 

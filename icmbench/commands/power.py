@@ -4,6 +4,7 @@ import argparse
 import json
 
 from icmbench.commands import _options
+from icmbench.errors import UserError
 
 HELP = "compare the anchor with itself under other seeds: what differences can this protocol resolve?"
 
@@ -13,6 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.seeds < 2:
+        raise UserError("power compares seeds with each other: it needs at least 2 seeds.")
     protocol, place, console = _options.anchor_job(arguments)
     from icmbench import resolution
 

@@ -171,7 +171,7 @@ def _finite(value: float) -> float | None:
 
 def _changes(given: tuple[Points, Points], used: tuple[int, int]) -> tuple[str, ...]:
     return tuple(
-        f"the {name} curve is not monotone: {POLICY} makes {count} points of its {len(points)}"
+        f"the {name} curve is not monotone: its {len(points)} points became {count} ({POLICY})"
         for name, points, count in zip(("anchor", "test"), given, used, strict=True)
         if not is_rising(points)
     )

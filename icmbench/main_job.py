@@ -76,25 +76,27 @@ def keep_bitstreams(cells: Sequence[Cell], place: Place, console: Console) -> bo
 def records_of(cells: Sequence[Cell], store: Store, console: Console) -> list[Record]:
     """The sound records of these cells; broken ones below their protocols are named."""
     wanted = {cell.record_path(store) for cell in cells}
-    protocols = {cell.protocol.identity for cell in cells}
+    records = _sound(store, {cell.protocol.identity for cell in cells}, console)
+    return [record for record in records if store.path_of(record) in wanted]
+
+
+def _sound(store: Store, protocols: set[str], console: Console) -> list[Record]:
+    """The sound records of protocols; broken ones are named."""
     records, broken = store.read()
     for path, reason in broken.items():
         if protocols & set(path.parts):
             console.print(f"set aside {path}: {reason}", markup=False)
-    return [record for record in records if store.path_of(record) in wanted]
+    return [record for record in records if record.protocol.identity in protocols]
 
 
 def _finish(console: Console, protocol: Protocol, place: Place, todo: Sequence[Cell]) -> None:
-    store, labels = Store(place.results), {cell.label for cell in todo}
-    records, broken = store.read()
-    for path, reason in broken.items():
-        if protocol.identity in path.parts:
-            console.print(f"set aside {path}: {reason}", markup=False)
+    store, labels, twice = Store(place.results), {cell.label for cell in todo}, doubled(protocol).identity
+    records = _sound(store, {protocol.identity, twice}, console)
     shown = [r for r in records if r.protocol.identity == protocol.identity and r.label in labels]
     if not shown:
         return
-    twice = [r for r in records if r.protocol.identity == doubled(protocol).identity and r.label == protocol.anchor]
-    print_table(rows(shown + twice, source(store)), console)
+    longer = [r for r in records if r.protocol.identity == twice and r.label == protocol.anchor]
+    print_table(rows([*shown, *longer], source(store)), console)
     png, html = draw(curves(shown)[0], place.runs / protocol.identity)
     lines = {
         "plot": png,

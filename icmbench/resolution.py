@@ -21,7 +21,7 @@ from icmbench.stats.power import Power, power
 def anchor_records(protocols: list[Protocol], seeds: int, place: Place, console: Console) -> list[Record]:
     """The anchor's records under each protocol at seeds 0 to `seeds` - 1, computed where they are missing.
 
-    Raises UserError where a cell fails.
+    Raises UserError where a cell fails or a record is not sound.
     """
     cells = [
         cell
@@ -30,7 +30,10 @@ def anchor_records(protocols: list[Protocol], seeds: int, place: Place, console:
     ]
     if not fill(cells, place, console):
         raise UserError("some cells failed, see above; the same command tries them again.")
-    return records_of(cells, Store(place.results), console)
+    records = records_of(cells, Store(place.results), console)
+    if len(records) < len(cells):
+        raise UserError("some records are not sound, see above; delete them to have their cells computed again.")
+    return records
 
 
 def measure_power(protocol: Protocol, seeds: int, place: Place, console: Console) -> Power:

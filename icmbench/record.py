@@ -172,7 +172,8 @@ def _other_experiment(record: Record) -> list[str]:
 
 def _parsed(fields: Any) -> Record:
     if isinstance(fields, dict) and fields.get("schema_version") in range(1, SCHEMA):
-        raise ValueError(f"schema_version {fields['schema_version']} is of an older icmbench: delete it to have the cell computed again")
+        version = fields["schema_version"]
+        raise ValueError(f"schema_version {version} is of an older icmbench: delete it to have the cell computed again")
     return Record.model_validate(fields)
 
 

@@ -1,5 +1,7 @@
 """What a record would have measured on other choices of the images: its rate and score under every resample."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ import pandas as pd
 
 from icmbench import __version__
 from icmbench.files import cache_root, replacing, sha256
+from icmbench.protocol import Protocol
 from icmbench.record import Record, Store
 from icmbench.stats.confidence import RESAMPLES, Array, image_weights
 from icmbench.stats.tally import KINDS
@@ -16,7 +19,7 @@ from icmbench.stats.tally import KINDS
 
 @dataclass(frozen=True)
 class Resampled:
-    """`bpp` and `score`, float64 [B] each, in the order of the resamples, which all records of a protocol share."""
+    """`bpp` and `score`, float64 [B] each, in the order of the resamples, which all records on the same images share."""
 
     bpp: Array
     score: Array
@@ -40,7 +43,8 @@ def source(store: Store) -> Source:
         if record.tally not in KINDS or not rows.is_file() or sha256(rows) != record.rows_sha256:
             return None
         metric = record.protocol.evaluation.metric
-        key = f"{record.rows_sha256[:32]}-{record.protocol_hash}-{metric}-{RESAMPLES}-{__version__}"
+        images = hashlib.sha256(_images(record.protocol).encode()).hexdigest()[:12]
+        key = f"{record.rows_sha256[:32]}-{images}-{metric}-{RESAMPLES}-{__version__}"
         kept = cache_root() / "resamples" / f"{key}.npy"
         if not kept.is_file():
             try:
@@ -53,9 +57,14 @@ def source(store: Store) -> Source:
     return of
 
 
+def _images(protocol: Protocol) -> str:
+    """What names the images: protocols that share them (the anchor's with a doubled budget) share the resamples."""
+    return json.dumps([protocol.task, protocol.data], sort_keys=True)
+
+
 def resample(rows: pd.DataFrame, record: Record) -> Resampled:
     """Rate (sum of bits over sum of pixels) and primary score of the rows under every resample of the images."""
-    weights = image_weights(len(rows), record.protocol_hash)
+    weights = image_weights(len(rows), _images(record.protocol))
     bits, pixels = (rows[column].to_numpy(np.float64) for column in ("bits", "pixels"))
     score = KINDS[record.tally](rows).score(record.protocol.evaluation.metric, weights)
     return Resampled(weights @ bits / (weights @ pixels), score)

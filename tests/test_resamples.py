@@ -9,8 +9,9 @@ import pytest
 
 from builders import make_protocol, make_record
 from icmbench.files import sha256
+from icmbench.protocol import doubled
 from icmbench.record import Record, Store
-from icmbench.resamples import resample, source
+from icmbench.resamples import _images, resample, source
 from icmbench.stats.confidence import RESAMPLES, image_weights
 
 RNG = np.random.default_rng(5)
@@ -48,7 +49,7 @@ def test_every_resample_is_what_duplicated_images_would_give(tmp_path: Path) -> 
     record = written(Store(tmp_path), rows)
     found = source(Store(tmp_path))(record)
     assert found is not None
-    weights = image_weights(len(rows), record.protocol_hash).astype(int)
+    weights = image_weights(len(rows), _images(record.protocol)).astype(int)
     assert found.bpp.shape == found.score.shape == (RESAMPLES,)
     for k in (0, 17, RESAMPLES - 1):
         again = rows.loc[np.repeat(np.arange(len(rows)), weights[k])]
@@ -56,10 +57,12 @@ def test_every_resample_is_what_duplicated_images_would_give(tmp_path: Path) -> 
         assert found.score[k] == pytest.approx(again["score"].mean())
 
 
-def test_records_of_one_protocol_share_the_resamples(tmp_path: Path) -> None:
-    rows = some_rows()
-    one, other = (resample(rows, make_record(method=name, tally="mean")) for name in ("task_loss", "other"))
-    assert (one.bpp == other.bpp).all()
+def test_records_on_the_same_images_share_the_resamples(tmp_path: Path) -> None:
+    rows, protocol = some_rows(), make_protocol()
+    longer, elsewhere = doubled(protocol), make_protocol(data={"source": "shapes", "seed": 1})
+    one, other, apart = (resample(rows, make_record(p, tally="mean")).bpp for p in (protocol, longer, elsewhere))
+    assert (one == other).all()
+    assert (one != apart).any()
 
 
 def test_rows_that_were_changed_are_not_used(tmp_path: Path) -> None:

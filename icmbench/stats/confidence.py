@@ -57,7 +57,7 @@ class Estimate:
 def image_weights(images: int, *axes: object, count: int = RESAMPLES) -> Array:
     """How often each image occurs in `count` resamples of size `images`: float64 [count, images].
 
-    The same axes (the protocol's hash) give the same resamples, so that whatever is compared is paired by image.
+    The same axes (what names the images) give the same resamples, so that whatever is compared is paired by image.
     """
     draws = seeds.generator("resample images", images, *axes).multinomial(images, [1 / images] * images, size=count)
     return draws.astype(np.float64)

@@ -18,7 +18,7 @@ def print_table(table: Sequence[Row], console: Console | None = None) -> None:
     console = console or Console()
     for protocol in dict.fromkeys(row.protocol for row in table):
         group = [row for row in table if row.protocol == protocol]
-        first, devices = group[0], "; ".join(sorted({row.device for row in group}))
+        first, devices = group[0], "; ".join(sorted({row.device for row in group if row.device}))
         title = f"{protocol}\n{first.metric}, uncompressed {first.ceiling:.1f}; computed on {devices}"
         shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         for header in COLUMNS:

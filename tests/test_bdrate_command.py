@@ -83,7 +83,7 @@ def test_rates_apart_leave_no_bd_metric(tmp_path: Path, capsys: pytest.CaptureFi
 def test_a_curve_that_is_not_monotone_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bent = text([*TEST[:3], (0.7, 34.4)])
     assert main(words(tmp_path, test=bent)) == 0
-    assert f"warning:   the test curve is not monotone: {POLICY}" in capsys.readouterr().out
+    assert "warning:   the test curve is not monotone: its 4 points became" in capsys.readouterr().out
     assert main([*words(tmp_path, test=bent), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["monotone"] is False
 

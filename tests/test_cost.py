@@ -188,7 +188,7 @@ def test_the_peak_counts_from_where_it_was_reset() -> None:
     del block
     if not os.access("/proc/self/clear_refs", os.W_OK):
         pytest.skip("this system does not let the peak be reset")
-    assert cost.peak_memory_mib(cpu) == high
+    assert cost.peak_memory_mib(cpu) == pytest.approx(high, abs=2)  # the kernel counts in batches
     cost.reset_peak_memory(cpu)
     assert cost.peak_memory_mib(cpu) < high - 50
 

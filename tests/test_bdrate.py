@@ -397,10 +397,3 @@ def test_a_batch_that_is_no_batch_is_refused(anchor: np.ndarray, test: np.ndarra
 
 def test_a_batch_of_nothing_is_empty() -> None:
     assert log_bd_rates(np.empty((0, 4, 2)), np.empty((0, 4, 2))).shape == (0,)
-
-
-@pytest.mark.benchmark(group="bd-rate")
-def test_three_thousand_pairs_are_quick(benchmark: Callable[..., np.ndarray]) -> None:
-    factors = np.linspace(0.5, 2, 3000)[:, None, None] * [1.0, 0.0] + [0.0, 1.0]
-    values = benchmark(log_bd_rates, np.broadcast_to(ANCHOR, (3000, 4, 2)), np.array(ANCHOR) * factors)
-    assert values == pytest.approx(np.log(np.linspace(0.5, 2, 3000)))

@@ -13,11 +13,12 @@ from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from builders import curve
+from builders import RATES, SCORES, curve
 from icmbench.comparison import Row, rows
 from icmbench.files import sha256
 from icmbench.record import Record, Store
 from icmbench.resamples import source
+from icmbench.stats.bdrate import bd_rate, log_bd_rates
 from icmbench.stats.detections import Detections
 from icmbench.tasks.detection.metric import MOST, Truths, match
 
@@ -130,3 +131,17 @@ def test_comparison_of_3_seeds_and_4_points(benchmark: BenchmarkFixture, tmp_pat
     start = time.perf_counter()
     rows(records, source(store))
     benchmark.extra_info |= {"seconds with the resamples kept": round(time.perf_counter() - start, 2), "cores": os.cpu_count()}
+
+
+@pytest.mark.parametrize("one_by_one", [False, True], ids=["batch", "one by one"])
+def test_bd_rate_of_3000_pairs(benchmark: BenchmarkFixture, one_by_one: bool) -> None:
+    points = np.column_stack([RATES, SCORES])
+    anchor, factors = np.broadcast_to(points, (3000, 4, 2)), np.linspace(0.5, 2, 3000)
+    test = points * (factors[:, None, None] * [1.0, 0.0] + [0.0, 1.0])
+
+    def in_turn(anchors: Array, tests: Array) -> Array:
+        found = [bd_rate(a.tolist(), b.tolist()).percent for a, b in zip(anchors, tests, strict=True)]
+        return np.log1p(np.array(found, float) / 100)
+
+    values = benchmark.pedantic(in_turn if one_by_one else log_bd_rates, (anchor, test), rounds=3)
+    assert values == pytest.approx(np.log(factors))

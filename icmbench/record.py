@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from icmbench.files import write_text
+from icmbench.files import sha256, write_text
 from icmbench.protocol import Protocol, describe_errors
 from icmbench.stats.tally import KINDS
 
@@ -227,6 +227,9 @@ class Store:
             problems.append("it lies where another cell's record belongs")
         if fields.get("content_sha256") != seal(fields):
             problems.append("it was changed after it was written: its content does not match its hash")
+        rows = path.with_suffix(".parquet")
+        if rows.is_file() and sha256(rows) != record.rows_sha256:
+            problems.append("the rows of its images were changed after they were written")
         return problems
 
     def _files(self) -> Iterator[Path]:

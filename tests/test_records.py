@@ -137,6 +137,20 @@ def test_a_record_edited_by_hand_is_noticed(tmp_path: Path, change: dict[str, An
     assert "changed after it was written" in broken[path]
 
 
+def test_edited_rows_are_noticed_and_missing_ones_are_not_held_against_a_record(tmp_path: Path) -> None:
+    store, record = Store(tmp_path), make_record()
+    rows = store.path_of(record).with_suffix(".parquet")
+    rows.parent.mkdir(parents=True)
+    rows.write_bytes(b"rows")
+    record = record.model_copy(update={"rows_sha256": sha256(rows)})
+    path = store.write(record)
+    assert store.read() == ([record], {})
+    rows.write_bytes(b"rowz")
+    assert store.read() == ([], {path: "the rows of its images were changed after they were written"})
+    rows.unlink()
+    assert store.read() == ([record], {})
+
+
 def test_a_codec_that_is_used_as_it_is_has_no_steps() -> None:
     record = make_record()
     assert impossible(record.model_copy(update={"cost": record.cost.model_copy(update={"steps": 0})})) == []
@@ -200,7 +214,7 @@ def test_a_record_of_another_schema_is_listed_with_its_reason(tmp_path: Path) ->
 
 def test_other_files_in_the_folder_are_no_records(tmp_path: Path) -> None:
     path = Store(tmp_path).write(make_record())
-    for name in (".lambda=0.3,seed=0.json.tmp123", ".hidden.json", "lambda=0.1,seed=0.parquet", "notes.txt"):
+    for name in (".lambda=0.3,seed=0.json.tmp123", ".hidden.json", "lambda=0.3,seed=0.parquet", "notes.txt"):
         (path.parent / name).write_text("{")
     (tmp_path / "README.json").write_text("{}")
     assert Store(tmp_path).read() == ([make_record()], {})

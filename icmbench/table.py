@@ -102,7 +102,7 @@ def _markdown(table: Sequence[Row]) -> str:
 
 def _latex(table: Sequence[Row]) -> str:
     special = {"\\": r"\textbackslash{}", "→": r"$\to$", "…": r"\ldots{}", "—": "--"} | {c: "\\" + c for c in "_%&#${}"}
-    special |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {"×": r"$\times$", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
     def escaped(text: str) -> str:
         return "".join(special.get(character, character) for character in text)

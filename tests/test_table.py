@@ -57,6 +57,7 @@ def test_latex_escapes_what_it_would_take_for_commands() -> None:
     text = to_latex(rows([*ANCHOR, *curve(r"a_b%c&d#e$f{g}h\i~j^k", 0.8)]))
     assert r"a\_b\%c\&d\#e\$f\{g\}h\textbackslash{}i\textasciitilde{}j\textasciicircum{}k & 1 & -20.0 \% & --" in text
     assert r"0.080 $\to$ 20.0" in text
+    assert r"anchor $\times$2" in text
     lines = [line for line in text.splitlines() if r"\\" in line]
     assert {line.replace(r"\&", "").count("&") for line in lines} == {len(HEADERS) - 1}
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1

@@ -2,7 +2,8 @@
 
 import hashlib
 import itertools
-import os
+import re
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from test_codec import make_codec, picture
@@ -178,19 +180,47 @@ def test_times_are_given_as_median_and_quartiles() -> None:
     assert cost.coding(found, [3.0]).quartiles == (3.0, 3.0)
 
 
-def test_the_peak_counts_from_where_it_was_reset() -> None:
-    cpu = torch.device("cpu")
-    cost.reset_peak_memory(cpu)
-    start = cost.peak_memory_mib(cpu)
-    block = torch.ones(64 * 2**18)  # 64 MiB
-    high = cost.peak_memory_mib(cpu)
-    assert high > start + 50
+# In a process of its own: what other tests once held would hide the block where the system cannot reset the peak.
+PEAKS = """
+import os
+import torch
+from icmbench import cost
+
+cpu = torch.device("cpu")
+block = torch.ones(128 * 2**18)  # 128 MiB
+print(int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20)
+print(cost.peak_memory_mib(cpu))
+del block
+print(cost.peak_memory_mib(cpu))
+cost.reset_peak_memory(cpu)
+print(cost.peak_memory_mib(cpu))
+"""
+
+
+def resets_the_peak() -> bool:
+    """Whether this system does what `clear_refs` asks: sandboxes refuse it, or take it and do nothing."""
+
+    def peak() -> int:
+        return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])  # type: ignore[index]
+
+    block = np.ones(2**28, np.uint8)
+    high = peak()
     del block
-    if not os.access("/proc/self/clear_refs", os.W_OK):
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return peak() < high - 2**17
+
+
+def test_the_peak_stays_until_it_is_reset() -> None:
+    found = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True)
+    resident, high, kept, low = map(float, found.stdout.split())
+    assert high > resident - 2  # the kernel counts in batches
+    assert kept == pytest.approx(high, abs=2)
+    if not resets_the_peak():
         pytest.skip("this system does not let the peak be reset")
-    assert cost.peak_memory_mib(cpu) == pytest.approx(high, abs=2)  # the kernel counts in batches
-    cost.reset_peak_memory(cpu)
-    assert cost.peak_memory_mib(cpu) < high - 50
+    assert low < high - 100
 
 
 @pytest.fixture

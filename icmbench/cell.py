@@ -37,7 +37,7 @@ def silent(phase: str, done: int, total: int, terms: dict[str, float]) -> None:
 
 @dataclass(frozen=True)
 class Cell:
-    """Protocol x method x rate point x seed; `parameters` are complete (defaults filled in)."""
+    """Protocol x method x rate point x seed; `parameters` are those that differ from the method's defaults."""
 
     protocol: Protocol
     method: str
@@ -124,12 +124,13 @@ class CellRun:
 
     def method(self) -> Method:
         """The method at the start of its training, its own parts initialised from a stream of their own."""
+        task = self.task  # loaded before the stream starts: building it draws random numbers
         model = build_model(self.protocol.codec)
         load_weights(model, verified_path(self.cell.rate.start))
         cls = self.place.plugins.method(self.cell.method)
         parameters = options(cls.Parameters, dict(self.cell.parameters), f"the parameters of method {self.cell.method}")
-        seeds.seed_torch(self.seed("method", self.cell.label))
-        return cls(parameters, model, self.task, self.cell.rate.lmbda)
+        seeds.seed_torch(self.seed("method", self.cell.method))
+        return cls(parameters, model, task, self.cell.rate.lmbda)
 
     def train(self) -> None:
         """Train to the end of the budget and save the codec alone, unless that was done before."""

@@ -23,7 +23,6 @@ from icmbench.errors import UserError, unknown
 from icmbench.method import TrainedMethod
 from icmbench.plugins import Plugins
 from icmbench.protocol import Protocol, override
-from icmbench.runner import complete_parameters
 from icmbench.stats.tally import KINDS
 from icmbench.task import Metric, Task
 from icmbench.train import Batches, train
@@ -98,7 +97,7 @@ class MethodTrial:
 
     def __init__(self, plugins: Plugins, name: str, protocol: Protocol, folder: Path) -> None:
         self.protocol, self.folder = protocol, folder
-        cell = Cell(protocol, name, tuple(complete_parameters(plugins, name, {}).items()), len(protocol.rates) - 1, 0)
+        cell = Cell(protocol, name, (), len(protocol.rates) - 1, 0)
         self.run = CellRun(cell, Place(plugins, folder / "results", folder / "runs"))
         self.task = self.run.task
 

@@ -11,13 +11,15 @@ from torch import Tensor, nn
 
 from icmbench.errors import UserError
 
+Side = Literal["input", "output"]
+
 
 @dataclass(frozen=True)
 class Tap:
     """The input or output of `module`: a feature map [B, channels, h, w] at `stride` image pixels per sample."""
 
     module: nn.Module
-    side: Literal["input", "output"]
+    side: Side
     channels: int
     stride: int
 
@@ -32,28 +34,31 @@ class Tap:
             handle.remove()
 
 
-def _hook(module: nn.Module, side: str, caught: list[Tensor]) -> Any:
+def _hook(module: nn.Module, side: Side, caught: list[Tensor]) -> Any:
     if side == "input":
         return module.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
     return module.register_forward_hook(lambda _, __, output: caught.append(output))
 
 
 def codec_taps(model: CompressionModel) -> dict[str, Tap]:
-    """Taps of a codec's decoder g_s: `before_decoder` (its latent, noisy in training) and `before_last_layer`.
+    """Taps of a codec: `latent` (the encoder's output), `before_decoder` (the same, noisy in training), `before_last_layer`.
 
-    Raises UserError where the architecture has no sequential g_s.
+    Raises UserError where the architecture has no sequential decoder g_s.
     """
     decoder = getattr(model, "g_s", None)
     if not isinstance(decoder, nn.Sequential):
         raise UserError(f"{type(model).__name__} has no sequential decoder g_s, so no branch can hang before it.")
-    places = {"before_decoder": decoder, "before_last_layer": decoder[-1]}
-    return {name: _probe(model, module) for name, module in places.items()}
+    return {
+        "latent": _probe(model, model.g_a, "output"),
+        "before_decoder": _probe(model, decoder, "input"),
+        "before_last_layer": _probe(model, decoder[-1], "input"),
+    }
 
 
-def _probe(model: CompressionModel, module: nn.Module) -> Tap:
-    """Measure channels and stride at the input of `module` on a blank 128x128 picture."""
+def _probe(model: CompressionModel, module: nn.Module, side: Side) -> Tap:
+    """Measure channels and stride at a side of `module` on a blank 128x128 picture."""
     caught: list[Tensor] = []
-    handle = _hook(module, "input", caught)
+    handle = _hook(module, side, caught)
     training = model.training
     try:
         with torch.no_grad():
@@ -61,4 +66,4 @@ def _probe(model: CompressionModel, module: nn.Module) -> Tap:
     finally:
         handle.remove()
         model.train(training)
-    return Tap(module, "input", caught[0].shape[1], 128 // caught[0].shape[3])
+    return Tap(module, side, caught[0].shape[1], 128 // caught[0].shape[3])

@@ -1,8 +1,9 @@
 """The method contract: how a codec is made.
 
-A method plugin is a module with one class derived from `TrainedMethod` or `UntrainedMethod`.
+A method plugin is a module with one class derived from `TrainedMethod`, `UntrainedMethod` or `ClassicalMethod`.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from compressai.models import CompressionModel
@@ -16,7 +17,9 @@ from icmbench.task import Batch, Task
 
 
 class Trainable(nn.Module):
-    """What the training loop trains: parameters, and a loss for a batch."""
+    """What the training loop trains: parameters, and a loss for a batch. `progress`: how much of the budget is used, 0 to 1."""
+
+    progress: float = 0.0
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Named scalar terms; `loss` is minimised, every term is logged."""
@@ -25,6 +28,29 @@ class Trainable(nn.Module):
     def quantile_loss(self) -> Tensor | None:
         """The entropy model's own loss for its quantiles (they have an optimiser of their own), if there is one."""
         return None
+
+
+class ClassicalMethod(ABC):
+    """A codec with a rate parameter of its own: nothing is trained, and the rate points are its own, not the protocol's.
+
+    `rates`: the values of `rate_parameter` that make a curve, from the lowest rate to the highest. Images are coded
+    in several threads at once, so the two methods share no state that changes.
+    """
+
+    Parameters: ClassVar[type[Strict]] = Strict
+    rate_parameter: ClassVar[str]
+    rates: ClassVar[tuple[float, ...]]
+
+    def __init__(self, parameters: Any, rate: float) -> None:
+        self.options, self.rate = parameters, rate
+
+    @abstractmethod
+    def encode(self, image: Tensor) -> bytes:
+        """Image uint8 [3, H, W] to the bytes of a whole file."""
+
+    @abstractmethod
+    def decode(self, data: bytes) -> Tensor:
+        """Bytes to the image uint8 [3, H, W]. Raises UserError where they are not such a file."""
 
 
 class UntrainedMethod:
@@ -49,7 +75,15 @@ class TrainedMethod(Trainable):
     def __init__(self, parameters: Any, codec: CompressionModel, task: Task, lmbda: float) -> None:
         super().__init__()
         self.options, self.codec, self.task, self.lmbda = parameters, codec, task, lmbda
+        self.extend(codec, parameters)
         self.build()
+
+    @classmethod
+    def extend(cls, codec: CompressionModel, parameters: Any) -> None:
+        """Add to the codec, in place, modules that stay in it and are coded with; what they cost is counted.
+
+        Also called when a trained codec is loaded. Raises UserError for an architecture that has no room for them.
+        """
 
     def build(self) -> None:
         """Create what exists in training only; runs on a random stream of the method's own."""
@@ -71,4 +105,4 @@ class TrainedMethod(Trainable):
         return loss
 
 
-Method = TrainedMethod | UntrainedMethod
+Method = TrainedMethod | UntrainedMethod | ClassicalMethod

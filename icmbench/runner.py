@@ -34,22 +34,26 @@ class Event:
     message: str = ""
 
 
-def complete_parameters(plugins: Plugins, method: str, given: dict[str, Any]) -> dict[str, Any]:
-    """A method's parameters with its defaults filled in. Raises UserError for a wrong one."""
+def own_parameters(plugins: Plugins, method: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The given parameters, checked, without those at their default. Raises UserError for a wrong one.
+
+    So `alpha=0.5` names the same cell as no alpha where that is the default, and a parameter added later renames no cell.
+    """
     cls: type[Strict] = plugins.method(method).Parameters
-    return dict(options(cls, given, f"the parameters of method {method}").model_dump(mode="json"))
+    checked: Strict = options(cls, given, f"the parameters of method {method}")
+    return dict(checked.model_dump(mode="json", exclude_defaults=True))
 
 
 def plan(
     plugins: Plugins, protocol: Protocol, methods: dict[str, dict[str, Any]], rates: Sequence[int], seeds: int
 ) -> list[Cell]:
     """All cells of these methods (name -> given parameters), seed by seed."""
-    complete = {name: tuple(complete_parameters(plugins, name, given).items()) for name, given in methods.items()}
+    own = {name: tuple(own_parameters(plugins, name, given).items()) for name, given in methods.items()}
     return [
         Cell(protocol, name, parameters, rate, seed)
         for seed in range(seeds)
         for rate in rates
-        for name, parameters in complete.items()
+        for name, parameters in own.items()
     ]
 
 

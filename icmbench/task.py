@@ -116,8 +116,11 @@ class Task(ABC):
         """Places inside the recogniser where a branch may hang; `mid_recognizer` is one."""
 
     @abstractmethod
-    def light_head(self, channels: int, stride: int) -> LightHead:
-        """A new lightweight version of this recogniser for a feature map of `channels` at `stride` image pixels."""
+    def light_head(self, channels: int, stride: int, depth: int = 1, width: int = 32) -> LightHead:
+        """A new lightweight version of this recogniser for a feature map of `channels` at `stride` image pixels.
+
+        It has `depth` layers of `width` channels (a multiple of 8) between the feature map and the recogniser's kind of head.
+        """
 
     def to(self, device: torch.device) -> None:
         """Move the recogniser."""

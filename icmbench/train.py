@@ -170,6 +170,7 @@ def train(
             optimizer.zero_grad()
         wrapped[0].param_groups[0]["lr"] = training.lr * training.lr_factor(step)
         seeds.seed_torch(batches.seed, "noise", step, fabric.global_rank)
+        trainable.progress = step / training.steps
         moved = batch.to(fabric.device, layout)
         terms, total = forward(lambda moved=moved: moved)  # Fabric would copy a bare batch leaf by leaf
         fabric.backward(total)

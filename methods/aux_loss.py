@@ -10,25 +10,33 @@ from pydantic import Field
 from torch import Tensor
 
 from icmbench.method import TrainedMethod
+from icmbench.methods._balance import Balance, Mode
 from icmbench.protocol import Strict
 from icmbench.task import Batch
 
 
 class AuxLoss(TrainedMethod):
     class Parameters(Strict):
-        """`position` of the branch (paper: before the decoder is best); `alpha`, the weight α of its loss."""
+        """`position` of the branch (paper: before the decoder is best); `alpha`, the weight α of its loss.
+
+        `depth` and `width` (channels): size of the branch's body. `alpha_mode`: how α follows the training.
+        """
 
         position: Literal["before_decoder", "before_last_layer", "mid_recognizer"] = "before_decoder"
         alpha: Annotated[float, Field(ge=0)] = 0.5
+        depth: Annotated[int, Field(ge=1, le=16)] = 1
+        width: Annotated[int, Field(ge=8, le=512, multiple_of=8)] = 32
+        alpha_mode: Mode = "fixed"
 
     def build(self) -> None:
-        self.place = self.tap(self.options.position)
-        self.branch = self.task.light_head(self.place.channels, self.place.stride)
+        self.latent, self.place = self.tap("latent"), self.tap(self.options.position)
+        self.branch = self.task.light_head(self.place.channels, self.place.stride, self.options.depth, self.options.width)
+        self.balance = Balance(self.options.alpha_mode, self.options.alpha)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        with self.place.capture() as features:
+        with self.latent.capture() as latent, self.place.capture() as features:
             coded = self.code(batch.images)
             task = self.task.loss(coded.images, batch.targets)
         auxiliary = self.branch.loss(features[0], batch.targets)
-        loss = coded.bpp + self.lmbda * (task + self.options.alpha * auxiliary)
-        return {"loss": loss, "rate": coded.bpp, "task": task, "aux": auxiliary}
+        weighted = self.balance(task, auxiliary, latent[0], self.progress)
+        return {"loss": coded.bpp + self.lmbda * (task + weighted), "rate": coded.bpp, "task": task, "aux": auxiliary}

@@ -10,7 +10,7 @@ from icmbench.check import check
 from icmbench.errors import UserError
 from icmbench.plugins import Plugins
 from icmbench.protocol import override
-from icmbench.runner import complete_parameters
+from icmbench.runner import own_parameters
 from icmbench.train import Batches
 
 PLUGINS = Plugins()
@@ -35,7 +35,7 @@ def test_every_task_keeps_the_contract(task: str) -> None:
 @pytest.mark.parametrize("position", ["before_decoder", "before_last_layer", "mid_recognizer"])
 def test_the_branch_sends_gradients_to_the_encoder_from_every_position(task: str, position: str, tmp_path: Path) -> None:
     protocol = override(PLUGINS.protocol(PLUGINS.default_protocol(task)), {"training.batch_size": 2})
-    parameters = tuple(complete_parameters(PLUGINS, "aux_loss", {"position": position}).items())
+    parameters = tuple(own_parameters(PLUGINS, "aux_loss", {"position": position}).items())
     run = CellRun(Cell(protocol, "aux_loss", parameters, 0, 0), Place(PLUGINS, tmp_path, tmp_path))
     method = run.method()
     terms = method.loss(Batches(run.task.batch, run.task.dataset("train"), protocol.training, 0)[0])

@@ -9,7 +9,7 @@ import torch
 from icmbench.cell import Cell, CellRun, Place
 from icmbench.plugins import Plugins
 from icmbench.protocol import override
-from icmbench.runner import complete_parameters
+from icmbench.runner import own_parameters
 from icmbench.train import Batches, train
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -26,7 +26,7 @@ def test_a_short_training_gives_the_golden_numbers(
 
     plugins = Plugins()
     protocol = override(plugins.protocol(plugins.default_protocol(task)), CHANGES)
-    parameters = tuple(complete_parameters(plugins, method, {}).items())
+    parameters = tuple(own_parameters(plugins, method, {}).items())
     run = CellRun(Cell(protocol, method, parameters, 2, 0), Place(plugins, tmp_path / "results", tmp_path / "runs"))
     seen: list[dict[str, float]] = []
     batches = Batches(run.task.batch, run.task.dataset("train"), protocol.training, 1234)

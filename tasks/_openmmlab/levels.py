@@ -10,10 +10,10 @@ class FeatureLevels(nn.Module):
     """From a feature map [B, C, h, w] to maps of `width` channels at each of `strides`, by convolution, resize and pooling.
 
     The map may come from anywhere (latent, decoder, recogniser): it is resized to the first stride's grid, after
-    strided convolutions while it is finer than that.
+    strided convolutions while it is finer than that. `depth` convolutions follow on that grid.
     """
 
-    def __init__(self, in_channels: int, in_stride: int, width: int, strides: Sequence[int]) -> None:
+    def __init__(self, in_channels: int, in_stride: int, depth: int, width: int, strides: Sequence[int]) -> None:
         super().__init__()
         self.strides = list(strides)
         halvings = max(0, (strides[0] // max(in_stride, 1)).bit_length() - 1)
@@ -21,10 +21,10 @@ class FeatureLevels(nn.Module):
         channels = in_channels
         for number in range(max(halvings, 1)):
             stride = 2 if number < halvings else 1
-            layers += [nn.Conv2d(channels, width, 3, stride, 1), nn.GroupNorm(8, width), nn.ReLU(inplace=True)]
+            layers += _convolution(channels, width, stride)
             channels = width
         self.before = nn.Sequential(*layers)
-        self.after = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1), nn.GroupNorm(8, width), nn.ReLU(inplace=True))
+        self.after = nn.Sequential(*(layer for _ in range(depth) for layer in _convolution(width, width, 1)))
         self.grid = (0, 0)
 
     def forward(self, features: Tensor) -> tuple[Tensor, ...]:
@@ -35,3 +35,7 @@ class FeatureLevels(nn.Module):
         for _ in self.strides[1:]:
             levels.append(F.max_pool2d(levels[-1], 2, ceil_mode=True))
         return tuple(levels)
+
+
+def _convolution(channels: int, width: int, stride: int) -> list[nn.Module]:
+    return [nn.Conv2d(channels, width, 3, stride, 1), nn.GroupNorm(8, width), nn.ReLU(inplace=True)]

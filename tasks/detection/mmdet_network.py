@@ -22,8 +22,7 @@ from icmbench.tasks._openmmlab import models
 from icmbench.tasks._openmmlab.levels import FeatureLevels
 from icmbench.tasks.detection import nanodet  # noqa: F401  (registers NanoDet's parts)
 
-WIDTH = 32  # channels of a light detector
-FINEST = 8  # its finest stride, in pixels of the network's input
+FINEST = 8  # stride of a light detector, in pixels of the network's input
 
 MODELS.register_module(module=FeatureLevels, force=True)
 
@@ -61,8 +60,8 @@ def total_loss(network: nn.Module, inputs: Tensor, batch: list[Any]) -> Tensor:
     return total
 
 
-def light_config(config: ConfigDict, channels: int, stride: int) -> ConfigDict:
-    """The same kind of detector with `WIDTH` channels on a feature map: same heads, losses, assigners and classes.
+def light_config(config: ConfigDict, body: dict[str, int]) -> ConfigDict:
+    """The same kind of detector on a feature map, behind a `body` of `FeatureLevels`: same heads, losses, assigners and classes.
 
     Raises UserError for a detector that has neither an RPN with one RoI head nor a single anchor-based head.
     """
@@ -72,19 +71,19 @@ def light_config(config: ConfigDict, channels: int, stride: int) -> ConfigDict:
         raise UserError(f"a branch for a {config.type} is not known: it needs an anchor-based head, alone or with one RoI head.")
     single = "bbox_head" in config
     strides = [s for s in first.anchor_generator.strides if s >= FINEST]
-    config.backbone = ConfigDict(type="FeatureLevels", in_channels=channels, in_stride=stride, width=WIDTH, strides=strides)
+    config.backbone = ConfigDict(type="FeatureLevels", strides=strides, **body)
     config.neck = None
-    first.in_channels = first.feat_channels = WIDTH
+    first.in_channels = first.feat_channels = body["width"]
     first.anchor_generator.strides = strides
     if "centers" in first.anchor_generator:
         first.anchor_generator.centers = [((s - 1) / 2, (s - 1) / 2) for s in strides]
     if not single:
-        _narrow_roi_head(config.roi_head, strides)
+        _narrow_roi_head(config.roi_head, strides, body["width"])
     return config
 
 
-def _narrow_roi_head(roi_head: ConfigDict, strides: list[int]) -> None:
+def _narrow_roi_head(roi_head: ConfigDict, strides: list[int], width: int) -> None:
     extractor, head = roi_head.bbox_roi_extractor, roi_head.bbox_head
-    extractor.out_channels = head.in_channels = WIDTH
+    extractor.out_channels = head.in_channels = width
     extractor.featmap_strides = [s for s in extractor.featmap_strides if s in strides]
-    head.fc_out_channels = min(head.get("fc_out_channels", 1024), 4 * WIDTH)
+    head.fc_out_channels = min(head.get("fc_out_channels", 1024), 4 * width)

@@ -127,9 +127,10 @@ class Segmentation(Task):
         channels, stride = models.probe(self.recognizer, module)
         return {"mid_recognizer": Tap(module, "output", channels, max(1, round(stride / self.options.crop_scale)))}
 
-    def light_head(self, channels: int, stride: int) -> LightHead:
+    def light_head(self, channels: int, stride: int, depth: int = 1, width: int = 32) -> LightHead:
         network_stride = max(1, round(stride * self.options.crop_scale))
-        config = mmseg_network.light_config(copy.deepcopy(self.config), channels, network_stride)
+        body = {"in_channels": channels, "in_stride": network_stride, "depth": depth, "width": width}
+        config = mmseg_network.light_config(copy.deepcopy(self.config), body)
         return LightSegmenter(mmseg_network.build(config), self.options.crop_scale)
 
 

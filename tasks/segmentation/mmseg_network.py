@@ -21,8 +21,7 @@ from torch.nn import functional as F
 from icmbench.tasks._openmmlab import models
 from icmbench.tasks._openmmlab.levels import FeatureLevels
 
-WIDTH = 32  # channels of a light segmenter
-STRIDE = 8  # of its feature map, in pixels of the network's input
+STRIDE = 8  # of a light segmenter's feature map, in pixels of the network's input
 
 MODELS.register_module(module=FeatureLevels, force=True)
 
@@ -54,17 +53,17 @@ def predict(network: nn.Module, inputs: Tensor, shape: tuple[int, int], size: tu
     return torch.as_tensor(logits[0].argmax(0))
 
 
-def light_config(config: ConfigDict, channels: int, stride: int) -> ConfigDict:
-    """The same kind of segmenter with `WIDTH` channels on a feature map: same head, loss and classes.
+def light_config(config: ConfigDict, body: dict[str, int]) -> ConfigDict:
+    """The same kind of segmenter on a feature map, behind a `body` of `FeatureLevels`: same head, loss and classes.
 
     Raises UserError for a head that reads several feature maps.
     """
     if not isinstance(config.decode_head, dict) or not isinstance(config.decode_head.get("in_channels"), int):
         raise UserError(f"a branch for this {config.type} is not known: its head must read one feature map.")
-    config.backbone = ConfigDict(type="FeatureLevels", in_channels=channels, in_stride=stride, width=WIDTH, strides=[STRIDE])
+    config.backbone = ConfigDict(type="FeatureLevels", strides=[STRIDE], **body)
     config.neck = config.auxiliary_head = None
     head = config.decode_head
-    head.in_channels, head.in_index, head.channels = WIDTH, 0, WIDTH
+    head.in_channels, head.in_index, head.channels = body["width"], 0, body["width"]
     if "c1_in_channels" in head:
         head.c1_in_channels, head.c1_channels = 0, 0
     return config

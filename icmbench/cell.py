@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -12,18 +12,19 @@ from typing import Any
 import pandas as pd
 import safetensors
 import torch
+from compressai.models import CompressionModel
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 
-from icmbench import bitstreams, cost, environment, seeds
-from icmbench.codec import NeuralCodec, build_model, load_weights
+from icmbench import bitstreams, cost, environment, outcome, seeds
+from icmbench.codec import Codec, NeuralCodec, build_model, load_weights, saved_metadata
 from icmbench.errors import UserError
-from icmbench.evaluate import Evaluation, Keep, evaluate, evaluate_uncompressed, networks
+from icmbench.evaluate import Evaluation, Keep, evaluate, evaluate_uncompressed
 from icmbench.files import locked, replacing, sha256, write_text
-from icmbench.method import Method, TrainedMethod
+from icmbench.method import ClassicalMethod, Method, TrainedMethod
 from icmbench.plugins import Plugins, options
-from icmbench.protocol import Protocol, RatePoint
-from icmbench.record import Cost, Record, Store, method_label
+from icmbench.protocol import CodecSpec, Protocol, RatePoint, Strict
+from icmbench.record import LAMBDA, Record, Store, method_label, point_name
 from icmbench.task import Task
 from icmbench.train import Batches, Ledger, device_name, train
 from icmbench.weights import verified_path
@@ -37,37 +38,53 @@ def silent(phase: str, done: int, total: int, terms: dict[str, float]) -> None:
 
 @dataclass(frozen=True)
 class Cell:
-    """Protocol x method x rate point x seed; `parameters` are those that differ from the method's defaults."""
+    """Protocol x method x rate point x seed; `parameters` are those that differ from the method's defaults.
+
+    `own_rate`: the rate parameter of a classical codec and its value, instead of the protocol's λ. `trained_under`: the other
+    protocol whose codec is scored under this one.
+    """
 
     protocol: Protocol
     method: str
     parameters: tuple[tuple[str, Any], ...]
     rate_index: int
     seed: int
+    own_rate: tuple[str, float] | None = None
+    trained_under: Protocol | None = None
 
     @property
     def rate(self) -> RatePoint:
-        """The cell's rate point."""
-        return self.protocol.rates[self.rate_index]
+        """The protocol's rate point, for a codec that has none of its own."""
+        return (self.trained_under or self.protocol).rates[self.rate_index]
+
+    @property
+    def rate_point(self) -> dict[str, float]:
+        """λ, or a classical codec's rate parameter, with its value."""
+        return dict([self.own_rate or (LAMBDA, self.rate.lmbda)])
 
     @property
     def label(self) -> str:
-        """Method with its parameters."""
-        return method_label(self.method, dict(self.parameters))
+        """Method with its parameters, and the protocol it was trained under where that is another one."""
+        elsewhere = self.trained_under.identity if self.trained_under else ""
+        return method_label(self.method, dict(self.parameters), elsewhere)
 
     @property
     def name(self) -> str:
         """Short name for people."""
-        return f"{self.label} λ={self.rate.lmbda:g} seed={self.seed}"
+        return f"{self.label} {point_name(self.rate_point).replace(LAMBDA, 'λ')} seed={self.seed}"
 
     def record_path(self, store: Store) -> Path:
         """Where its record lies once it is finished."""
-        return store.path(self.protocol, self.label, self.rate.lmbda, self.seed)
+        return store.path(self.protocol, self.label, self.rate_point, self.seed)
+
+    def origin(self) -> "Cell":
+        """The cell that trains the codec: itself, or that of the protocol `trained_under`."""
+        return replace(self, protocol=self.trained_under, trained_under=None) if self.trained_under else self
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a cell is computed and what it finds there."""
+    """Where a cell is computed and what it finds there. `coders`: images that a classical codec codes at once."""
 
     plugins: Plugins
     results: Path
@@ -75,6 +92,7 @@ class Place:
     accelerator: str = "cpu"
     devices: int = 1
     keep_bitstreams: bool = False
+    coders: int = 1
 
     @property
     def device(self) -> torch.device:
@@ -98,8 +116,9 @@ class CellRun:
     def __init__(self, cell: Cell, place: Place, report: Report = silent) -> None:
         self.cell, self.place, self.report = cell, place, report
         self.protocol = cell.protocol
-        self.folder = place.runs / self.protocol.identity / cell.label / f"lambda={cell.rate.lmbda:g},seed={cell.seed}"
-        self.codec_path = self.folder / "codec.safetensors"
+        self.folder = place.runs / self.protocol.identity / cell.label / f"{point_name(cell.rate_point)},seed={cell.seed}"
+        self.origin = CellRun(cell.origin(), place, report) if cell.trained_under else self
+        self.codec_path = self.origin.folder / "codec.safetensors"
         self.bitstreams = self.folder / "bitstreams"
 
     @cached_property
@@ -122,21 +141,41 @@ class CellRun:
         """A seed of the axes that all methods share at this rate point and seed index."""
         return seeds.derive(self.protocol.hash, self.cell.rate_index, self.cell.seed, *axes)
 
+    @property
+    def kind(self) -> type[Method]:
+        """The method's class."""
+        return self.place.plugins.method(self.cell.method)
+
+    @cached_property
+    def parameters(self) -> Strict:
+        """The method's parameters, defaults filled in."""
+        given = dict(self.cell.parameters)
+        found: Strict = options(self.kind.Parameters, given, f"the parameters of method {self.cell.method}")
+        return found
+
     def method(self) -> Method:
-        """The method at the start of its training, its own parts initialised from a stream of their own."""
+        """The method at the start of its training, its own parts initialised from a stream of their own.
+
+        Raises UserError where the method cannot do with the protocol's codec or recogniser.
+        """
+        if issubclass(self.kind, ClassicalMethod):
+            assert self.cell.own_rate is not None
+            return self.kind(self.parameters, self.cell.own_rate[1])
         task = self.task  # loaded before the stream starts: building it draws random numbers
         model = build_model(self.protocol.codec)
         load_weights(model, verified_path(self.cell.rate.start))
-        cls = self.place.plugins.method(self.cell.method)
-        parameters = options(cls.Parameters, dict(self.cell.parameters), f"the parameters of method {self.cell.method}")
         seeds.seed_torch(self.seed("method", self.cell.method))
-        return cls(parameters, model, task, self.cell.rate.lmbda)
+        return self.kind(self.parameters, model, task, self.cell.rate.lmbda)
 
     def train(self) -> None:
         """Train to the end of the budget and save the codec alone, unless that was done before."""
-        if self._trained():
+        if self.origin is not self:
+            with locked(self.origin.folder / "lock"):
+                self.origin.train()
             return
-        if not issubclass(self.place.plugins.method(self.cell.method), TrainedMethod):
+        if issubclass(self.kind, ClassicalMethod) or self._trained():
+            return
+        if not issubclass(self.kind, TrainedMethod):
             self._save(self.method(), Ledger(device=device_name(torch.device("cpu"))))
             return
         many = self.place.devices > 1
@@ -184,12 +223,14 @@ class CellRun:
         return log
 
     def _save(self, method: Method, ledger: Ledger) -> None:
+        assert not isinstance(method, ClassicalMethod)
         codec = NeuralCodec(method.codec, self.protocol.codec)
         codec.refit()
         in_codec = {id(p) for p in method.codec.parameters()}
         parameters = method.parameters() if isinstance(method, TrainedMethod) else ()
         only = sum(p.numel() for p in parameters if id(p) not in in_codec)
         metadata = {"identity": self.identity, "ledger": json.dumps(asdict(ledger)), "training_only": str(only)}
+        metadata |= {"method": self.cell.method, "parameters": self.parameters.model_dump_json()}
         shutil.rmtree(self.bitstreams, ignore_errors=True)  # another codec's
         with replacing(self.codec_path) as temporary:
             codec.save(temporary, metadata)
@@ -201,18 +242,22 @@ class CellRun:
                 metadata = file.metadata() or {}
         except (OSError, safetensors.SafetensorError):
             return {}
-        return metadata if metadata.get("identity") == self.identity else {}
+        return metadata if metadata.get("identity") == self.origin.identity else {}
 
-    def codec(self) -> NeuralCodec:
-        """The trained codec as saved: the only thing that evaluation gets."""
-        return NeuralCodec.load(self.codec_path, self.place.device, self.protocol.codec)
+    def codec(self) -> Codec:
+        """The classical codec, or the trained one as saved: the only thing that evaluation gets."""
+        if issubclass(self.kind, ClassicalMethod):
+            method = self.method()
+            assert isinstance(method, ClassicalMethod)
+            return method
+        return load_codec(self.codec_path, self.place.plugins, self.place.device, self.origin.protocol.codec)
 
     def ceiling(self) -> dict[str, float]:
         """Scores on uncompressed pictures; measured once per protocol, device and runs folder."""
         path = self.place.runs / self.protocol.identity / f"ceiling-{self.place.device.type}.json"
         with locked(path.with_suffix(".lock")):
             if not path.exists():
-                scores = evaluate_uncompressed(self.task, lambda done, total: self.report("ceiling", done, total, {}))
+                scores = evaluate_uncompressed(self.task, partial(self._evaluated, "ceiling"))
                 write_text(path, json.dumps(scores))
         content: dict[str, float] = json.loads(path.read_text())
         return content
@@ -237,7 +282,8 @@ class CellRun:
         with locked(self.folder / "lock"):
             if self.bitstreams.exists():
                 return
-            for needed, there in ((self.codec_path, bool(self._trained())), (rows, rows.exists())):
+            codec_there = issubclass(self.kind, ClassicalMethod) or bool(self._trained())
+            for needed, there in ((self.codec_path, codec_there), (rows, rows.exists())):
                 if not there:
                     raise UserError(f"{self.cell.name} has a record, but its bitstreams cannot be made: {needed} is gone.")
             with bitstreams.keeping(self.bitstreams) as keep:
@@ -259,12 +305,13 @@ class CellRun:
         ceiling, codec = self.ceiling(), self.codec()
         cost.reset_peak_memory(self.place.device)
         with bitstreams.keeping(self.bitstreams if self.place.keep_bitstreams else None) as keep:
-            result = evaluate(codec, self.task, lambda done, total: self.report("evaluate", done, total, {}), keep)
+            progress = partial(self._evaluated, "evaluate")
+            result = evaluate(codec, self.task, progress, keep, self.place.coders)
         store = Store(self.place.results)
         rows = self.cell.record_path(store).with_suffix(".parquet")
         with replacing(rows) as temporary:
             pd.DataFrame(result.rows).to_parquet(temporary)
-        record = self._record(result, ceiling, self._cost(result, codec), sha256(rows))
+        record = self._record(result, ceiling, codec, sha256(rows))
         try:
             store.write(record)
         except ValueError as error:
@@ -272,55 +319,57 @@ class CellRun:
         (self.folder / "checkpoint.safetensors").unlink(missing_ok=True)
         return record
 
-    def _cost(self, result: Evaluation, codec: NeuralCodec) -> Cost:
-        """Times and memory of the evaluation that has just ended; the rest is counted on the first picture."""
-        peak, metadata = cost.peak_memory_mib(self.place.device), self._trained()
-        ledger = Ledger(**json.loads(metadata["ledger"]))
-        encoder, decoder, recognizer = networks(codec, self.task)
-        return Cost(
-            steps=ledger.steps,
-            images=ledger.images,
-            train_seconds=ledger.seconds,
-            train_joules=ledger.joules,
-            peak_memory_mib=ledger.peak_memory_mib,
-            train_device=ledger.device,
-            train_devices=self.place.devices,
-            codec_parameters=sum(p.numel() for p in codec.model.parameters()),
-            training_only_parameters=int(metadata["training_only"]),
-            encoder=cost.coding(encoder, result.column("encode_seconds")),
-            decoder=cost.coding(decoder, result.column("decode_seconds")),
-            recognizer=recognizer,
-            coding_peak_memory_mib=peak,
-        )
+    def _evaluated(self, phase: str, done: int, total: int) -> None:
+        self.report(phase, done, total, {})
 
-    def _record(self, result: Evaluation, ceiling: dict[str, float], cost: Cost, rows_sha256: str) -> Record:
-        tolerance = self.protocol.evaluation.rate_tolerance
-        ratio = result.bpp / result.estimated_bpp
-        off = f"real over estimated bits is {ratio:.3f}, outside 1 ± {tolerance:g}"
+    def _record(self, result: Evaluation, ceiling: dict[str, float], codec: Codec, rows_sha256: str) -> Record:
+        """The record of the evaluation that has just ended."""
+        trained = self._trained() if isinstance(codec, NeuralCodec) else {}
+        given, start = dict(self.cell.parameters), self.cell.rate.start if isinstance(codec, NeuralCodec) else None
         return Record(
             protocol=self.protocol,
             protocol_hash=self.protocol.hash,
             method=self.cell.method,
-            parameters=dict(self.cell.parameters),
+            parameters=given,
+            defaults={k: v for k, v in self.parameters.model_dump(mode="json").items() if k not in given},
             method_sha256=self.source,
             rate_index=self.cell.rate_index,
-            lmbda=self.cell.rate.lmbda,
-            start_sha256=sha256(verified_path(self.cell.rate.start)),
+            rate_point=self.cell.rate_point,
+            start_sha256=sha256(verified_path(start)) if start else "",
+            trained_under=self.cell.trained_under.identity if self.cell.trained_under else "",
             seed=self.cell.seed,
-            images=len(result.rows),
-            bpp=result.bpp,
-            bpp_mean=result.bpp_mean,
-            estimated_bpp=result.estimated_bpp,
-            psnr=result.psnr,
-            scores=result.scores,
-            ceiling=ceiling,
-            warnings=[off] if abs(ratio - 1) > tolerance else [],
-            cost=cost,
+            cost=outcome.costs(result, codec, self.task, trained, self.place.devices),
             environment=environment.describe(device_name(self.place.device)),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            tally=result.tally,
+            ceiling=ceiling,
             rows_sha256=rows_sha256,
+            **outcome.measured(result, self.protocol.evaluation.rate_tolerance),
         )
+
+
+def load_codec(path: Path, plugins: Plugins, device: torch.device, spec: CodecSpec | None = None) -> NeuralCodec:
+    """A codec that a run saved, with the modules that its method adds; `spec` is for files of earlier versions.
+
+    Raises UserError where the file is not a whole codec or its method is not there.
+    """
+    saved = saved_metadata(path)
+
+    def extend(model: CompressionModel) -> None:
+        kind = plugins.method(saved["method"]) if "method" in saved else TrainedMethod
+        if issubclass(kind, TrainedMethod):
+            kind.extend(model, kind.Parameters.model_validate_json(saved.get("parameters", "{}")))
+
+    return NeuralCodec.load(path, device, spec, extend)
+
+
+def codec_of(name: str, plugins: Plugins, device: torch.device) -> Codec:
+    """For decoding: the saved codec whose file is called so, or the classical method. Raises UserError where there is neither."""
+    if name not in plugins.find("methods"):
+        return load_codec(Path(name), plugins, device)
+    kind = plugins.method(name)
+    if not issubclass(kind, ClassicalMethod):
+        raise UserError(f"the method {name} is no codec of its own; name the codec.safetensors of its run.")
+    return kind(kind.Parameters(), kind.rates[0])  # any rate: it is in the bytes
 
 
 def _train_share(fabric: Fabric, cell: Cell, place: Place) -> None:

@@ -1,6 +1,6 @@
 """Learned codecs: CompressAI models by name, their weights, and the encode / decode that evaluation sees."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ from torch.nn import functional as F
 from icmbench import container
 from icmbench.errors import UserError, unknown
 from icmbench.protocol import CodecSpec, describe_errors
+
+Extend = Callable[[CompressionModel], None]
 
 _SPEC = "codec"  # the key of the CodecSpec in a file's metadata
 
@@ -101,12 +103,17 @@ def _one_thread(device: torch.device) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _saved_spec(path: Path) -> CodecSpec:
+def saved_metadata(path: Path) -> dict[str, str]:
+    """What is noted in a safetensors file. Raises UserError where it is none."""
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
+            return dict(file.metadata() or {})
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot load a codec from {path}: {error}.") from error
+
+
+def _saved_spec(path: Path) -> CodecSpec:
+    metadata = saved_metadata(path)
     if _SPEC not in metadata:
         raise UserError(f"{path} does not say which codec it holds; the codec.safetensors of 'icmbench run' does.")
     try:
@@ -125,13 +132,16 @@ class NeuralCodec:
         self.model, self.spec = model.eval(), spec
 
     @classmethod
-    def load(cls, path: Path, device: torch.device, spec: CodecSpec | None = None) -> "NeuralCodec":
+    def load(
+        cls, path: Path, device: torch.device, spec: CodecSpec | None = None, extend: Extend = lambda model: None
+    ) -> "NeuralCodec":
         """The codec that `save` wrote, from its file alone; `spec` is for files of earlier versions, which do not hold it.
 
-        Raises UserError where the file is not a whole codec.
+        `extend` adds the modules that are not the architecture's own. Raises UserError where the file is not a whole codec.
         """
         spec = spec or _saved_spec(path)
         model = build_model(spec)
+        extend(model)
         load_weights(model, path)
         return cls(model.to(device), spec)
 

@@ -21,9 +21,9 @@ FALLING = 0.98
 
 @dataclass(frozen=True)
 class Point:
-    """One rate point: λ (None for an external curve), rate in bits per pixel and primary score in percent, over the seeds."""
+    """One rate point (λ=0.3, quality=10, "" for an external curve): bits per pixel and score in percent, over the seeds."""
 
-    lmbda: float | None
+    name: str
     bpp: Estimate
     score: Estimate
 
@@ -35,7 +35,8 @@ class Row:
     `bd_rate` in percent and `bd_metric` in percentage points are means over the seeds that both have. Methods of one
     `rank` are not shown to differ from the best of them; no rank without a BD-rate. `overlap` is the smallest over the
     seeds. `anchor_doubled`: BD-rate of the anchor with twice its step budget against itself, where it was measured.
-    `external`: a published curve, never ranked. `monotone`: all curves were used as measured, else `policy` was applied.
+    `seeds` is 0 for what was not trained. `external`: a published curve, never ranked. `monotone`: all curves were used
+    as measured, else `policy` was applied.
     """
 
     protocol: str
@@ -60,7 +61,7 @@ class Row:
 
 @dataclass
 class Curves:
-    """The records of one protocol, by method label and seed, each curve by λ."""
+    """The records of one protocol, by method label and seed, each curve from the lowest rate point on."""
 
     protocol: Protocol
     records: dict[str, dict[int, list[Record]]] = field(default_factory=dict)
@@ -77,7 +78,7 @@ class Curves:
         return record.ceiling[self.metric]
 
     def curve(self, label: str, seed: int) -> list[tuple[float, float]]:
-        """(bpp, score) of a method at one seed, by λ."""
+        """(bpp, score) of a method at one seed, from the lowest rate point on."""
         return _plain(self.records[label][seed])
 
 
@@ -113,7 +114,7 @@ def mean_of(by_seed: dict[int, tuple[float, Array | None]], images: int) -> Esti
 def curves(records: Sequence[Record]) -> list[Curves]:
     """Group records by protocol (name and hash), method and seed; protocols never mix."""
     groups: dict[str, Curves] = {}
-    for record in sorted(records, key=lambda r: (r.protocol.identity, r.label, r.seed, r.lmbda)):
+    for record in sorted(records, key=lambda r: (r.protocol.identity, r.label, r.seed, r.rate_index)):
         group = groups.setdefault(record.protocol.identity, Curves(record.protocol))
         group.records.setdefault(record.label, {}).setdefault(record.seed, []).append(record)
     return list(groups.values())
@@ -139,7 +140,8 @@ def rows(records: Sequence[Record], resampled: Source = none, external: Sequence
 def _rows(group: Curves, twice: Curves | None, resampled: Source) -> list[Row]:
     anchor = group.protocol.anchor
     found = {label: against_anchor(group, label, resampled) for label in group.records}
-    ranks = _ranks(found, anchor)
+    elsewhere = {label for label, seeds in group.records.items() if any(r.trained_under for c in seeds.values() for r in c)}
+    ranks = _ranks(found, anchor, elsewhere)
     moved = None
     if twice is not None and anchor in group.records and anchor in twice.records:
         moved = compare(group.records[anchor], twice.records[anchor], resampled).bd_rate
@@ -160,7 +162,7 @@ def _row(group: Curves, label: str, difference: Difference, rank: int | None, mo
         method=label,
         metric=group.metric,
         ceiling=group.ceiling,
-        seeds=len(seeds),
+        seeds=len(seeds) if trained(seeds) else 0,
         points=_points(seeds, resampled),
         bd_rate=difference.bd_rate,
         bd_metric=difference.bd_metric,
@@ -189,7 +191,7 @@ def _external_row(group: Curves, curve: ExternalCurve, result: BDRate, note: str
         metric=group.metric,
         ceiling=group.ceiling,
         seeds=0,
-        points=tuple(Point(None, Estimate(bpp), Estimate(score)) for bpp, score in sorted(curve.points)),
+        points=tuple(Point("", Estimate(bpp), Estimate(score)) for bpp, score in sorted(curve.points)),
         bd_rate=None if result.percent is None else Estimate(result.percent),
         bd_metric=None if result.metric is None else Estimate(result.metric),
         rank=None,
@@ -215,8 +217,7 @@ def compare(anchor: dict[int, list[Record]], test: dict[int, list[Record]], resa
     results: dict[int, BDRate] = {}
     log_rates: dict[int, tuple[float, Array | None]] = {}
     scores: dict[int, tuple[float, Array | None]] = {}
-    for seed in sorted(set(anchor) & set(test)):
-        a, b = anchor[seed], test[seed]
+    for seed, (a, b) in _pairs(anchor, test).items():
         result = _refused(a, b) or bd_rate(_plain(a), _plain(b))
         results[seed] = result
         if result.percent is None:
@@ -230,17 +231,36 @@ def compare(anchor: dict[int, list[Record]], test: dict[int, list[Record]], resa
     return Difference(results, images, log_rates, scores)
 
 
+def _pairs(anchor: dict[int, list[Record]], test: dict[int, list[Record]]) -> dict[int, tuple[list[Record], list[Record]]]:
+    """The curves that belong together, by seed. What was not trained has one curve, which goes with every seed of the other."""
+    if not trained(test):
+        return {seed: (anchor[seed], test[min(test)]) for seed in sorted(anchor)}
+    if not trained(anchor):
+        return {seed: (anchor[min(anchor)], test[seed]) for seed in sorted(test)}
+    return {seed: (anchor[seed], test[seed]) for seed in sorted(set(anchor) & set(test))}
+
+
+def trained(curves: dict[int, list[Record]]) -> bool:
+    """Whether any of a method's codecs was trained: otherwise its seeds are all the same."""
+    return any(record.trained for curve in curves.values() for record in curve)
+
+
 def _plain(curve: Sequence[Record]) -> list[tuple[float, float]]:
     return [(record.bpp, record.quality) for record in curve]
 
 
 def _refused(anchor: Sequence[Record], test: Sequence[Record]) -> BDRate | None:
     """No comparison across start codecs: another start moves a curve as much as a better method does."""
-    starts = {record.rate_index: record.start_sha256 for record in anchor}
-    other = [r for r in test if starts.get(r.rate_index, r.start_sha256) != r.start_sha256]
+    starts = {record.rate_index: record.start_sha256 for record in anchor if _starts(record)}
+    other = [r for r in test if _starts(r) and starts.get(r.rate_index, r.start_sha256) != r.start_sha256]
     if not other:
         return None
-    return BDRate(None, reason=f"the start codec at λ={other[0].lmbda:g} is not the anchor's")
+    return BDRate(None, reason=f"the start codec at {other[0].point} is not the anchor's")
+
+
+def _starts(record: Record) -> bool:
+    """Whether the protocol's start codec is where the record's codec must come from."""
+    return bool(record.start_sha256) and not record.trained_under
 
 
 def _cloud(curve: Sequence[Record], resampled: Source) -> Array | None:
@@ -250,9 +270,9 @@ def _cloud(curve: Sequence[Record], resampled: Source) -> Array | None:
     return np.stack(present, 1) if len(present) == len(found) else None
 
 
-def _ranks(found: dict[str, Difference], anchor: str) -> dict[str, int]:
+def _ranks(found: dict[str, Difference], anchor: str, apart: set[str]) -> dict[str, int]:
     """Rank bands, best first: who is not shown to be worse than the best of a band belongs to it."""
-    values = {label: d.bd_rate.value for label, d in found.items() if d.bd_rate is not None}
+    values = {label: d.bd_rate.value for label, d in found.items() if d.bd_rate is not None and label not in apart}
     if not values:
         return {}
     values |= {anchor: 0.0}
@@ -282,16 +302,16 @@ def _resolved(found: dict[str, Difference], one: str, other: str, anchor: str) -
 
 
 def _points(seeds: dict[int, list[Record]], resampled: Source) -> tuple[Point, ...]:
-    by_rate: dict[float, list[Record]] = {}
+    by_rate: dict[int, list[Record]] = {}
     for curve in seeds.values():
         for record in curve:
-            by_rate.setdefault(record.lmbda, []).append(record)
+            by_rate.setdefault(record.rate_index, []).append(record)
     points = []
-    for lmbda, group in sorted(by_rate.items()):
+    for _, group in sorted(by_rate.items()):
         clouds = [resampled(record) for record in group]
         bpp = estimate([r.bpp for r in group], [None if c is None else c.bpp for c in clouds], group[0].images)
         score = estimate([r.quality for r in group], [None if c is None else c.score for c in clouds], group[0].images)
-        points.append(Point(lmbda, bpp, score))
+        points.append(Point(group[0].point, bpp, score))
     return tuple(points)
 
 
@@ -316,6 +336,6 @@ def _warnings(group: Curves, label: str, difference: Difference) -> tuple[str, .
 
 
 def _falling_rate(seed: int, curve: Sequence[Record]) -> list[str]:
-    """A rate that falls by more than 2 % as λ rises."""
+    """A rate that falls by more than 2 % from one rate point to the next."""
     pairs = [(low, high) for low, high in pairwise(curve) if high.bpp < FALLING * low.bpp]
-    return [f"seed {seed}: the rate falls from λ={low.lmbda:g} to λ={high.lmbda:g}" for low, high in pairs]
+    return [f"seed {seed}: the rate falls from {low.point} to {high.point}" for low, high in pairs]

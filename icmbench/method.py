@@ -34,7 +34,8 @@ class ClassicalMethod(ABC):
     """A codec with a rate parameter of its own: nothing is trained, and the rate points are its own, not the protocol's.
 
     `rates`: the values of `rate_parameter` that make a curve, from the lowest rate to the highest. Images are coded
-    in several threads at once, so the two methods share no state that changes.
+    in several threads at once, so the two methods share no state that changes. `decode` does with the bytes alone, whatever
+    the parameters and the rate.
     """
 
     Parameters: ClassVar[type[Strict]] = Strict

@@ -56,8 +56,8 @@ def _html(group: Curves) -> go.Figure:
             figure.add_scatter(
                 x=[r.bpp for r in records], y=[r.quality for r in records], mode="lines+markers",
                 name=f"{label}, seed {seed}", line={"color": COLOURS[number % 8]},
-                marker={"symbol": number}, customdata=[r.lmbda for r in records],
-                hovertemplate="λ %{customdata}<br>%{x:.4f} bpp<br>%{y:.2f} %<extra>%{fullData.name}</extra>",
+                marker={"symbol": number}, customdata=[r.point for r in records],
+                hovertemplate="%{customdata}<br>%{x:.4f} bpp<br>%{y:.2f} %<extra>%{fullData.name}</extra>",
             )  # fmt: skip
     figure.add_hline(group.ceiling, line_dash="dash", line_color="grey", annotation_text=f"uncompressed {group.ceiling:.1f}")
     return figure.update_layout(

@@ -139,12 +139,12 @@ def _numbers(values: Any, what: str) -> list[float]:
 
 
 def export(records: Iterable[Record], folder: Path, form: Literal["compressai", "csv"]) -> list[Path]:
-    """Write a file for each protocol, method and seed, with the points by λ; returns the paths.
+    """Write a file for each protocol, method and seed, with the points from the lowest rate point on; returns the paths.
 
     Raises UserError where the folder cannot be written.
     """
     render, suffix = (_rd_json, "json") if form == "compressai" else (_csv, "csv")
-    ordered = sorted(records, key=lambda r: (r.protocol.identity, r.label, r.seed, r.lmbda))
+    ordered = sorted(records, key=lambda r: (r.protocol.identity, r.label, r.seed, r.rate_index))
     paths = []
     for (identity, label, seed), group in groupby(ordered, key=lambda r: (r.protocol.identity, r.label, r.seed)):
         paths.append(folder / identity / label / f"seed={seed}.{suffix}")
@@ -163,5 +163,5 @@ def _rd_json(curve: list[Record]) -> str:
 
 
 def _csv(curve: list[Record]) -> str:
-    lines = [f"{record.bpp!r},{record.quality!r},{record.lmbda!r}" for record in curve]
-    return "\n".join(["bpp,quality,lambda", *lines]) + "\n"
+    lines = [",".join(map(repr, (record.bpp, record.quality, *record.rate_point.values()))) for record in curve]
+    return "\n".join([",".join(["bpp", "quality", *curve[0].rate_point]), *lines]) + "\n"

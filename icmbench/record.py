@@ -14,7 +14,8 @@ from icmbench.files import sha256, write_text
 from icmbench.protocol import Protocol, describe_errors
 from icmbench.stats.tally import KINDS
 
-SCHEMA: Literal[2] = 2
+SCHEMA: Literal[3] = 3
+LAMBDA = "lambda"
 
 
 class Environment(BaseModel):
@@ -29,10 +30,13 @@ class Environment(BaseModel):
 
 
 class Network(BaseModel):
-    """What one use of a network takes: parameters that it reads, and multiply-accumulates per pixel of the image."""
+    """What one use of a network takes: parameters that it reads, and multiply-accumulates per pixel of the image.
+
+    A classical codec has no parameters, and its operations are not counted (None).
+    """
 
     parameters: int
-    macs_per_pixel: float
+    macs_per_pixel: float | None
 
 
 class Coding(Network):
@@ -68,6 +72,9 @@ class Cost(BaseModel):
 class Record(BaseModel):
     """One cell: protocol x method x rate point x seed. Rates in bits per pixel, scores in percent.
 
+    `parameters` are those that differ from the method's defaults, `defaults` the others. `rate_point` is λ with its value, or
+    the rate parameter of a classical codec, which has no start codec. `trained_under`: the identity of another protocol
+    whose codec this is, scored under this one.
     `bpp` is the sum of container bits over the sum of pixels; `bpp_mean` the mean of the pictures' own rates;
     `estimated_bpp` what the likelihoods promised. `ceiling` holds the scores on uncompressed pictures. `tally` is the
     kind of tally in the rows of the pictures ("" for none), `rows_sha256` their file's digest. In its file a record also
@@ -76,15 +83,17 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
-    schema_version: Literal[2] = SCHEMA
+    schema_version: Literal[3] = SCHEMA
     protocol: Protocol
     protocol_hash: str
     method: str
     parameters: dict[str, Any]
+    defaults: dict[str, Any] = {}
     method_sha256: str
     rate_index: int
-    lmbda: float
+    rate_point: dict[str, float]
     start_sha256: str
+    trained_under: str = ""
     seed: int
     images: int
     bpp: float
@@ -102,8 +111,18 @@ class Record(BaseModel):
 
     @property
     def label(self) -> str:
-        """Method with its parameters."""
-        return method_label(self.method, self.parameters)
+        """Method with its parameters, and the protocol that the codec was trained under where that is another one."""
+        return method_label(self.method, self.parameters, self.trained_under)
+
+    @property
+    def trained(self) -> bool:
+        """Whether the codec was trained for this cell, so that another seed would have made another one."""
+        return self.cost.steps > 0
+
+    @property
+    def point(self) -> str:
+        """The rate point for people: `λ=0.3`, `quality=10`."""
+        return point_name(self.rate_point).replace(LAMBDA, "λ")
 
     @property
     def quality(self) -> float:
@@ -111,9 +130,15 @@ class Record(BaseModel):
         return self.scores[self.protocol.evaluation.metric]
 
 
-def method_label(method: str, parameters: dict[str, Any]) -> str:
+def method_label(method: str, parameters: dict[str, Any], trained_under: str = "") -> str:
     """`method,key=value,...` with the keys in order: the name of a method's folder and of its row, so without slashes."""
-    return ",".join([method, *(f"{key}={value}" for key, value in sorted(parameters.items()))]).replace("/", "%2F")
+    pairs = [*sorted(parameters.items()), *([("trained_under", trained_under)] if trained_under else [])]
+    return ",".join([method, *(f"{key}={value}" for key, value in pairs)]).replace("/", "%2F")
+
+
+def point_name(rate_point: dict[str, float]) -> str:
+    """`lambda=0.3`, `quality=10`: how a rate point is spelt in paths."""
+    return ",".join(f"{name}={value:g}" for name, value in rate_point.items())
 
 
 def seal(fields: dict[str, Any]) -> str:
@@ -159,8 +184,11 @@ def _other_experiment(record: Record) -> list[str]:
     protocol, cost = record.protocol, record.cost
     if record.protocol_hash != protocol.hash:
         return [f"the protocol's hash is {protocol.hash}, the record says {record.protocol_hash}"]
-    if not 0 <= record.rate_index < len(protocol.rates) or protocol.rates[record.rate_index].lmbda != record.lmbda:
-        return [f"the protocol has no rate point number {record.rate_index} with λ={record.lmbda:g}"]
+    if LAMBDA not in record.rate_point or record.trained_under:
+        return []
+    lmbda = record.rate_point[LAMBDA]
+    if not 0 <= record.rate_index < len(protocol.rates) or protocol.rates[record.rate_index].lmbda != lmbda:
+        return [f"the protocol has no rate point number {record.rate_index} with λ={lmbda:g}"]
     found = []
     start = protocol.rates[record.rate_index].start.sha256
     if not record.start_sha256.startswith(start):
@@ -170,10 +198,14 @@ def _other_experiment(record: Record) -> list[str]:
     return found
 
 
-def _parsed(fields: Any) -> Record:
-    if isinstance(fields, dict) and fields.get("schema_version") in range(1, SCHEMA):
-        version = fields["schema_version"]
-        raise ValueError(f"schema_version {version} is of an older icmbench: delete it to have the cell computed again")
+def parse(fields: Any) -> Record:
+    """A record of this or the last schema. Raises ValueError for other content."""
+    version = fields.get("schema_version") if isinstance(fields, dict) else None
+    if version == 1:
+        raise ValueError("schema_version 1 is of an older icmbench: delete it to have the cell computed again")
+    if version == 2:  # it had λ alone
+        rest = {name: value for name, value in fields.items() if name != "lmbda"}
+        fields = rest | {"schema_version": SCHEMA, "rate_point": {LAMBDA: fields.get("lmbda")}}
     return Record.model_validate(fields)
 
 
@@ -183,13 +215,13 @@ class Store:
 
     folder: Path
 
-    def path(self, protocol: Protocol, label: str, lmbda: float, seed: int) -> Path:
+    def path(self, protocol: Protocol, label: str, rate_point: dict[str, float], seed: int) -> Path:
         """Where the record of a cell lies, whether it is there or not."""
-        return self.folder / protocol.identity / label / f"lambda={lmbda:g},seed={seed}.json"
+        return self.folder / protocol.identity / label / f"{point_name(rate_point)},seed={seed}.json"
 
     def path_of(self, record: Record) -> Path:
         """Where a record lies; the rows of its pictures lie beside it, with the suffix `.parquet`."""
-        return self.path(record.protocol, record.label, record.lmbda, record.seed)
+        return self.path(record.protocol, record.label, record.rate_point, record.seed)
 
     def write(self, record: Record) -> Path:
         """Seal a record and write it at once, whole.
@@ -209,7 +241,7 @@ class Store:
         for path in self._files():
             try:
                 fields = json.loads(path.read_text())
-                record = _parsed(fields)
+                record = parse(fields)
             except ValidationError as error:
                 broken[path] = describe_errors(error)
             except (OSError, ValueError, RecursionError) as error:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.queues import Queue
 from typing import Any
 
@@ -17,9 +17,13 @@ import torch
 from icmbench.cell import Cell, CellRun, Place
 from icmbench.errors import UserError
 from icmbench.files import sha256
+from icmbench.method import ClassicalMethod, TrainedMethod
 from icmbench.plugins import Plugins, options
 from icmbench.protocol import Protocol, Strict
 from icmbench.record import Store
+
+DIED = "a worker process died (out of memory?); the same command goes on where it was."
+Pairs = tuple[tuple[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -47,14 +51,28 @@ def own_parameters(plugins: Plugins, method: str, given: dict[str, Any]) -> dict
 def plan(
     plugins: Plugins, protocol: Protocol, methods: dict[str, dict[str, Any]], rates: Sequence[int], seeds: int
 ) -> list[Cell]:
-    """All cells of these methods (name -> given parameters), seed by seed."""
-    own = {name: tuple(own_parameters(plugins, name, given).items()) for name, given in methods.items()}
-    return [
-        Cell(protocol, name, parameters, rate, seed)
-        for seed in range(seeds)
-        for rate in rates
-        for name, parameters in own.items()
+    """All cells of these methods (name -> given parameters), seed by seed; what is not trained has seed 0 alone.
+
+    `rates`: numbers of the protocol's rate points. A classical codec has all of its own.
+    """
+    cells = [
+        cell
+        for name, given in methods.items()
+        for cell in _cells(plugins, protocol, name, tuple(own_parameters(plugins, name, given).items()), rates, seeds)
     ]
+    return sorted(cells, key=lambda cell: (cell.seed, cell.rate_index))
+
+
+def _cells(
+    plugins: Plugins, protocol: Protocol, method: str, parameters: Pairs, rates: Sequence[int], seeds: int
+) -> Iterator[Cell]:
+    kind = plugins.method(method)
+    if issubclass(kind, ClassicalMethod):
+        for number, value in enumerate(kind.rates):
+            yield Cell(protocol, method, parameters, number, 0, own_rate=(kind.rate_parameter, value))
+        return
+    for seed in range(seeds if issubclass(kind, TrainedMethod) else 1):
+        yield from (Cell(protocol, method, parameters, rate, seed) for rate in rates)
 
 
 def missing(cells: Sequence[Cell], store: Store, plugins: Plugins) -> list[Cell]:
@@ -82,8 +100,10 @@ def compute(cells: Sequence[Cell], place: Place) -> Iterator[Event]:
     context = multiprocessing.get_context("spawn")
     events: Queue[Event] = context.Queue()
     count = workers_for(place, len(cells))
+    place = replace(place, coders=max(1, len(os.sched_getaffinity(0)) // count))
     pool = ProcessPoolExecutor(count, context, _start_worker, (events, place.accelerator))
     try:
+        _refuse(pool, cells, place)
         futures = {pool.submit(_compute_one, number, cell, place): number for number, cell in enumerate(cells)}
         pending: set[Future[None]] = set(futures)
         while pending:
@@ -98,11 +118,28 @@ def compute(cells: Sequence[Cell], place: Place) -> Iterator[Event]:
             process.terminate()
 
 
+def _refuse(pool: ProcessPoolExecutor, cells: Sequence[Cell], place: Place) -> None:
+    """Build every method once before anything is trained: it may find that it cannot do with the codec or the recogniser.
+
+    Raises UserError for the first that cannot.
+    """
+    first = {(cell.protocol.identity, cell.label): cell for cell in reversed(cells)}
+    for future in [pool.submit(_build_one, cell, place) for cell in first.values()]:
+        try:
+            future.result()
+        except BrokenProcessPool as error:
+            raise UserError(DIED) from error
+        except UserError:
+            raise
+        except Exception:
+            pass
+
+
 def _outcome(number: int, future: "Future[None]") -> Event:
     try:
         future.result()
     except BrokenProcessPool as error:
-        raise UserError("a worker process died (out of memory?); the same command goes on where it was.") from error
+        raise UserError(DIED) from error
     except UserError as error:
         return Event(number, "failed", message=str(error))
     except Exception as error:  # one broken cell must not take the others down
@@ -133,6 +170,10 @@ def _die_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def _build_one(cell: Cell, place: Place) -> None:
+    CellRun(cell.origin(), place).method()
 
 
 def _compute_one(number: int, cell: Cell, place: Place) -> None:

@@ -23,7 +23,7 @@ def cells(row: Row) -> tuple[str, ...]:
     moved = "—" if is_anchor or row.anchor_doubled is None else f"{row.anchor_doubled.value:+.1f} %"
     points = ", ".join(f"{point.bpp.value:.3f} → {point.score.value:.1f}" for point in row.points)
     name = row.method + (" (external)" if row.external else "")
-    seeds = "—" if row.external else str(row.seeds)
+    seeds = str(row.seeds or "—")
     return rank, name, seeds, number, _spread(row.bd_rate), metric, akima, overlap, moved, points
 
 

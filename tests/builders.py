@@ -59,7 +59,7 @@ def make_record(protocol: Protocol | None = None, **changes: Any) -> Record:
         "parameters": {},
         "method_sha256": SHA,
         "rate_index": 0,
-        "lmbda": LAMBDAS[0],
+        "rate_point": {"lambda": LAMBDAS[0]},
         "start_sha256": SHA,
         "seed": 0,
         "images": 20,
@@ -90,7 +90,7 @@ def make_curve(
     """The records of one method at one seed, λ after λ."""
     return [
         make_record(
-            protocol, method=method, seed=seed, rate_index=k, lmbda=LAMBDAS[k], bpp=bpp, bpp_mean=bpp,
+            protocol, method=method, seed=seed, rate_index=k, rate_point={"lambda": LAMBDAS[k]}, bpp=bpp, bpp_mean=bpp,
             scores={"AP": score}, **changes,
         )
         for k, (bpp, score) in enumerate(zip(rates, scores, strict=True))

@@ -43,7 +43,7 @@ def test_a_method_is_compared_with_the_anchor() -> None:
     assert row.bd_metric.value > 0
     assert any("one seed" in note for note in notes(row))
     first = row.points[0]
-    assert (first.lmbda, first.bpp.value, first.score.value) == (0.1, pytest.approx(0.08), 20.0)
+    assert (first.name, first.bpp.value, first.score.value) == ("λ=0.1", pytest.approx(0.08), 20.0)
 
 
 def test_seeds_are_paired_and_give_a_t_interval() -> None:
@@ -206,17 +206,51 @@ def test_a_falling_rate_is_flagged_and_noise_is_not() -> None:
 
 def test_warnings_of_records_and_of_the_comparison_reach_the_notes_once() -> None:
     marked = [record.model_copy(update={"warnings": ["marked"]}) for record in curve("other", 0.8)]
-    saturated = make_record(method="other", bpp=0.9, scores={"AP": 30.0}, lmbda=10.0)
+    saturated = make_record(method="other", bpp=0.9, scores={"AP": 30.0}, rate_point={"lambda": 10.0}, rate_index=4)
     row = next(row for row in rows([*ANCHOR, *marked, saturated]) if row.method == "other")
     assert sum(text == "marked" for text in notes(row)) == 1
     assert any("monotone" in text for text in notes(row))
+
+
+def untrained(records: list[Record]) -> list[Record]:
+    return [record.model_copy(update={"cost": record.cost.model_copy(update={"steps": 0})}) for record in records]
+
+
+def test_what_is_not_trained_has_one_curve_that_goes_with_every_seed_of_the_anchor() -> None:
+    anchor = three_seeds("task_loss", 1.0, 1.1, 1.25)
+    row = next(row for row in rows([*anchor, *untrained(curve("mse", 1.5))]) if row.method == "mse")
+    assert row.seeds == 0
+    assert row.bd_rate is not None
+    assert value(row) == pytest.approx(100 * (1.5 / statistics.geometric_mean([1.0, 1.1, 1.25]) - 1))
+    assert row.bd_rate.interval is not None
+    trained = next(row for row in rows([*anchor, *curve("mse", 1.5)]) if row.method == "mse")
+    assert value(trained) == pytest.approx(50)  # seed 0 alone
+
+
+def test_classical_codecs_rank_with_the_others_whatever_their_number_of_points() -> None:
+    start = {"start_sha256": "", "estimated_bpp": math.nan}
+    jpeg = [
+        make_record(method="jpeg", rate_point={"quality": 10 * k}, rate_index=k, bpp=2 * rate, scores={"AP": score}, **start)
+        for k, (rate, score) in enumerate(zip((0.05, *RATES, 2.0), (10.0, *SCORES, 38.0), strict=True))
+    ]
+    made = rows([*three_seeds("task_loss", 1.0, 1.02, 0.99), *untrained(jpeg)])
+    assert [(row.method, row.rank) for row in made] == [("task_loss", 1), ("jpeg", 2)]
+    assert value(made[1]) == pytest.approx(100, rel=0.05)
+    assert made[1].points[0].name == "quality=0"
+
+
+def test_codecs_of_another_protocol_are_compared_and_not_ranked() -> None:
+    foreign = [record.model_copy(update={"trained_under": "b@0", "start_sha256": "f" * 64}) for record in curve("task_loss", 0.5)]
+    made = {row.method: row for row in rows([*ANCHOR, *foreign])}
+    assert value(made["task_loss,trained_under=b@0"]) == pytest.approx(-50)
+    assert made["task_loss,trained_under=b@0"].rank is None
 
 
 def test_points_are_means_over_seeds() -> None:
     second = make_curve("task_loss", [2 * rate for rate in RATES], [score + 2 for score in SCORES], seed=1)
     (row,) = rows([*ANCHOR, *second])
     point = row.points[1]
-    assert (point.lmbda, point.bpp.value, point.score.value) == (0.3, pytest.approx(0.3), pytest.approx(29.0))
+    assert (point.name, point.bpp.value, point.score.value) == ("λ=0.3", pytest.approx(0.3), pytest.approx(29.0))
     assert point.bpp.interval is not None
 
 

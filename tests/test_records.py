@@ -13,7 +13,7 @@ import pytest
 from builders import LAMBDAS, make_protocol, make_record
 from icmbench.errors import UserError
 from icmbench.files import sha256
-from icmbench.record import SCHEMA, Record, Store, impossible, method_label, seal
+from icmbench.record import SCHEMA, Record, Store, impossible, method_label, parse, seal
 from icmbench.stats.tally import KINDS
 
 
@@ -32,7 +32,9 @@ def test_a_codec_without_likelihoods_has_a_record_too(tmp_path: Path) -> None:
 
 
 def test_the_path_spells_the_identity(tmp_path: Path) -> None:
-    record = make_record(method="aux_loss", parameters={"position": "mid", "alpha": 0.5}, lmbda=0.3, rate_index=1, seed=2)
+    record = make_record(
+        method="aux_loss", parameters={"position": "mid", "alpha": 0.5}, rate_point={"lambda": 0.3}, rate_index=1, seed=2
+    )
     path = Store(tmp_path).write(record)
     folder = f"tiny-v1@{record.protocol.hash}"
     assert path == tmp_path / folder / "aux_loss,alpha=0.5,position=mid" / "lambda=0.3,seed=2.json"
@@ -42,11 +44,11 @@ def test_every_axis_has_a_path_of_its_own(tmp_path: Path) -> None:
     store, protocol = Store(tmp_path), make_protocol()
     other = make_protocol(data={"source": "shapes", "seed": 1})
     records = [
-        make_record(p, method=method, parameters=parameters, lmbda=lmbda, rate_index=LAMBDAS.index(lmbda), seed=seed)
+        make_record(p, method=method, parameters=parameters, rate_point={"lambda": LAMBDAS[rate]}, rate_index=rate, seed=seed)
         for p in (protocol, other)
         for method in ("task_loss", "aux_loss")
         for parameters in ({}, {"alpha": 1.0}, {"alpha": 2.0})
-        for lmbda in LAMBDAS[:2]
+        for rate in (0, 1)
         for seed in (0, 1)
     ]
     assert len({store.write(record) for record in records}) == len(records) == 48
@@ -65,6 +67,19 @@ def test_a_parameter_with_a_slash_stays_inside_the_folder_and_is_found(tmp_path:
 def test_the_label_does_not_depend_on_the_order_of_parameters() -> None:
     assert method_label("m", {"b": 1, "a": "x"}) == method_label("m", {"a": "x", "b": 1}) == "m,a=x,b=1"
     assert method_label("m", {}) == "m"
+
+
+def test_a_classical_codec_has_its_own_rate_point_and_no_start_codec(tmp_path: Path) -> None:
+    record = make_record(method="jpeg", rate_point={"quality": 10}, rate_index=6, start_sha256="", estimated_bpp=math.nan)
+    path = Store(tmp_path).write(record)
+    assert (path.parent.name, path.name, record.point) == ("jpeg", "quality=10,seed=0.json", "quality=10")
+
+
+def test_a_codec_of_another_protocol_has_a_path_of_its_own_and_its_own_start_codec(tmp_path: Path) -> None:
+    record = make_record(trained_under="other-v1@0123456789ab", start_sha256="f" * 64)
+    path = Store(tmp_path).write(record)
+    assert path.parent.name == "task_loss,trained_under=other-v1@0123456789ab"
+    assert Store(tmp_path).read() == ([record], {})
 
 
 def sealed(record: Record) -> dict[str, Any]:
@@ -97,9 +112,9 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"scores": {"AP": 40.0, "AP50": 60.0, "AP75": 61.0}, "tally": "detections"}, "AP75 is 61.00, above AP50"),
     ({"ceiling": {"AP": 50.0, "AP50": 49.0}, "tally": "detections"}, "the ceiling of AP is 50.00, above AP50"),
     ({"start_sha256": "f" * 64}, "the start codec is ffff"),
-    ({"lmbda": 0.2}, "no rate point number 0 with λ=0.2"),
+    ({"rate_point": {"lambda": 0.2}}, "no rate point number 0 with λ=0.2"),
     ({"rate_index": 1}, "no rate point number 1 with λ=0.1"),
-    ({"rate_index": 4, "lmbda": 10.0}, "no rate point number 4"),
+    ({"rate_index": 4, "rate_point": {"lambda": 10.0}}, "no rate point number 4"),
 ]
 
 
@@ -204,7 +219,7 @@ def test_a_damaged_file_is_listed_with_its_reason(tmp_path: Path, content: bytes
 
 def test_a_record_of_another_schema_is_listed_with_its_reason(tmp_path: Path) -> None:
     path = Store(tmp_path).write(make_record())
-    for other in (1, 3):
+    for other in (1, SCHEMA + 1):
         path.write_text(path.read_text().replace(f'"schema_version": {SCHEMA}', f'"schema_version": {other}'))
         records, broken = Store(tmp_path).read()
         assert records == []
@@ -264,8 +279,8 @@ def test_two_processes_may_write_the_same_record(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((Path(__file__).parent / "records").glob("schema-*.json")), ids=lambda path: path.stem)
 def test_a_record_of_every_schema_version_still_loads(path: Path) -> None:
     fields = json.loads(path.read_text())
-    record = Record.model_validate(fields)
-    assert record.schema_version == int(path.stem.removeprefix("schema-"))
+    record = parse(fields)
+    assert record.rate_point == {"lambda": record.protocol.rates[record.rate_index].lmbda}
     assert impossible(record) == []
     assert record.quality > 0
     assert fields["content_sha256"] == seal(fields)

@@ -11,9 +11,10 @@ HELP = "decode kept bitstreams to PNG files, from the bytes and the codec's weig
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bitstreams", type=Path, metavar="BITSTREAMS", help="an .icm file, or a folder of them")
-    parser.add_argument("codec", type=Path, metavar="CODEC", help="the codec.safetensors of the run")
+    parser.add_argument("codec", metavar="CODEC", help="the codec.safetensors of the run, or the name of a classical method")
     parser.add_argument("out", type=Path, metavar="OUT", help="the folder for NAME.png")
     _options.add_device(parser)
+    _options.add_plugin(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -23,11 +24,11 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from icmbench import bitstreams
-    from icmbench.codec import NeuralCodec
+    from icmbench.cell import codec_of
     from icmbench.files import demand_writable
 
     files = bitstreams.find(arguments.bitstreams)
-    codec = NeuralCodec.load(arguments.codec, torch.device(_options.device(arguments.device)))
+    codec = codec_of(arguments.codec, _options.plugins(arguments), torch.device(_options.device(arguments.device)))
     demand_writable(arguments.out)
     status = 0
     for decoded in bitstreams.decode(files, codec, arguments.out):

@@ -7,7 +7,8 @@ import numpy as np
 from rich.console import Console
 
 from icmbench.cell import Place
-from icmbench.comparison import Curves, compare, curves
+from icmbench.comparison import Curves, curves
+from icmbench.difference import compare
 from icmbench.errors import UserError
 from icmbench.main_job import fill, records_of
 from icmbench.protocol import Protocol, doubled

@@ -13,16 +13,18 @@ import numpy as np
 import pandas as pd
 import safetensors.torch
 import torch
+from compressai.models import CompressionModel
 from lightning_fabric import Fabric
 from PIL import Image
 from torch import Tensor
 
-from icmbench.cell import Cell, CellRun, Place, load_task
-from icmbench.codec import build_model
+from icmbench.cell import CellRun, Place, load_task
+from icmbench.codec import Codec, build_model
 from icmbench.errors import UserError, unknown
-from icmbench.method import TrainedMethod
-from icmbench.plugins import Plugins
+from icmbench.method import ClassicalMethod, TrainedMethod
+from icmbench.plugins import Plugins, options
 from icmbench.protocol import Protocol, override
+from icmbench.runner import plan
 from icmbench.stats.tally import KINDS
 from icmbench.task import Metric, Task
 from icmbench.train import Batches, train
@@ -59,11 +61,12 @@ def _results(plugins: Plugins, name: str, is_method: bool, task: str, folder: Pa
     try:
         protocol = override(plugins.protocol(plugins.default_protocol(task if is_method else name)), TINY)
         trial = MethodTrial(plugins, name, protocol, folder) if is_method else TaskTrial(plugins, protocol)
+        points = trial.points()
     except UserError as error:
         yield Result("can be loaded", str(error))
         return
     yield Result("can be loaded")
-    for point in trial.points():
+    for point in points:
         what = (point.__doc__ or point.__name__).rstrip(".")
         try:
             point()
@@ -88,25 +91,57 @@ def _same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def _gets_gradient(module: torch.nn.Module) -> bool:
+    return any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in module.parameters())
+
+
 class _Interrupted(Exception):
     pass
 
 
 class MethodTrial:
-    """A method trained for a few steps, several times."""
+    """A method at its last rate point: coding, and for a trained one a few steps, several times."""
 
     def __init__(self, plugins: Plugins, name: str, protocol: Protocol, folder: Path) -> None:
         self.protocol, self.folder = protocol, folder
-        cell = Cell(protocol, name, (), len(protocol.rates) - 1, 0)
+        cell = plan(plugins, protocol, {name: {}}, range(len(protocol.rates)), 1)[-1]
         self.run = CellRun(cell, Place(plugins, folder / "results", folder / "runs"))
         self.task = self.run.task
 
     def points(self) -> list[Callable[[], None]]:
         """The points of the contract, in the order in which they are tried."""
+        method = self.run.method()
+        if isinstance(method, ClassicalMethod):
+            return [self.rates, self.sizes, self.same_bytes, self.two_processes]
         coding = [self.absent, self.two_processes]
-        if not isinstance(self.run.method(), TrainedMethod):
+        if not isinstance(method, TrainedMethod):
             return coding
         return [self.terms, self.gradients, self.frozen, *coding, self.same_numbers, self.resumes]
+
+    def codec_at(self, rate: float) -> Codec:
+        kind = self.run.kind
+        assert issubclass(kind, ClassicalMethod)
+        return kind(self.run.parameters, rate)
+
+    def rates(self) -> None:
+        """More bits from each rate point to the next."""
+        image, kind = self.task.dataset("val")[0].image, self.run.kind
+        assert issubclass(kind, ClassicalMethod)
+        bits = [8 * len(self.codec_at(rate).encode(image)) for rate in kind.rates]
+        _require(bits == sorted(set(bits)), f"{kind.rate_parameter} {kind.rates} gave {bits} bits")
+
+    def sizes(self) -> None:
+        """An image of any size comes back in that size, 8-bit RGB."""
+        codec, image = self.run.codec(), self.task.dataset("val")[0].image
+        for height, width in ((image.shape[1], image.shape[2]), (37, 51), (1, 1)):
+            decoded = codec.decode(codec.encode(image[:, :height, :width].contiguous()))
+            good = decoded.dtype == torch.uint8 and tuple(decoded.shape) == (3, height, width)
+            _require(good, f"3x{height}x{width} came back as {decoded.dtype} {tuple(decoded.shape)}")
+
+    def same_bytes(self) -> None:
+        """The same image gives the same bytes."""
+        codec, image = self.run.codec(), self.task.dataset("val")[0].image
+        _require(codec.encode(image) == codec.encode(image), "two codings of one image differ")
 
     def method(self) -> TrainedMethod:
         method = self.run.method()
@@ -143,13 +178,14 @@ class MethodTrial:
         _require(not wrong, f"{', '.join(wrong)}: not one finite number")
 
     def gradients(self) -> None:
-        """Gradients reach the encoder."""
+        """Gradients reach the codec, and its encoder where that trains."""
         method = self.method()
         torch.autograd.backward(method.loss(self.batches()[0])["loss"])
-        encoder = list(method.codec.g_a.parameters())
-        trained = [p for p in encoder if p.requires_grad]
-        _require(bool(trained), "no parameter of the encoder trains")
-        _require(any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in trained), "the encoder gets no gradient")
+        codec = method.codec
+        _require(any(p.requires_grad for p in codec.parameters()), "no parameter of the codec trains")
+        _require(_gets_gradient(codec), "the codec gets no gradient")
+        encoder_trains = any(p.requires_grad for p in codec.g_a.parameters())
+        _require(_gets_gradient(codec.g_a) or not encoder_trains, "the encoder gets no gradient")
 
     def frozen(self) -> None:
         """The recogniser is the same after training."""
@@ -162,16 +198,26 @@ class MethodTrial:
         """What exists in training only is absent from the saved codec."""
         self.run.train()
         saved = set(safetensors.torch.load_file(self.run.codec_path))
-        plain = set(build_model(self.protocol.codec).state_dict())
+        plain = set(self.architecture().state_dict())
         _require(saved == plain, f"the saved codec has other tensors than the architecture: {sorted(saved ^ plain)[:5]}")
+
+    def architecture(self) -> CompressionModel:
+        """The protocol's codec, freshly built, with what the method adds to it for good."""
+        cell = self.run.cell
+        cls, codec = self.run.place.plugins.method(cell.method), build_model(self.protocol.codec)
+        if issubclass(cls, TrainedMethod):
+            cls.extend(codec, options(cls.Parameters, dict(cell.parameters), f"the parameters of method {cell.method}"))
+        return codec
 
     def two_processes(self) -> None:
         """What one process encodes, another decodes to the same image."""
         codec, image = self.run.codec(), self.task.dataset("val")[0].image
         data, bits = codec.encode(image), self.folder / "picture.icm"
         bits.write_bytes(data)
-        command = [sys.executable, "-m", "icmbench", "decode", *map(str, (bits, self.run.codec_path, self.folder))]
-        done = subprocess.run([*command, "--device", "cpu"], capture_output=True, text=True, check=False)
+        name = self.run.cell.method if issubclass(self.run.kind, ClassicalMethod) else self.run.codec_path
+        command = [sys.executable, "-m", "icmbench", "decode", *map(str, (bits, name, self.folder))]
+        loose = [argument for file in self.run.place.plugins.files for argument in ("--plugin", str(file))]
+        done = subprocess.run([*command, *loose, "--device", "cpu"], capture_output=True, text=True, check=False)
         _require(done.returncode == 0, f"decoding in a fresh process failed: {done.stderr.strip()[-300:]}")
         decoded = torch.from_numpy(np.array(Image.open(self.folder / "picture.png"))).permute(2, 0, 1)
         _require(torch.equal(decoded, codec.decode(data)), "the fresh process decoded another image")
@@ -197,7 +243,8 @@ class TaskTrial:
 
     def points(self) -> list[Callable[[], None]]:
         """The points of the contract, in the order in which they are tried."""
-        return [self.samples, self.crops, self.frozen, self.differentiable, self.scores, self.merges, self.tallies, self.branch]
+        training = [self.differentiable, self.features, self.own_targets, self.object_masks, self.branch]
+        return [self.samples, self.crops, self.frozen, *training, self.scores, self.merges, self.tallies]
 
     def batch_at(self, step: int) -> tuple[Tensor, list[object]]:
         training = self.protocol.training
@@ -231,6 +278,34 @@ class TaskTrial:
         _require(loss.numel() == 1 and bool(torch.isfinite(loss)), f"the loss is {loss}")
         torch.autograd.backward(loss)
         _require(images.grad is not None and bool(images.grad.abs().sum() > 0), "no gradient reaches the images")
+
+    def features(self) -> None:
+        """The feature maps, if the task says which, are differentiable."""
+        images, _ = self.batch_at(0)
+        with contextlib.suppress(UserError):
+            maps = self.task.features(images.requires_grad_(True))
+            shapes = [tuple(level.shape) for level in maps]
+            _require(bool(maps) and all(len(shape) == 4 and shape[0] == len(images) for shape in shapes), f"they are {shapes}")
+            torch.autograd.backward(torch.stack([level.square().mean() for level in maps]).sum())
+            _require(images.grad is not None and bool(images.grad.abs().sum() > 0), "no gradient reaches the images")
+
+    def own_targets(self) -> None:
+        """The recogniser's own predictions, if the task says what they are, serve as targets."""
+        images, _ = self.batch_at(0)
+        with contextlib.suppress(UserError):
+            own = self.task.own_targets(images)
+            _require(len(own) == len(images), f"{len(images)} images gave {len(own)} targets")
+            _require(bool(torch.isfinite(self.task.loss(images, own))), "the loss against them is not finite")
+
+    def object_masks(self) -> None:
+        """The masks of objects, if the task has any, fit the images."""
+        images, targets = self.batch_at(0)
+        count, _, height, width = images.shape
+        with contextlib.suppress(UserError):
+            masks = self.task.object_masks(targets, (height, width))
+            _require(tuple(masks.shape) == (count, 1, height, width), f"their shape is {tuple(masks.shape)}")
+            _require(masks.is_floating_point(), f"they are {masks.dtype}")
+            _require(bool(((masks == 0) | (masks == 1)).all()), "they have values other than 0 and 1")
 
     def _metric_over(self, indices: list[int]) -> Metric:
         metric, dataset = self.task.metric(), self.task.dataset("val")

@@ -63,9 +63,9 @@ class Plugins:
 
     def method(self, name: str) -> "type[Method]":
         """The method's class. Raises UserError where there is none or it cannot be imported."""
-        from icmbench.method import TrainedMethod, UntrainedMethod
+        from icmbench.method import ClassicalMethod, TrainedMethod, UntrainedMethod
 
-        found: type[Method] = _class_of(self._get("methods", name), TrainedMethod, UntrainedMethod)
+        found: type[Method] = _class_of(self._get("methods", name), TrainedMethod, UntrainedMethod, ClassicalMethod)
         return found
 
     def task_class(self, name: str) -> "type[Task]":

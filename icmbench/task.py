@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from icmbench.errors import UserError
 from icmbench.features import Tap
 from icmbench.protocol import Strict
 
@@ -121,6 +122,31 @@ class Task(ABC):
 
         It has `depth` layers of `width` channels (a multiple of 8) between the feature map and the recogniser's kind of head.
         """
+
+    def features(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The feature maps [B, C, h, w] that the recogniser's head reads, differentiable with respect to the images.
+
+        `images`: float [B, 3, H, W] in 0..1, preprocessed at the scale of crops as in `loss`. Raises UserError where the
+        task does not define them, as do the two below: a method can try them in its `build`.
+        """
+        raise self._unsaid("which feature maps its recogniser's head reads")
+
+    def own_targets(self, images: Tensor) -> Sequence[Any]:
+        """What the recogniser itself finds on images float [B, 3, H, W] in 0..1, as targets for `loss`, one each, no gradient.
+
+        Annotations play no part in it.
+        """
+        raise self._unsaid("what its recogniser's own predictions are as targets")
+
+    def object_masks(self, targets: Sequence[Any], size: tuple[int, int]) -> Tensor:
+        """Where the objects are: float [B, 1, H, W], 1 inside an object and 0 elsewhere.
+
+        `targets`: those of a training batch or of samples, whose pictures all have the `size` (H, W); none gives [0, 1, H, W].
+        """
+        raise self._unsaid("where the objects are")
+
+    def _unsaid(self, what: str) -> UserError:
+        return UserError(f"the task {type(self).__name__} does not say {what}.")
 
     def to(self, device: torch.device) -> None:
         """Move the recogniser."""

@@ -22,6 +22,8 @@ from icmbench.tasks._openmmlab import models
 from icmbench.tasks.detection import mmdet_network
 from icmbench.tasks.detection.metric import AveragePrecision
 
+NARROWEST = 2  # pixels: width and height of an object in training
+OWN_SCORE = 0.5  # the recogniser's own detections of at least this score are targets in training
 SMALLEST_VISIBLE = 0.25  # a crop keeps an object of which at least this share of the box is inside
 
 
@@ -83,7 +85,7 @@ class Detection(Task):
         moved = target.boxes - torch.tensor([left, top, left, top], dtype=torch.float32)
         inside = moved.clamp(0, size)
         visible = _area(inside) >= SMALLEST_VISIBLE * _area(moved)
-        visible &= (inside[:, 2:] - inside[:, :2] >= 2).all(1)
+        visible &= _wide_enough(inside)
         boxes = inside[visible]
         if mirrored:
             boxes = torch.stack([size - boxes[:, 2], boxes[:, 1], size - boxes[:, 0], boxes[:, 3]], 1)
@@ -98,11 +100,32 @@ class Detection(Task):
     def predict(self, image: Tensor, sample: Sample) -> tuple[Tensor, Tensor, Tensor]:
         scale = self.preprocess.scale_of(image.shape[1], image.shape[2])
         device = next(self.recognizer.parameters()).device
-        inputs, shape = self.preprocess(image[None].to(device) / 255, scale)
-        blank = Boxes(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), (image.shape[1], image.shape[2]), 0)
-        samples = mmdet_network.samples(inputs, shape, [blank], scale)
-        found = self.recognizer.predict(inputs, samples, rescale=True)[0].pred_instances  # type: ignore[operator]
+        found = self._detect(image[None].to(device) / 255, scale)[0]
         return found.bboxes.cpu(), found.scores.cpu(), found.labels.cpu()
+
+    def _detect(self, images: Tensor, scale: float) -> list[Any]:
+        """Instances (`bboxes` in pixels of the images, `scores`, `labels`) in each of images float [B, 3, H, W] in 0..1."""
+        inputs, shape = self.preprocess(images, scale)
+        size = (images.shape[2], images.shape[3])
+        blank = Boxes(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), size, 0)
+        samples = mmdet_network.samples(inputs, shape, [blank] * len(images), scale)
+        return [found.pred_instances for found in self.recognizer.predict(inputs, samples, rescale=True)]  # type: ignore[operator]
+
+    def features(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The output of backbone and neck: the levels of the feature pyramid."""
+        return tuple(self.recognizer.extract_feat(self.preprocess(images, self.options.crop_scale)[0]))  # type: ignore[operator]
+
+    @torch.no_grad()
+    def own_targets(self, images: Tensor) -> list[Boxes]:
+        """The detections with a score of at least `OWN_SCORE`, none narrower than a crop's annotations may be."""
+        size = (images.shape[2], images.shape[3])
+        instances = self._detect(images, self.options.crop_scale)
+        sure = [found[(found.scores >= OWN_SCORE) & _wide_enough(found.bboxes)] for found in instances]
+        return [Boxes(found.bboxes, found.labels, size, number) for number, found in enumerate(sure)]
+
+    def object_masks(self, targets: Sequence[Any], size: tuple[int, int]) -> Tensor:
+        """An object's pixels are those with their middle inside its box."""
+        return torch.stack([_inside(target.boxes, size) for target in targets]) if targets else torch.zeros(0, 1, *size)
 
     def metric(self) -> AveragePrecision:
         return AveragePrecision(self.dataset("val"))
@@ -135,6 +158,20 @@ class LightDetector(LightHead):
         self.network.backbone.grid = grid  # type: ignore[union-attr]
         samples = mmdet_network.samples(features.new_empty(len(targets), 3, *grid), (height, width), targets, scale)
         return mmdet_network.total_loss(self.network, features, samples)
+
+
+def _wide_enough(boxes: Tensor) -> Tensor:
+    """Which of the boxes [N, 4] are at least `NARROWEST` pixels wide and high: bool [N]."""
+    return (boxes[:, 2:] - boxes[:, :2] >= NARROWEST).all(1)
+
+
+def _inside(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """1 where a pixel's middle is in any of the boxes [N, 4]: float [1, H, W]."""
+    y, x = (torch.arange(side, device=boxes.device) + 0.5 for side in size)
+    left, top, right, bottom = boxes.T[:, :, None]
+    rows = (top <= y) & (y < bottom)
+    columns = (left <= x) & (x < right)
+    return (rows[:, :, None] & columns[:, None]).any(0, keepdim=True).float()
 
 
 def _area(boxes: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from icmbench.tasks.segmentation import mmseg_network
 from icmbench.tasks.segmentation.metric import MeanIoU
 
 IGNORED = 255
+BACKGROUND = "background"  # the class that is no object
 
 
 class MaskSplit(Strict):
@@ -115,8 +116,31 @@ class Segmentation(Task):
     def predict(self, image: Tensor, sample: Sample) -> Tensor:
         device = next(self.recognizer.parameters()).device
         scale = self.preprocess.scale_of(image.shape[1], image.shape[2])
-        inputs, shape = self.preprocess(image[None].to(device) / 255, scale)
-        return mmseg_network.predict(self.recognizer, inputs, shape, (image.shape[1], image.shape[2])).cpu()
+        return self._segment(image[None].to(device) / 255, scale)[0].cpu()
+
+    def _segment(self, images: Tensor, scale: float) -> Tensor:
+        """Class numbers int64 [B, H, W] for images float [B, 3, H, W] in 0..1."""
+        inputs, shape = self.preprocess(images, scale)
+        return mmseg_network.predict(self.recognizer, inputs, shape, (images.shape[2], images.shape[3]))
+
+    def features(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The output of the backbone (and the neck, where there is one)."""
+        return tuple(self.recognizer.extract_feat(self.preprocess(images, self.options.crop_scale)[0]))  # type: ignore[operator]
+
+    @torch.no_grad()
+    def own_targets(self, images: Tensor) -> list[Tensor]:
+        """The most likely class of every pixel."""
+        return list(self._segment(images, self.options.crop_scale))
+
+    def object_masks(self, targets: Sequence[Any], size: tuple[int, int]) -> Tensor:
+        """Objects are all classes but the one called "background"; ignored pixels are none.
+
+        Raises UserError where no class has that name.
+        """
+        if BACKGROUND not in self.data.classes:
+            raise UserError(f"no class of this segmentation data is called '{BACKGROUND}', so nothing in it is an object.")
+        masks = torch.stack(list(targets)) if targets else torch.zeros(0, *size)
+        return ((masks != self.data.classes.index(BACKGROUND)) & (masks != IGNORED))[:, None].float()
 
     def metric(self) -> MeanIoU:
         return MeanIoU(self.data.classes)

@@ -45,12 +45,12 @@ def total_loss(network: nn.Module, inputs: Tensor, masks: Sequence[Tensor]) -> T
 
 
 def predict(network: nn.Module, inputs: Tensor, shape: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Class numbers int64 [H, W] of a picture of `size`, of whose network input `shape` is not padding."""
+    """Class numbers int64 [B, H, W] of pictures of `size`, of whose network input `shape` is not padding."""
     meta = {"ori_shape": size, "img_shape": tuple(inputs.shape[-2:]), "pad_shape": tuple(inputs.shape[-2:])}
-    logits = network.inference(inputs, [meta])[..., : shape[0], : shape[1]]  # type: ignore[operator]
+    logits = network.inference(inputs, [meta] * len(inputs))[..., : shape[0], : shape[1]]  # type: ignore[operator]
     if tuple(logits.shape[-2:]) != size:
         logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
-    return torch.as_tensor(logits[0].argmax(0))
+    return torch.as_tensor(logits.argmax(1))
 
 
 def light_config(config: ConfigDict, body: dict[str, int]) -> ConfigDict:

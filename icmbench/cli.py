@@ -5,7 +5,24 @@ import sys
 from collections.abc import Sequence
 
 from icmbench import __version__
-from icmbench.commands import bdrate, check, converge, decode, doctor, export, import_, list_, power, prepare, run, show, table
+from icmbench.commands import (
+    bdrate,
+    check,
+    converge,
+    decode,
+    doctor,
+    dynamics,
+    export,
+    import_,
+    list_,
+    power,
+    prepare,
+    run,
+    show,
+    sweep,
+    table,
+    transfer,
+)
 from icmbench.errors import UserError
 
 COMMANDS = {
@@ -14,8 +31,11 @@ COMMANDS = {
     "show": show,
     "table": table,
     "bdrate": bdrate,
+    "sweep": sweep,
+    "transfer": transfer,
     "power": power,
     "converge": converge,
+    "dynamics": dynamics,
     "doctor": doctor,
     "check": check,
     "decode": decode,

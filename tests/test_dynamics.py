@@ -1,0 +1,385 @@
+"""`icmbench dynamics`: probes that change nothing, gradients that add up, bit maps that lose no bit, figures, resuming."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from icmbench import dynamics_job
+from icmbench.bit_allocation import Allocation, allocate, bit_map
+from icmbench.cell import Cell, CellRun, Place
+from icmbench.cli import main
+from icmbench.codec import NeuralCodec, build_model
+from icmbench.dynamics import PROBES, Dynamics, DynamicsRun, Gradients, Probed, gradient, layers_of, part_of, probe_steps
+from icmbench.dynamics_page import page
+from icmbench.dynamics_plot import START, Picture, Study, cosine_maps, draw
+from icmbench.errors import UserError
+from icmbench.method import TrainedMethod
+from icmbench.plugins import Plugins
+from icmbench.protocol import CodecSpec, override
+from icmbench.task import Batch, Sample, Task
+from icmbench.train import Batches
+
+ARCHITECTURES = ("bmshj2018-factorized", "mbt2018-mean")
+
+
+class Toy(TrainedMethod):
+    """Terms that are linear in an encoder's two weights, so that all gradients are known."""
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        weight = self.codec.g_a.weight[0]
+        task, aux, rate = weight @ torch.tensor([3.0, 4.0]), weight @ torch.tensor([4.0, 3.0]), self.codec.h_s.weight.sum()
+        return {"loss": rate + 2 * (task + 0.5 * aux), "rate": rate, "task": task, "aux": aux, "note": torch.tensor(7.0)}
+
+
+def toy() -> Toy:
+    codec = nn.ModuleDict({"g_a": nn.Linear(2, 1, bias=False), "h_s": nn.Linear(2, 2, bias=False)})
+    return Toy(None, codec, None, 2.0)  # type: ignore[arg-type]
+
+
+def test_norms_and_cosines_are_those_of_the_single_terms() -> None:
+    probed = Probed(toy(), steps=2)
+    for progress in (0.0, 0.5):
+        probed.progress = progress
+        probed.loss(Batch(torch.zeros(1, 3, 8, 8), [None]))
+    parts = probed.by_part()
+    assert set(parts) == {"encoder", "entropy model"}
+    encoder = parts["encoder"]
+    assert encoder.norms["task"] == [pytest.approx(5.0)] * 2
+    assert encoder.norms["loss"] == [pytest.approx(math.hypot(2 * 3 + 4, 2 * 4 + 3))] * 2
+    assert encoder.norms["rate"] == encoder.norms["note"] == [None] * 2  # they do not reach the encoder
+    assert encoder.cosines["aux"] == [pytest.approx(24 / 25)] * 2
+    assert encoder.cosines["rate"] == [None] * 2
+    assert parts["entropy model"].norms["rate"] == [pytest.approx(2.0)] * 2
+    assert probed.by_layer()["g_a"] == encoder
+
+
+def test_the_wrapped_method_knows_how_far_the_training_is() -> None:
+    method = toy()
+    probed = Probed(method, steps=100)
+    probed.progress = 0.25
+    probed.loss(Batch(torch.zeros(1, 3, 8, 8), [None]))
+    assert method.progress == 0.25
+    assert probed.products == []  # 25 is no step that is probed
+    assert 25 not in probe_steps(100)
+
+
+def test_probes_are_evenly_spaced_with_both_ends() -> None:
+    steps = probe_steps(200)
+    assert (steps[0], steps[-1], len(steps)) == (0, 199, PROBES)
+    assert set(np.diff(steps)) <= {10, 11}
+    assert probe_steps(3) == [0, 1, 2]
+    assert probe_steps(1) == [0]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_parameter_but_the_quantiles_has_a_layer_and_a_part(architecture: str) -> None:
+    model = build_model(CodecSpec(architecture=architecture, sizes={"N": 8, "M": 12}))
+    model.g_s.requires_grad_(False)
+    layers = layers_of(model)
+    found = {id(p) for own in layers.values() for p in own}
+    expected = {id(p) for name, p in model.named_parameters() if not name.endswith("quantiles") and not name.startswith("g_s")}
+    assert found == expected
+    assert {part_of(name) for name in layers} == {"encoder", "entropy model"}
+    assert [part_of(name) for name in ("h_a.0", "h_s.0", "g_s.1", "context_prediction")] == [
+        "encoder", "entropy model", "decoder", "entropy model",
+    ]  # fmt: skip
+
+
+def small_codec(architecture: str) -> NeuralCodec:
+    torch.manual_seed(0)
+    spec = CodecSpec(architecture=architecture, sizes={"N": 8, "M": 12})
+    codec = NeuralCodec(build_model(spec), spec)
+    codec.refit()
+    return codec
+
+
+def picture(height: int, width: int, seed: int = 0) -> Tensor:
+    """Noise at the right, nothing at the left."""
+    image = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (3, height, width), dtype=np.uint8))
+    image[:, :, : width // 2] = 128
+    return image
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_map_holds_all_bits_of_a_picture_without_padding(architecture: str) -> None:
+    codec, image = small_codec(architecture), picture(64, 128)
+    assert float(bit_map(codec, image).sum()) == pytest.approx(codec.estimated_bits(image), rel=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_map_spreads_each_position_over_its_pixels_and_leaves_the_padding_out(architecture: str) -> None:
+    codec, image = small_codec(architecture), picture(50, 70)
+    found = bit_map(codec, image)
+    with torch.no_grad():
+        latents = codec.model(codec._padded(image))["likelihoods"].values()
+    assert found.shape == (50, 70)
+    for y, x in ((0, 0), (17, 40), (49, 69)):
+        expected = 0.0
+        for p in latents:
+            stride = 64 // p.shape[2]  # padded to 64 x 128
+            assert stride == 128 // p.shape[3]
+            expected += float(-p[0, :, y // stride, x // stride].log2().sum()) / stride**2
+        assert float(found[y, x]) == pytest.approx(expected, rel=1e-5)
+    assert float(found.sum()) < codec.estimated_bits(image)
+
+
+class Pictures(Task):
+    """Two pictures whose objects, if the task says where they are, are the right half."""
+
+    def __init__(self, says: bool) -> None:
+        self.says = says
+
+    def dataset(self, split: str) -> Any:
+        return [Sample(picture(64, 64, seed), seed, str(seed)) for seed in range(2)]
+
+    def object_masks(self, targets: Sequence[Any], size: tuple[int, int]) -> Tensor:
+        if not self.says:
+            return super().object_masks(targets, size)
+        masks = torch.zeros(len(targets), 1, *size)
+        masks[..., size[1] // 2 :] = 1
+        return masks
+
+
+Pictures.__abstractmethods__ = frozenset()
+
+
+def test_the_share_of_bits_inside_objects() -> None:
+    codec = small_codec("bmshj2018-factorized")
+    found = allocate(codec, Pictures(says=True))
+    maps = [bit_map(codec, picture(64, 64, seed)) for seed in range(2)]
+    assert found.bits == [pytest.approx(float(bits.sum())) for bits in maps]
+    assert found.bits_inside == [pytest.approx(float(bits[:, 32:].sum())) for bits in maps]
+    assert found.area_share == 0.5
+    assert found.bits_share == pytest.approx(sum(found.bits_inside) / sum(found.bits))
+    assert found.bpp == pytest.approx(sum(found.bits) / (2 * 64 * 64))
+
+
+def test_a_task_that_does_not_say_where_objects_are_has_bits_but_no_shares() -> None:
+    found = allocate(small_codec("bmshj2018-factorized"), Pictures(says=False))
+    assert len(found.bits) == 2
+    assert found.bits_inside == found.pixels_inside == []
+    assert math.isnan(found.bits_share)
+    assert math.isnan(found.area_share)
+
+
+def result(label: str, seed: int, masks: bool) -> Dynamics:
+    """A made-up result."""
+    rng = np.random.default_rng(seed)
+    terms = ["loss", "rate", "task"] + ["aux"] * (label == "aux_loss")
+    series = {term: [float(v) for v in rng.uniform(1, 2, 3)] for term in terms}
+    reached = Gradients(norms=series, cosines={t: series[t] for t in terms if t != "task"})
+    absent: dict[str, list[float | None]] = {term: [None] * 3 for term in ("rate", "aux") if term in terms}
+    apart = Gradients(norms=series | absent, cosines={"loss": series["loss"]} | absent)
+    bits = Allocation(pixels=[64], bits=[30.0 + seed], pixels_inside=[16.0] * masks, bits_inside=[10.0] * masks)
+    return Dynamics(
+        identity="", label=label, lmbda=0.3, seed=seed, steps=list(range(3)), curves=series | {"lr": [1.0] * 3}, probed=[0, 1, 2],
+        parts={"encoder": reached, "decoder": apart}, layers={"g_a.0": reached, "g_s.0": apart}, before=bits, after=bits,
+        train_seconds=3.0, probe_seconds=1.0,
+    )  # fmt: skip
+
+
+def made_up(labels: Sequence[str], seeds: int, masks: bool) -> Study:
+    mask = np.zeros((8, 8))
+    mask[2:5, 3:6] = 1
+    maps = {name: np.full((8, 8), 0.5) for name in (START, *labels)}
+    pictures = [Picture(np.zeros((8, 8, 3), np.uint8), mask if masks else None, maps)]
+    return Study("tiny@0", 0.3, {label: [result(label, seed, masks) for seed in range(seeds)] for label in labels}, pictures)
+
+
+BOTH = ["task_loss", "aux_loss"]
+
+
+@pytest.mark.parametrize(("labels", "seeds", "masks"), [(BOTH, 2, True), (["task_loss"], 1, True), (BOTH, 1, False)])
+def test_figures_of_methods_seeds_and_tasks_without_masks(labels: list[str], seeds: int, masks: bool, tmp_path: Path) -> None:
+    study = made_up(labels, seeds, masks)
+    paths = draw(study, tmp_path)
+    assert [path.name for path in paths] == ["losses.png", "gradients.png", "cosines.png", "bits.png"]
+    for path in paths:
+        with Image.open(path) as image:
+            image.verify()
+            assert min(image.size) > 200
+    html = page(study)
+    assert html.count("plotly-graph-div") == 4
+    assert "https://cdn" not in html[:10000]
+    numbers = dynamics_job.summary(study)
+    assert numbers["area_inside"] == (0.25 if masks else None)
+    assert set(numbers["methods"]) == set(labels)
+    said = dynamics_job.describe(numbers)
+    assert ("objects cover 25.0% of the area" in said) == masks
+    assert ("does not say where objects are" in said) == (not masks)
+    assert "aux_loss: mean cosine" in said or "aux_loss" not in labels
+
+
+def test_seeds_are_averaged() -> None:
+    study = made_up(BOTH, 2, True)
+    one, other = study.results["aux_loss"]
+    found = cosine_maps(study)
+    assert [m.title for m in found] == ["rate, task_loss", "rate, aux_loss", "auxiliary loss, aux_loss"]
+    expected = (np.array(one.layers["g_a.0"].cosines["aux"]) + np.array(other.layers["g_a.0"].cosines["aux"])) / 2
+    assert found[2].layers == ["g_a.0"]  # no term but the total meets the task's gradient in the decoder
+    assert found[2].values[0] == pytest.approx(expected)
+    numbers = dynamics_job.summary(study)["methods"]["aux_loss"]
+    assert numbers["bpp"] == pytest.approx((30 + 31) / 2 / 64)
+    assert numbers["cosines"]["encoder"]["aux"] == pytest.approx(expected.mean())
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["mse", "detection"], "mse is not trained"),
+        (["aux_los", "detection"], "did you mean 'aux_loss'"),
+        (["aux_loss", "detection", "--rates", "7"], "rate points of the protocol"),
+    ],
+)
+def test_refusals(words: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dynamics", *words, "--runs", str(tmp_path / "runs")]) == 2
+    said = capsys.readouterr().err
+    assert expected in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_the_gradient_of_the_loss_is_the_sum_of_its_terms(tmp_path: Path) -> None:
+    plugins = Plugins()
+    protocol = override(plugins.protocol("shapes-detection-v2"), {"training.batch_size": 2})
+    run = CellRun(Cell(protocol, "aux_loss", (), 1, 0), Place(plugins, tmp_path, tmp_path))
+    method = run.method()
+    assert isinstance(method, TrainedMethod)
+    terms = method.loss(Batches(run.task.batch, run.task.dataset("train"), protocol.training, 0)[0])
+    parameters = [p for own in layers_of(method.codec).values() for p in own]
+    of = SimpleNamespace(**{name: gradient(term, parameters) for name, term in terms.items()})
+    for total, rate, task, aux in zip(of.loss, of.rate, of.task, of.aux, strict=True):
+        expected = rate + method.lmbda * (task + 0.5 * aux)
+        assert float((total - expected).norm()) <= 1e-4 * float(total.norm()) + 1e-7
+
+
+@pytest.fixture
+def short(tmp_path: Path) -> Path:
+    """The embedded segmentation protocol with a budget of 30 steps and four of its pictures."""
+    plugins = Plugins()
+    rules = plugins.protocol("shapes-segmentation-v2")
+    task = plugins.task(rules.task, rules.data, rules.recognizer)
+    tables = []
+    for split in ("train", "val"):
+        images, masks = tmp_path / split / "images", tmp_path / split / "masks"
+        for folder in (images, masks):
+            folder.mkdir(parents=True)
+        for number in range(4):
+            sample = task.dataset(split)[number]
+            Image.fromarray(sample.image.permute(1, 2, 0).numpy()).save(images / f"{number}.png")
+            Image.fromarray(sample.target.numpy().astype(np.uint8)).save(masks / f"{number}.png")
+        tables.append(f'{split} = {{ images = "{images}", masks = "{masks}" }}')
+    text = plugins.protocols()["shapes-segmentation-v2"].read_text()
+    changes = {
+        'source = "shapes"': "\n".join(['source = "folders"', *tables]),
+        "batch_size = 8": "batch_size = 2",
+        "steps = 200": "steps = 30",
+        "shapes-segmentation-v2": "short-v1",
+    }
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    path = tmp_path / "short.toml"
+    path.write_text(text)
+    return path
+
+
+def logged_by(run: CellRun) -> dict[int, dict[str, float]]:
+    """Where the terms of each step that the cell reports will be."""
+    logged: dict[int, dict[str, float]] = {}
+    run.report = lambda phase, done, total, terms: logged.update({done - 1: terms})
+    return logged
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_watched_training_is_that_of_run_and_is_not_repeated(
+    short: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "dynamics",
+        "aux_loss",
+        "segmentation",
+        "--protocol",
+        str(short),
+        "--runs",
+        str(tmp_path / "runs"),
+        "--device",
+        "cpu",
+    ]
+    assert main(words) == 0
+    assert "2 cells, 0 already there" in capsys.readouterr().out
+
+    protocol = Plugins().protocol(str(short))
+    middle = len(protocol.rates) // 2
+    place, elsewhere = (Place(Plugins(), tmp_path / "results", tmp_path / name) for name in ("runs", "elsewhere"))
+    cells = [Cell(protocol, name, (), middle, 0) for name in ("task_loss", "aux_loss")]
+    for cell in cells:
+        plain, watched = CellRun(cell, elsewhere), DynamicsRun(cell, place)
+        logged = logged_by(plain)
+        plain.train()
+        found = watched.result()
+        assert found is not None
+        for step, terms in logged.items():  # run logs only some steps
+            assert {name: curve[step] for name, curve in found.curves.items()} == terms
+        assert 29 in logged
+        one, other = (safetensors.torch.load_file(run.codec_path) for run in (plain, watched))
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+        assert len(found.probed) == PROBES < len(found.steps) == 30
+        assert len(found.after.bits_inside) == len(found.before.bits) == 4
+        written = watched.codec_path.stat().st_mtime_ns
+        CellRun(cell, place).train()  # there is nothing to do
+        assert watched.codec_path.stat().st_mtime_ns == written
+
+    figures = tmp_path / "runs" / protocol.identity / "dynamics" / "aux_loss" / f"lambda={protocol.rates[middle].lmbda:g}"
+    names = {path.name for path in figures.iterdir()}
+    assert names == {"losses.png", "gradients.png", "cosines.png", "bits.png", "dynamics.html", "numbers.json"}
+
+    method = DynamicsRun(cells[1], place)
+    before = method.path.read_text()
+    fields = json.loads(before)
+    method.path.write_text(json.dumps(fields | {"identity": "another"}))
+    codec_written = method.codec_path.stat().st_mtime_ns
+    assert main(words) == 0
+    assert "2 cells, 1 already there" in capsys.readouterr().out
+    again = json.loads(method.path.read_text())
+    assert {k: v for k, v in again.items() if "seconds" not in k} == {k: v for k, v in fields.items() if "seconds" not in k}
+    assert method.codec_path.stat().st_mtime_ns == codec_written  # the same codec: the one of the first time stays
+
+
+@pytest.mark.slow
+def test_a_result_without_its_codec_is_made_anew(short: Path, tmp_path: Path) -> None:
+    protocol = override(Plugins().protocol(str(short)), {"training.steps": 1})
+    run = DynamicsRun(Cell(protocol, "task_loss", (), 0, 0), Place(Plugins(), tmp_path / "results", tmp_path / "runs"))
+    assert run.result() is None
+    run.run()
+    assert run.result() is not None
+    run.codec_path.unlink()
+    assert run.result() is None
+
+
+def test_a_damaged_result_counts_as_none(tmp_path: Path) -> None:
+    protocol = Plugins().protocol("shapes-detection-v2")
+    run = DynamicsRun(Cell(protocol, "task_loss", (), 0, 0), Place(Plugins(), tmp_path, tmp_path))
+    run.folder.mkdir(parents=True)
+    run.path.write_text('{"identity": ')
+    assert run.result() is None
+
+
+def test_untrained_anchors_are_refused_too() -> None:
+    plugins = Plugins()
+    protocol = plugins.protocol("shapes-detection-v2").model_copy(update={"anchor": "mse"})
+    job = SimpleNamespace(plugins=plugins, method="aux_loss", parameters={}, rates=None, seeds=1)
+    with pytest.raises(UserError, match="mse is not trained"):
+        dynamics_job.run(job, protocol, None, None)  # type: ignore[arg-type]

@@ -57,7 +57,7 @@ def spread(likelihoods: Sequence[Tensor], height: int, width: int) -> Tensor:
 @torch.no_grad()
 def bit_map(codec: NeuralCodec, image: Tensor) -> Tensor:
     """Estimated bits of each pixel of an image uint8 [3, H, W], as [H, W]; those of the padding are cut off."""
-    padded = codec._padded(image)
+    padded = codec.padded(image)
     likelihoods = codec.model(padded)["likelihoods"]
     height, width = image.shape[-2:]
     return spread(list(likelihoods.values()), *padded.shape[-2:])[:height, :width].cpu()

@@ -193,19 +193,16 @@ class CellRun:
     def train_on(self, fabric: Fabric) -> None:
         """Train on the devices of `fabric`; the first of them saves the codec."""
         self.task.to(fabric.device)
-        method, training = self.method(), self.protocol.training
+        method = self.method()
         assert isinstance(method, TrainedMethod)
-        batches = Batches(
-            self.task.batch,
-            self.task.dataset("train"),
-            training,
-            self.seed("batches"),
-            fabric.global_rank,
-            fabric.world_size,
-        )
+        batches = self.batches(fabric.global_rank, fabric.world_size)
         ledger = train(method, batches, fabric, self.folder / "checkpoint.safetensors", self.identity, self._log(fabric))
         if fabric.is_global_zero:
             self._save(method, ledger)
+
+    def batches(self, rank: int = 0, world: int = 1) -> Batches:
+        """The cell's training batches, or this rank's share of them."""
+        return Batches(self.task.batch, self.task.dataset("train"), self.protocol.training, self.seed("batches"), rank, world)
 
     def _log(self, fabric: Fabric) -> Callable[[int, dict[str, float]], None]:
         if not fabric.is_global_zero:

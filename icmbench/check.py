@@ -148,9 +148,6 @@ class MethodTrial:
         assert isinstance(method, TrainedMethod)
         return method
 
-    def batches(self) -> Batches:
-        return Batches(self.task.batch, self.task.dataset("train"), self.protocol.training, self.run.seed("batches"))
-
     def losses(self, checkpoint: Path, stop_after: int = STEPS) -> list[float]:
         """Train from `checkpoint` if it exists and return the loss of every step; stopped early, save what is done."""
         seen: list[float] = []
@@ -162,7 +159,7 @@ class MethodTrial:
 
         fabric = Fabric(accelerator="cpu", devices=1)
         with contextlib.suppress(_Interrupted):
-            train(self.method(), self.batches(), fabric, checkpoint, "check", log, log_every=1, save_seconds=0)
+            train(self.method(), self.run.batches(), fabric, checkpoint, "check", log, log_every=1, save_seconds=0)
         return seen[:stop_after]
 
     @cached_property
@@ -172,7 +169,7 @@ class MethodTrial:
     def terms(self) -> None:
         """The loss is a set of named, finite scalars with one called loss."""
         method = self.method()
-        terms = method.loss(self.batches()[0])
+        terms = method.loss(self.run.batches()[0])
         _require("loss" in terms, f"loss() returned {sorted(terms)} without 'loss'")
         wrong = [name for name, value in terms.items() if value.numel() != 1 or not torch.isfinite(value).all()]
         _require(not wrong, f"{', '.join(wrong)}: not one finite number")
@@ -180,7 +177,7 @@ class MethodTrial:
     def gradients(self) -> None:
         """Gradients reach the codec, and its encoder where that trains."""
         method = self.method()
-        torch.autograd.backward(method.loss(self.batches()[0])["loss"])
+        torch.autograd.backward(method.loss(self.run.batches()[0])["loss"])
         codec = method.codec
         _require(any(p.requires_grad for p in codec.parameters()), "no parameter of the codec trains")
         _require(_gets_gradient(codec), "the codec gets no gradient")

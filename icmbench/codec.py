@@ -156,7 +156,8 @@ class NeuralCodec:
         with torch.no_grad():
             self.model.update(force=True, update_quantiles=True)
 
-    def _padded(self, image: Tensor) -> Tensor:
+    def padded(self, image: Tensor) -> Tensor:
+        """What the network gets of an image uint8 [3, H, W]: float [1, 3, H', W'] in 0..1 on its device."""
         multiple = self.spec.pad_multiple
         height, width = image.shape[-2:]
         x = image.to(self.device, torch.float32)[None] / 255
@@ -170,13 +171,13 @@ class NeuralCodec:
     @torch.no_grad()
     def estimated_bits(self, image: Tensor) -> float:
         """Bits that the likelihoods promise for the padded image uint8 [3, H, W]."""
-        return float(estimate_bits(self.model(self._padded(image))["likelihoods"]))
+        return float(estimate_bits(self.model(self.padded(image))["likelihoods"]))
 
     @torch.no_grad()
     def encode(self, image: Tensor) -> bytes:
         """Image uint8 [3, H, W] to the bytes of a container."""
         with _one_thread(self.device):
-            output = self.model.compress(self._padded(image))
+            output = self.model.compress(self.padded(image))
         height, width = image.shape[-2:]
         latent = (int(output["shape"][0]), int(output["shape"][1]))
         return container.pack(container.Content((height, width), latent, [group[0] for group in output["strings"]]))

@@ -28,7 +28,7 @@ from icmbench.evaluate import synchronised_seconds
 from icmbench.files import locked, write_text
 from icmbench.method import Trainable, TrainedMethod
 from icmbench.task import Batch
-from icmbench.train import Batches, Ledger, train
+from icmbench.train import Ledger, train
 from icmbench.weights import verified_path
 
 PROBES = 20
@@ -244,7 +244,7 @@ class DynamicsRun(CellRun):
         assert isinstance(method, TrainedMethod)
         fabric = Fabric(accelerator=self.place.accelerator, devices=1, precision=training.precision)
         probed = Probed(method, training.steps)
-        batches = Batches(self.task.batch, self.task.dataset("train"), training, self.seed("batches"))
+        batches = self.batches()
         steps: list[int] = []
         curves: defaultdict[str, list[float]] = defaultdict(list)
 

@@ -4,7 +4,9 @@ import hashlib
 import math
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,37 +115,60 @@ def code_picture(codec: Codec, sample: Sample) -> tuple[Tensor, bytes, dict[str,
     return decoded, data, row
 
 
-def code_dataset(codec: Codec, dataset: Dataset, keep: Keep = no_keep) -> Iterator[tuple[Sample, Tensor, dict[str, Any]]]:
-    """Every picture through the codec; one warm-up coding first, so that times are not those of a cold start."""
+def _in_order(codec: Codec, dataset: Dataset, coders: int) -> Iterator[tuple[Sample, tuple[Tensor, bytes, dict[str, Any]]]]:
+    """The samples and what `code_picture` makes of them, `coders` at once; no more than twice as many wait to be taken."""
+    samples = (dataset[index] for index in range(len(dataset)))
+    if coders == 1:
+        yield from ((sample, code_picture(codec, sample)) for sample in samples)
+        return
+    with ThreadPoolExecutor(coders) as pool:
+        waiting: deque[tuple[Sample, Future[tuple[Tensor, bytes, dict[str, Any]]]]] = deque()
+        for sample in samples:
+            waiting.append((sample, pool.submit(code_picture, codec, sample)))
+            if len(waiting) == 2 * coders:
+                first, coded = waiting.popleft()
+                yield first, coded.result()
+        yield from ((sample, coded.result()) for sample, coded in waiting)
+
+
+def code_dataset(
+    codec: Codec, dataset: Dataset, keep: Keep = no_keep, coders: int = 1
+) -> Iterator[tuple[Sample, Tensor, dict[str, Any]]]:
+    """Every picture through the codec, in order; one warm-up coding first, so that times are not those of a cold start.
+
+    `coders`: images that a classical codec codes at once, in threads; a learned codec takes one after the other.
+    """
     codec.decode(codec.encode(dataset[0].image))
-    for index in range(len(dataset)):
-        sample = dataset[index]
-        decoded, data, row = code_picture(codec, sample)
+    for sample, (decoded, data, row) in _in_order(codec, dataset, 1 if isinstance(codec, NeuralCodec) else coders):
         keep(sample.name, data)
         yield sample, decoded, row
 
 
-def evaluate(codec: Codec, task: Task, progress: Progress = no_progress, keep: Keep = no_keep) -> Evaluation:
-    """Rate and recognition scores of a codec on the task's `val` pictures, whose bitstreams `keep` gets."""
+def evaluate(codec: Codec, task: Task, progress: Progress = no_progress, keep: Keep = no_keep, coders: int = 1) -> Evaluation:
+    """Rate and recognition scores of a codec on the task's `val` pictures, whose bitstreams `keep` gets.
+
+    `coders`: as in `code_dataset`.
+    """
     dataset, metric, rows = task.dataset("val"), task.metric(), []
-    for sample, decoded, row in code_dataset(codec, dataset, keep):
+    for sample, decoded, row in code_dataset(codec, dataset, keep, coders):
         rows.append(row | {"score": None, **metric.update(sample, task.predict(decoded, sample))})
         progress(len(rows), len(dataset))
     return Evaluation(metric.compute(), rows, metric.tally)
 
 
-def networks(codec: NeuralCodec, task: Task) -> tuple[Network, Network, Network]:
-    """What encoding, decoding and recognising the first `val` picture take.
+def networks(codec: Codec, task: Task) -> tuple[Network, Network, Network]:
+    """What encoding, decoding and recognising the first `val` picture take; a classical codec's operations are not counted.
 
     The recogniser sees the picture as loaded: what it takes may depend on what it finds, and must not depend on the codec.
     """
     sample = task.dataset("val")[0]
-    data, area = codec.encode(sample.image), pixels(sample.image)
-    return (
-        cost.measure(lambda: codec.encode(sample.image), codec.model, area),
-        cost.measure(lambda: codec.decode(data), codec.model, area),
-        cost.measure(lambda: task.predict(sample.image, sample), task.recognizer, area),
-    )
+    area = pixels(sample.image)
+    encoder = decoder = Network(parameters=0, macs_per_pixel=None)
+    if isinstance(codec, NeuralCodec):
+        data = codec.encode(sample.image)
+        encoder = cost.measure(lambda: codec.encode(sample.image), codec.model, area)
+        decoder = cost.measure(lambda: codec.decode(data), codec.model, area)
+    return encoder, decoder, cost.measure(lambda: task.predict(sample.image, sample), task.recognizer, area)
 
 
 def evaluate_uncompressed(task: Task, progress: Progress = no_progress) -> dict[str, float]:

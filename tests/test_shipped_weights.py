@@ -18,6 +18,7 @@ PUBLISHED = {
     "shapes-detection-v1": "5a5ba1e62770",
     "shapes-segmentation-v1": "66643ca9e16c",
     "shapes-detection-v2": "f3921a530925",
+    "shapes-detection-deep-v1": "253543cb7e19",
     "shapes-segmentation-v2": "0f6ac770a257",
     "coco128-nanodet-v1": "3c2da140c4c2",
     "camvid-deeplabv3plus-v1": "807cad56a0e0",
@@ -47,7 +48,12 @@ def test_weights_are_the_described_file_of_the_current_recipe(name: str) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("protocol", "weights"), [("shapes-detection-v2", "shapes-detector"), ("shapes-segmentation-v2", "shapes-segmenter")]
+    ("protocol", "weights"),
+    [
+        ("shapes-detection-v2", "shapes-detector"),
+        ("shapes-detection-deep-v1", "shapes-detector-deep"),
+        ("shapes-segmentation-v2", "shapes-segmenter"),
+    ],
 )
 def test_recognizers_reach_their_recorded_accuracy(protocol: str, weights: str) -> None:
     rules = Plugins().protocol(protocol)

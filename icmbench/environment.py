@@ -11,7 +11,7 @@ from icmbench.record import Environment
 
 PACKAGES = (
     "torch", "torchvision", "compressai", "lightning-fabric", "onedl-mmcv", "onedl-mmdetection", "onedl-mmsegmentation",
-    "faster-coco-eval", "numpy", "opencv-python-headless", "pillow", "scipy",
+    "faster-coco-eval", "numpy", "opencv-python-headless", "imageio-ffmpeg", "pillow", "scipy",
 )  # fmt: skip
 
 

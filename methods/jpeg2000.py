@@ -1,0 +1,19 @@
+"""JPEG 2000, lossy (ITU-T T.800 | ISO/IEC 15444-1), by OpenJPEG.
+
+Through Pillow: one tile, 9/7 wavelet, irreversible colour transform (BT.601, no subsampling), and the bare codestream without
+the boxes of a JP2 file. `psnr` is the quality in dB that the encoder aims at, image by image: a constant quality, as
+the other codecs have, and not a constant rate. Above 20 and up to about 45.
+"""
+
+from typing import Any
+
+from icmbench.methods._pillow import PillowMethod
+
+
+class Jpeg2000(PillowMethod):
+    form = "JPEG2000"
+    rate_parameter = "psnr"
+    rates = (22, 25, 28, 31, 34, 37, 40)
+
+    def settings(self) -> dict[str, Any]:
+        return {"quality_mode": "dB", "quality_layers": [self.rate], "irreversible": True, "mct": 1, "no_jp2": True}

@@ -1,0 +1,26 @@
+"""VVC intra (ITU-T H.266 | ISO/IEC 23090-3), by VVenC.
+
+Through FFmpeg: 10 bits, which VVenC's own search works on, chroma 4:2:0, constant QP without the adaptation to eyes, without
+delimiter and timing. `qp`: 0 to 63. The preset is VVenC's quickest; the record names it.
+"""
+
+from typing import Literal
+
+from icmbench.methods._ffmpeg import IntraMethod
+from icmbench.protocol import Strict
+
+
+class Vvc(IntraMethod):
+    class Parameters(Strict):
+        """`preset` of VVenC."""
+
+        preset: Literal["faster", "fast", "medium", "slow", "slower"] = "faster"
+
+    encoder, decoder, muxer, demuxer = "libvvenc", "vvc", "vvc", "vvc"
+    pixel_format = "yuv420p10le"
+    rate_parameter = "qp"
+    rates = (47, 41, 35, 29, 23, 17)
+
+    def coder(self) -> list[str]:
+        bare = "accessunitdelimiter=0:hrdparameterspresent=0:range=full"
+        return ["-preset", self.options.preset, "-qp", str(int(self.rate)), "-qpa", "0", "-vvenc-params", bare]

@@ -1,4 +1,4 @@
-"""Rate-accuracy plots: PNG for papers and terminals, HTML for looking closer."""
+"""Rate-accuracy plots, and how every plot is written: PNG for papers and terminals, HTML for looking closer."""
 
 from pathlib import Path
 
@@ -19,13 +19,17 @@ MARKERS = "osD^vPX*"
 
 def draw(group: Curves, folder: Path) -> list[Path]:
     """Write curves.png and curves.html of one protocol's records into `folder`; returns the two paths."""
-    paths = [folder / "curves.png", folder / "curves.html"]
+    return save(_png(group), _html(group), folder, "curves")
+
+
+def save(png: Figure, html: go.Figure, folder: Path, name: str) -> list[Path]:
+    """Write a plot as NAME.png, and close that figure, and as NAME.html; returns the two paths."""
+    paths = [folder / f"{name}.png", folder / f"{name}.html"]
     with replacing(paths[0]) as temporary:
-        figure = _png(group)
-        figure.savefig(temporary, format="png", dpi=150)
-        plt.close(figure)
+        png.savefig(temporary, format="png", dpi=150)
+        plt.close(png)
     with replacing(paths[1]) as temporary:
-        temporary.write_text(_html(group).to_html(include_plotlyjs=True))
+        temporary.write_text(html.to_html(include_plotlyjs=True))
     return paths
 
 

@@ -56,12 +56,40 @@ def settings(pairs: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
         key, separator, text = pair.partition("=")
         if not separator or not key:
             raise UserError(f"--set takes KEY=VALUE, not '{pair}'.")
-        try:
-            value = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            value = {"true": True, "false": False}.get(text, text)
-        (fields if "." in key else parameters)[key] = value
+        (fields if "." in key else parameters)[key] = literal(text)
     return parameters, fields
+
+
+def literal(text: str) -> Any:
+    """A value as it is written in Python (or `true`, `false`), else the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False}.get(text, text)
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """`--set KEY=VALUE`, repeatable."""
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE",
+        help="a parameter of the method (alpha=0.3) or, with a dot, a field of the protocol (training.steps=100)",
+    )  # fmt: skip
+
+
+def add_seeds(parser: argparse.ArgumentParser) -> None:
+    """`--seeds N`."""
+    parser.add_argument("--seeds", type=positive, default=1, metavar="N", help="repeat with N seeds (default 1: no intervals)")
+
+
+def place(arguments: argparse.Namespace, found: "Plugins") -> "Place":
+    """Where cells are computed. Raises UserError for a device that is not there."""
+    accelerator = device(arguments.device)
+    import warnings
+
+    warnings.filterwarnings("ignore")
+    from icmbench.cell import Place
+
+    return Place(found, arguments.results, arguments.runs, accelerator)
 
 
 def device(name: str) -> str:

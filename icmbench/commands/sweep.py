@@ -1,0 +1,69 @@
+"""`icmbench sweep`: an ablation."""
+
+import argparse
+import re
+from typing import Any
+
+from icmbench.commands import _options
+from icmbench.errors import UserError
+
+HELP = (
+    "vary parameters of a method and fields of its protocol, each by itself with all else unchanged"
+    " (not every combination: that would take too long), and plot the BD-rates"
+)
+COMMA = re.compile(r",(?![^\[\](){}]*[\])}])")  # not inside brackets
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("method")
+    parser.add_argument("task")
+    parser.add_argument(
+        "--over", action="append", required=True, metavar="AXIS[=VALUE,…]",
+        help="what to vary: a parameter of the method (alpha=0.1,0.5; all its choices without values), a field of the"
+        " protocol (training.steps=100,200; each value against the anchor at that value), or protocol=NAME,NAME",
+    )  # fmt: skip
+    parser.add_argument("--protocol", metavar="NAME|FILE", help="default: the task's own")
+    _options.add_set(parser)
+    _options.add_seeds(parser)
+    parser.add_argument("--rates", metavar="λ,λ,…", help="only these rate points of the protocol")
+    _options.add_place(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from icmbench.job import Job
+    from icmbench.requirements import demand
+
+    over = axes(arguments.over)
+    parameters, fields = _options.settings(arguments.set)
+    job = Job(
+        plugins=_options.plugins(arguments),
+        method=arguments.method,
+        task=arguments.task,
+        protocol=arguments.protocol,
+        parameters=parameters,
+        fields=fields,
+        rates=arguments.rates,
+        seeds=arguments.seeds,
+        anchor=True,
+    )
+    job.rate_indices(job.resolved())  # names are checked before torch is imported
+    from icmbench import sweep
+
+    found = sweep.settings(job, over)
+    for setting in found:
+        demand(setting.protocol)
+    return sweep.run(job, found, _options.place(arguments, job.plugins))
+
+
+def axes(texts: list[str]) -> dict[str, list[Any]]:
+    """Axis -> values from `AXIS=VALUE,VALUE` texts; no values for a bare AXIS. Raises UserError for what is not so."""
+    found: dict[str, list[Any]] = {}
+    for text in texts:
+        name, separator, values = text.partition("=")
+        if name in found:
+            raise UserError(f"--over has the axis {name} twice; write all its values in one.")
+        parts = COMMA.split(values) if separator else []
+        if not name or "" in (part.strip() for part in parts):
+            raise UserError(f"--over takes AXIS or AXIS=VALUE,VALUE, not '{text}'.")
+        found[name] = [_options.literal(part.strip()) for part in parts]
+    return found

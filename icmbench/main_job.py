@@ -55,7 +55,9 @@ def fill(cells: Sequence[Cell], place: Place, console: Console) -> bool:
     smallest = min(cell.protocol.training.batch_size for cell in cells)
     if smallest < place.devices:
         raise UserError(f"--devices {place.devices} would leave devices without pictures: the batches have {smallest}.")
-    return not (absent and follow(compute(absent, place), [cell.name for cell in absent], console))
+    several = len({cell.protocol.identity for cell in absent}) > 1
+    names = [f"{cell.protocol.name} {cell.name}" if several else cell.name for cell in absent]
+    return not (absent and follow(compute(absent, place), names, console))
 
 
 def keep_bitstreams(cells: Sequence[Cell], place: Place, console: Console) -> bool:

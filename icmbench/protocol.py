@@ -173,9 +173,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def override(protocol: Protocol, changes: dict[str, Any]) -> Protocol:
-    """The protocol with dotted fields replaced (`training.steps`): a new experiment, so its name says what differs."""
-    if not changes:
-        return protocol
+    """The protocol with dotted fields replaced (`training.steps`): a new experiment, so its name says that it differs.
+
+    Values that the protocol has anyway leave it as it is. Raises UserError for an unknown field or a wrong value.
+    """
     fields = protocol.model_dump(mode="json", by_alias=True)
     for dotted, value in changes.items():
         place: Any = fields
@@ -187,4 +188,6 @@ def override(protocol: Protocol, changes: dict[str, Any]) -> Protocol:
         except (AttributeError, IndexError, TypeError, ValueError) as error:
             raise UserError(f"the protocol {protocol.name} has no field {dotted}.") from error
     fields["name"] = protocol.name.removesuffix("+changed") + "+changed"
-    return parse(fields, f"{protocol.name} with {', '.join(f'{k}={v}' for k, v in changes.items())}")
+    changed = parse(fields, f"{protocol.name} with {', '.join(f'{k}={v}' for k, v in changes.items())}")
+    same = changed.model_copy(update={"name": protocol.name}).hash == protocol.hash
+    return protocol if same else changed

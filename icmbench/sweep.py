@@ -112,14 +112,7 @@ def choices(annotation: Any) -> list[Any]:
 
 def _experiment(job: Job) -> tuple[Protocol, str]:
     """The job's protocol and the label of its row."""
-    return _protocol(job), method_label(job.method, own_parameters(job.plugins, job.method, job.parameters))
-
-
-def _protocol(job: Job) -> Protocol:
-    """The job's protocol; the published one where the changed fields say what it says itself, so that its records serve."""
-    published, changed = resolve(job.plugins, job.task, job.protocol), job.resolved()
-    same = changed.model_copy(update={"name": published.name}).hash == published.hash
-    return published if same else changed
+    return job.resolved(), method_label(job.method, own_parameters(job.plugins, job.method, job.parameters))
 
 
 def run(job: Job, found: Sequence[Setting], place: Place) -> int:

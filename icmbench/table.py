@@ -18,7 +18,7 @@ def cells(row: Row) -> tuple[str, ...]:
     rank = "—" if row.rank is None else str(row.rank)
     number = "anchor" if is_anchor else "none" if row.bd_rate is None else f"{row.bd_rate.value:+.1f} %"
     metric = "—" if row.bd_metric is None else f"{row.bd_metric.value:+.2f}"
-    akima = "—" if row.akima is None else f"{row.akima:+.1f} %"
+    akima = "—" if row.akima is None else f"{row.akima:+.1f} %" if abs(row.akima) < 1000 else f"{row.akima:+.0e} %"
     overlap = "—" if row.overlap is None else f"{row.overlap:.0%}"
     moved = "—" if is_anchor or row.anchor_doubled is None else f"{row.anchor_doubled.value:+.1f} %"
     points = ", ".join(f"{point.bpp.value:.3f} → {point.score.value:.1f}" for point in row.points)

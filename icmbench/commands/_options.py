@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from icmbench.cell import Place
+    from icmbench.job import Job
     from icmbench.plugins import Plugins
     from icmbench.protocol import Protocol
     from icmbench.record import Record
@@ -115,6 +116,37 @@ def plugins(arguments: argparse.Namespace) -> "Plugins":
     if missing:
         raise UserError(f"there is no plugin file {missing[0]}.")
     return Plugins(tuple(path.absolute() for path in arguments.plugin))
+
+
+def add_job(parser: argparse.ArgumentParser, rates: str) -> None:
+    """What a job takes: method, task, `--protocol`, `--set`, `--seeds`, `--rates` (with its help), and where."""
+    parser.add_argument("method")
+    parser.add_argument("task")
+    parser.add_argument("--protocol", metavar="NAME|FILE", help="default: the task's own")
+    add_set(parser)
+    add_seeds(parser)
+    parser.add_argument("--rates", metavar="λ,λ,…", help=rates)
+    add_place(parser)
+
+
+def job(arguments: argparse.Namespace, anchor: bool = True) -> "Job":
+    """The job of such arguments. Raises UserError for wrong names and values."""
+    from icmbench.job import Job
+
+    parameters, fields = settings(arguments.set)
+    found = Job(
+        plugins=plugins(arguments),
+        method=arguments.method,
+        task=arguments.task,
+        protocol=arguments.protocol,
+        parameters=parameters,
+        fields=fields,
+        rates=arguments.rates,
+        seeds=arguments.seeds,
+        anchor=anchor,
+    )
+    found.rate_indices(found.resolved())
+    return found
 
 
 def add_anchor_job(parser: argparse.ArgumentParser, seeds: int) -> None:

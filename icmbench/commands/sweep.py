@@ -15,38 +15,19 @@ COMMA = re.compile(r",(?![^\[\](){}]*[\])}])")  # not inside brackets
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("method")
-    parser.add_argument("task")
+    _options.add_job(parser, rates="only these rate points of the protocol")
     parser.add_argument(
         "--over", action="append", required=True, metavar="AXIS[=VALUE,…]",
         help="what to vary: a parameter of the method (alpha=0.1,0.5; all its choices without values), a field of the"
         " protocol (training.steps=100,200; each value against the anchor at that value), or protocol=NAME,NAME",
     )  # fmt: skip
-    parser.add_argument("--protocol", metavar="NAME|FILE", help="default: the task's own")
-    _options.add_set(parser)
-    _options.add_seeds(parser)
-    parser.add_argument("--rates", metavar="λ,λ,…", help="only these rate points of the protocol")
-    _options.add_place(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from icmbench.job import Job
     from icmbench.requirements import demand
 
     over = axes(arguments.over)
-    parameters, fields = _options.settings(arguments.set)
-    job = Job(
-        plugins=_options.plugins(arguments),
-        method=arguments.method,
-        task=arguments.task,
-        protocol=arguments.protocol,
-        parameters=parameters,
-        fields=fields,
-        rates=arguments.rates,
-        seeds=arguments.seeds,
-        anchor=True,
-    )
-    job.rate_indices(job.resolved())  # names are checked before torch is imported
+    job = _options.job(arguments)  # names are checked before torch is imported
     from icmbench import sweep
 
     found = sweep.settings(job, over)

@@ -121,7 +121,7 @@ def test_a_map_spreads_each_position_over_its_pixels_and_leaves_the_padding_out(
     codec, image = small_codec(architecture), picture(50, 70)
     found = bit_map(codec, image)
     with torch.no_grad():
-        latents = codec.model(codec._padded(image))["likelihoods"].values()
+        latents = codec.model(codec.padded(image))["likelihoods"].values()
     assert found.shape == (50, 70)
     for y, x in ((0, 0), (17, 40), (49, 69)):
         expected = 0.0

@@ -119,7 +119,7 @@ def test_every_padding_takes_every_size_and_keeps_the_picture(padding: Any, size
     codec = make_codec(SPECS["bmshj2018-factorized"].model_copy(update={"padding": padding}))
     image = picture(*size)
     assert codec.decode(codec.encode(image)).shape == image.shape
-    padded = codec._padded(image)
+    padded = codec.padded(image)
     assert padded.shape == (1, 3, 64, 64 * -(-size[1] // 64))
     assert torch.equal((255 * padded[0, :, : size[0], : size[1]]).round().to(torch.uint8), image)
     border = {"constant": 0.5, "replicate": image[0, 0, -1] / 255, "reflect": image[0, 0, max(size[1] - 2, 0)] / 255}

@@ -12,18 +12,18 @@ from typing import Any
 import pandas as pd
 import safetensors
 import torch
-from compressai.models import CompressionModel
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 
 from icmbench import bitstreams, cost, environment, outcome, seeds
-from icmbench.codec import Codec, NeuralCodec, build_model, load_weights, saved_metadata
+from icmbench.codec import Codec, NeuralCodec, build_model, load_weights
 from icmbench.errors import UserError
 from icmbench.evaluate import Evaluation, Keep, evaluate, evaluate_uncompressed
 from icmbench.files import locked, replacing, sha256, write_text
 from icmbench.method import ClassicalMethod, Method, TrainedMethod
 from icmbench.plugins import Plugins, options
-from icmbench.protocol import CodecSpec, Protocol, RatePoint, Strict
+from icmbench.protocol import Protocol, RatePoint, Strict
+from icmbench.ready import load_codec
 from icmbench.record import LAMBDA, Record, Store, method_label, point_name
 from icmbench.task import Task
 from icmbench.train import Batches, Ledger, device_name, train
@@ -342,31 +342,6 @@ class CellRun:
             rows_sha256=rows_sha256,
             **outcome.measured(result, self.protocol.evaluation.rate_tolerance),
         )
-
-
-def load_codec(path: Path, plugins: Plugins, device: torch.device, spec: CodecSpec | None = None) -> NeuralCodec:
-    """A codec that a run saved, with the modules that its method adds; `spec` is for files of earlier versions.
-
-    Raises UserError where the file is not a whole codec or its method is not there.
-    """
-    saved = saved_metadata(path)
-
-    def extend(model: CompressionModel) -> None:
-        kind = plugins.method(saved["method"]) if "method" in saved else TrainedMethod
-        if issubclass(kind, TrainedMethod):
-            kind.extend(model, kind.Parameters.model_validate_json(saved.get("parameters", "{}")))
-
-    return NeuralCodec.load(path, device, spec, extend)
-
-
-def codec_of(name: str, plugins: Plugins, device: torch.device) -> Codec:
-    """For decoding: the saved codec whose file is called so, or the classical method. Raises UserError where there is neither."""
-    if name not in plugins.find("methods"):
-        return load_codec(Path(name), plugins, device)
-    kind = plugins.method(name)
-    if not issubclass(kind, ClassicalMethod):
-        raise UserError(f"the method {name} is no codec of its own; name the codec.safetensors of its run.")
-    return kind(kind.Parameters(), kind.rates[0])  # any rate: it is in the bytes
 
 
 def _train_share(fabric: Fabric, cell: Cell, place: Place) -> None:

@@ -24,8 +24,8 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from icmbench import bitstreams
-    from icmbench.cell import codec_of
     from icmbench.files import demand_writable
+    from icmbench.ready import codec_of
 
     files = bitstreams.find(arguments.bitstreams)
     codec = codec_of(arguments.codec, _options.plugins(arguments), torch.device(_options.device(arguments.device)))

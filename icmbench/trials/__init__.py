@@ -1,0 +1,13 @@
+"""The contracts of methods and tasks, point by point, tried on a few steps of real training and a few images."""
+
+STEPS = 4
+
+
+class Broken(Exception):
+    """A point of the contract is not kept; the text says how."""
+
+
+def require(holds: bool, problem: str) -> None:
+    """Raise Broken with the problem where something does not hold."""
+    if not holds:
+        raise Broken(problem)

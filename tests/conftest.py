@@ -1,11 +1,16 @@
 """Fixtures shared by the tests."""
 
 import os
+import re
 from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+from icmbench.plugins import Plugins
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("ICMBENCH_DATA", REPOSITORY.parent / "shared"))
@@ -27,3 +32,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if "data" in item.keywords:
                 item.add_marker(skip)
+
+
+def short(folder: Path, **changes: str) -> Path:
+    """The embedded segmentation protocol with a budget of two steps and four of its pictures, with `changes` in its text."""
+    plugins = Plugins()
+    rules = plugins.protocol("shapes-segmentation-v2")
+    task = plugins.task(rules.task, rules.data, rules.recognizer)
+    tables = []
+    for split in ("train", "val"):
+        folders = {"images": folder / split / "images", "masks": folder / split / "masks"}
+        for path in folders.values():
+            path.mkdir(parents=True)
+        for number in range(4):
+            sample = task.dataset(split)[number]
+            Image.fromarray(sample.image.permute(1, 2, 0).numpy()).save(folders["images"] / f"{number}.png")
+            Image.fromarray(sample.target.numpy().astype(np.uint8)).save(folders["masks"] / f"{number}.png")
+        tables.append(f'{split} = {{ images = "{folders["images"]}", masks = "{folders["masks"]}" }}')
+    text = plugins.protocols()["shapes-segmentation-v2"].read_text()
+    fields = {"source": "\n".join(['"folders"', *tables]), "steps": "2", "name": '"short-v1"'} | changes
+    for field, value in fields.items():
+        text = re.sub(rf"^{field} = .*$", lambda _, field=field, value=value: f"{field} = {value}", text, flags=re.MULTILINE)
+    path = folder / "short.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def short_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`short` in a fresh folder, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})  # one worker: its start takes longer than its work
+    return short(tmp_path)

@@ -9,8 +9,10 @@ import time
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from icmbench.cli import main
 from icmbench.record import Store
 
 SHORT = ["--set", "training.steps=6", "--set", "training.batch_size=2"]
@@ -175,3 +177,36 @@ def test_two_devices_share_every_batch_of_a_training(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     record = Store(tmp_path / "results").read()[0][0]
     assert (record.cost.train_devices, record.cost.steps, record.cost.images) == (2, 3, 12)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_classical_codec_runs_beside_the_anchor_and_its_bitstreams_decode_by_its_name(
+    short_protocol: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["segmentation", "--protocol", str(short_protocol), "--device", "cpu", "--seeds", "2", "--keep-bitstreams"]
+    assert main(["run", "jpeg", *words]) == 0
+    assert "15 cells, 0 already there" in capsys.readouterr().out  # 4 rate points of the anchor at 2 seeds, 7 of its own at one
+    records, broken = Store(Path("results")).read()
+    assert broken == {}
+    jpeg = [record for record in records if record.method == "jpeg"]
+    assert sorted(record.point for record in jpeg) == sorted(f"quality={q}" for q in (5, 10, 20, 35, 55, 75, 90))
+    assert {(record.seed, record.start_sha256, record.trained, record.cost.codec_parameters) for record in jpeg} == {
+        (0, "", False, 0)
+    }
+    assert jpeg[0].cost.encoder.macs_per_pixel is None
+    kept = next(Path("runs").glob("*/jpeg/quality=5,seed=0/bitstreams"))
+    assert main(["decode", str(kept), "jpeg", "decoded"]) == 0
+    rows = next(Path("results").glob("*/jpeg/quality=5,seed=0.parquet"))
+    decoded = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert decoded == list(pd.read_parquet(rows)["decoded_sha256"])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_method_that_cannot_do_with_the_codec_is_refused_before_anything_is_trained(
+    short_protocol: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "prompt", "segmentation", "--protocol", str(short_protocol), "--device", "cpu"]) == 2
+    assert "FactorizedPrior has no attention layers" in capsys.readouterr().err
+    assert not list(Path().glob("**/*.safetensors"))

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from conftest import short
 from icmbench import dynamics_job
 from icmbench.bit_allocation import Allocation, allocate, bit_map
 from icmbench.cell import Cell, CellRun, Place
@@ -265,33 +266,9 @@ def test_the_gradient_of_the_loss_is_the_sum_of_its_terms(tmp_path: Path) -> Non
 
 
 @pytest.fixture
-def short(tmp_path: Path) -> Path:
+def watched_protocol(tmp_path: Path) -> Path:
     """The embedded segmentation protocol with a budget of 30 steps and four of its pictures."""
-    plugins = Plugins()
-    rules = plugins.protocol("shapes-segmentation-v2")
-    task = plugins.task(rules.task, rules.data, rules.recognizer)
-    tables = []
-    for split in ("train", "val"):
-        images, masks = tmp_path / split / "images", tmp_path / split / "masks"
-        for folder in (images, masks):
-            folder.mkdir(parents=True)
-        for number in range(4):
-            sample = task.dataset(split)[number]
-            Image.fromarray(sample.image.permute(1, 2, 0).numpy()).save(images / f"{number}.png")
-            Image.fromarray(sample.target.numpy().astype(np.uint8)).save(masks / f"{number}.png")
-        tables.append(f'{split} = {{ images = "{images}", masks = "{masks}" }}')
-    text = plugins.protocols()["shapes-segmentation-v2"].read_text()
-    changes = {
-        'source = "shapes"': "\n".join(['source = "folders"', *tables]),
-        "batch_size = 8": "batch_size = 2",
-        "steps = 200": "steps = 30",
-        "shapes-segmentation-v2": "short-v1",
-    }
-    for old, new in changes.items():
-        text = text.replace(old, new)
-    path = tmp_path / "short.toml"
-    path.write_text(text)
-    return path
+    return short(tmp_path, steps="30", batch_size="2")
 
 
 def logged_by(run: CellRun) -> dict[int, dict[str, float]]:
@@ -304,14 +281,14 @@ def logged_by(run: CellRun) -> dict[int, dict[str, float]]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_watched_training_is_that_of_run_and_is_not_repeated(
-    short: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    watched_protocol: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [
         "dynamics",
         "aux_loss",
         "segmentation",
         "--protocol",
-        str(short),
+        str(watched_protocol),
         "--runs",
         str(tmp_path / "runs"),
         "--device",
@@ -320,7 +297,7 @@ def test_a_watched_training_is_that_of_run_and_is_not_repeated(
     assert main(words) == 0
     assert "2 cells, 0 already there" in capsys.readouterr().out
 
-    protocol = Plugins().protocol(str(short))
+    protocol = Plugins().protocol(str(watched_protocol))
     middle = len(protocol.rates) // 2
     place, elsewhere = (Place(Plugins(), tmp_path / "results", tmp_path / name) for name in ("runs", "elsewhere"))
     cells = [Cell(protocol, name, (), middle, 0) for name in ("task_loss", "aux_loss")]
@@ -359,8 +336,8 @@ def test_a_watched_training_is_that_of_run_and_is_not_repeated(
 
 
 @pytest.mark.slow
-def test_a_result_without_its_codec_is_made_anew(short: Path, tmp_path: Path) -> None:
-    protocol = override(Plugins().protocol(str(short)), {"training.steps": 1})
+def test_a_result_without_its_codec_is_made_anew(watched_protocol: Path, tmp_path: Path) -> None:
+    protocol = override(Plugins().protocol(str(watched_protocol)), {"training.steps": 1})
     run = DynamicsRun(Cell(protocol, "task_loss", (), 0, 0), Place(Plugins(), tmp_path / "results", tmp_path / "runs"))
     assert run.result() is None
     run.run()

@@ -1,50 +1,22 @@
 """`icmbench power` and `icmbench converge` as a user types them, on a protocol of two steps."""
 
 import json
-import os
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from icmbench.cli import main
 from icmbench.plugins import Plugins
 from icmbench.protocol import doubled
 
 
-@pytest.fixture
-def protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The embedded segmentation protocol with a budget of two steps and a few of its pictures, in a fresh folder."""
-    plugins = Plugins()
-    rules = plugins.protocol("shapes-segmentation-v2")
-    task = plugins.task(rules.task, rules.data, rules.recognizer)
-    tables = []
-    for split in ("train", "val"):
-        folders = {"images": tmp_path / split / "images", "masks": tmp_path / split / "masks"}
-        for folder in folders.values():
-            folder.mkdir(parents=True)
-        for number in range(4):
-            sample = task.dataset(split)[number]
-            Image.fromarray(sample.image.permute(1, 2, 0).numpy()).save(folders["images"] / f"{number}.png")
-            Image.fromarray(sample.target.numpy().astype(np.uint8)).save(folders["masks"] / f"{number}.png")
-        tables.append(f'{split} = {{ images = "{folders["images"]}", masks = "{folders["masks"]}" }}')
-    text = plugins.protocols()["shapes-segmentation-v2"].read_text()
-    text = text.replace('source = "shapes"', "\n".join(['source = "folders"', *tables]))
-    path = tmp_path / "short.toml"
-    path.write_text(text.replace("steps = 200", "steps = 2").replace("shapes-segmentation-v2", "short-v1"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})  # one worker: its start takes longer than its work
-    return path
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_power_then_converge_then_table(protocol: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["segmentation", "--protocol", str(protocol), "--device", "cpu", "--json"]
+def test_power_then_converge_then_table(short_protocol: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["segmentation", "--protocol", str(short_protocol), "--device", "cpu", "--json"]
     assert main(["power", *words, "--seeds", "2"]) == 0
     found = json.loads(capsys.readouterr().out)
-    rules = Plugins().protocol(str(protocol))
+    rules = Plugins().protocol(str(short_protocol))
     assert (found["protocol"], found["seeds"], len(found["pairs"])) == (rules.identity, 2, 1)
     assert found["spread"] == pytest.approx(abs(found["pairs"][0]), rel=0.1)
     assert found["spread"] > 0
@@ -60,7 +32,7 @@ def test_power_then_converge_then_table(protocol: Path, capsys: pytest.CaptureFi
     assert moved["value"] != 0
     assert (Path("results") / doubled(rules).identity).is_dir()
 
-    assert main(["run", "mse", "segmentation", "--protocol", str(protocol), "--device", "cpu"]) == 0
+    assert main(["run", "mse", "segmentation", "--protocol", str(short_protocol), "--device", "cpu"]) == 0
     shown = capsys.readouterr().out
     assert "anchor ×2" in shown
     assert f"{moved['value']:+.1f} %" in shown

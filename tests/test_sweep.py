@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-import test_resolution
 from matplotlib import pyplot as plt
 from rich.console import Console
 
@@ -27,8 +26,6 @@ from icmbench.report import Entry
 from icmbench.resamples import none
 from icmbench.stats.confidence import Estimate
 from icmbench.sweep import Setting, choices, entries_of, folder_name, settings
-
-short_protocol = test_resolution.protocol
 
 
 def job(**changes: Any) -> Job:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import test_resolution
 from matplotlib import pyplot as plt
 
 from builders import curve, make_protocol
@@ -20,7 +19,6 @@ from icmbench.report import Entry
 from icmbench.resamples import none
 from icmbench.transfer import Matrix, entries_of, matrix, protocols
 
-short_protocol = test_resolution.protocol
 PLUGINS = Plugins()
 DETECTION, SEGMENTATION = "shapes-detection-v2", "shapes-segmentation-v2"
 NEAR, FAR = make_protocol(name="near-v1"), make_protocol(name="far-v1")

@@ -20,7 +20,7 @@ class Avif(PillowMethod):
 
     form = "AVIF"
     rate_parameter = "quality"
-    rates = (0, 10, 25, 45, 65, 80, 90)
+    rates = (0, 5, 10, 17, 25, 45, 70)
 
     def settings(self) -> dict[str, Any]:
         return {"quality": int(self.rate), "codec": "aom", "speed": self.options.speed, "subsampling": "4:2:0", "max_threads": 1}

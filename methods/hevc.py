@@ -19,7 +19,7 @@ class Hevc(IntraMethod):
     encoder, decoder, muxer, demuxer = "libx265", "hevc", "hevc", "hevc"
     pixel_format = "yuv420p"
     rate_parameter = "qp"
-    rates = (46, 40, 34, 28, 22, 16)
+    rates = (46, 43, 40, 37, 34, 30, 24)
 
     def coder(self) -> list[str]:
         bare, alone = "info=0:vui-timing-info=0", "pools=none:frame-threads=1:wpp=0"

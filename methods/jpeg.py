@@ -12,7 +12,7 @@ from icmbench.methods._pillow import PillowMethod
 class Jpeg(PillowMethod):
     form = "JPEG"
     rate_parameter = "quality"
-    rates = (5, 10, 20, 35, 55, 75, 90)
+    rates = (5, 8, 12, 20, 35, 60, 85)
 
     def settings(self) -> dict[str, Any]:
         return {"quality": int(self.rate), "optimize": True, "subsampling": "4:2:0"}

@@ -13,7 +13,7 @@ from icmbench.methods._pillow import PillowMethod
 class Jpeg2000(PillowMethod):
     form = "JPEG2000"
     rate_parameter = "psnr"
-    rates = (22, 25, 28, 31, 34, 37, 40)
+    rates = (23, 25, 27, 29, 31, 34, 38)
 
     def settings(self) -> dict[str, Any]:
         return {"quality_mode": "dB", "quality_layers": [self.rate], "irreversible": True, "mct": 1, "no_jp2": True}

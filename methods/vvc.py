@@ -19,7 +19,7 @@ class Vvc(IntraMethod):
     encoder, decoder, muxer, demuxer = "libvvenc", "vvc", "vvc", "vvc"
     pixel_format = "yuv420p10le"
     rate_parameter = "qp"
-    rates = (47, 41, 35, 29, 23, 17)
+    rates = (47, 44, 41, 38, 35, 31, 25)
 
     def coder(self) -> list[str]:
         bare = "accessunitdelimiter=0:hrdparameterspresent=0:range=full"

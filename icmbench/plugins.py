@@ -196,6 +196,7 @@ def _class_of(plugin: Plugin, *bases: type) -> Any:
         if isinstance(value, type) and issubclass(value, bases) and value.__module__ == module.__name__
     ]
     if len(own) != 1:
-        names = " or ".join(base.__name__ for base in bases)
+        *most, last = (base.__name__ for base in bases)
+        names = f"{', '.join(most)} or {last}" if most else last
         raise UserError(f"the plugin {plugin.name} must define one class derived from {names}, not {len(own)}.")
     return own[0]

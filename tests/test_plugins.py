@@ -137,7 +137,7 @@ def test_a_plugin_that_fails_while_it_is_imported_is_a_sentence(tmp_path: Path, 
     [("x = 1\n", 0), ("from icmbench.method import TrainedMethod\n", 0), (METHOD + "class Other(Mine): pass\n", 2)],
 )
 def test_a_method_module_must_define_exactly_one_class(tmp_path: Path, source: str, count: int) -> None:
-    with pytest.raises(UserError, match=f"one class derived from TrainedMethod or UntrainedMethod, not {count}"):
+    with pytest.raises(UserError, match=f"one class derived from TrainedMethod, UntrainedMethod or ClassicalMethod, not {count}"):
         loose(tmp_path, source).method("mine")
 
 

@@ -119,7 +119,7 @@ def compute(cells: Sequence[Cell], place: Place) -> Iterator[Event]:
 
 
 def _refuse(pool: ProcessPoolExecutor, cells: Sequence[Cell], place: Place) -> None:
-    """Build every method once before anything is trained: it may find that it cannot do with the codec or the recogniser.
+    """Build every method and give it one batch before anything is trained: it may find that it cannot do with what is there.
 
     Raises UserError for the first that cannot.
     """
@@ -173,7 +173,11 @@ def _die_with_parent() -> None:
 
 
 def _build_one(cell: Cell, place: Place) -> None:
-    CellRun(cell.origin(), place).method()
+    run = CellRun(cell.origin(), place)
+    method = run.method()
+    if isinstance(method, TrainedMethod):
+        batch = run.batches()[0].to(place.device, torch.contiguous_format)
+        method.to(place.device).loss(batch)
 
 
 def _compute_one(number: int, cell: Cell, place: Place) -> None:

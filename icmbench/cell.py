@@ -24,7 +24,7 @@ from icmbench.method import ClassicalMethod, Method, TrainedMethod
 from icmbench.plugins import Plugins, options
 from icmbench.protocol import Protocol, RatePoint, Strict
 from icmbench.ready import load_codec
-from icmbench.record import LAMBDA, Record, Store, method_label, point_name
+from icmbench.record import LAMBDA, Record, Store, method_label, point_label, point_name
 from icmbench.task import Task
 from icmbench.train import Batches, Ledger, device_name, train
 from icmbench.weights import verified_path
@@ -71,7 +71,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Short name for people."""
-        return f"{self.label} {point_name(self.rate_point).replace(LAMBDA, 'λ')} seed={self.seed}"
+        return f"{self.label} {point_label(self.rate_point)} seed={self.seed}"
 
     def record_path(self, store: Store) -> Path:
         """Where its record lies once it is finished."""

@@ -121,8 +121,8 @@ class Record(BaseModel):
 
     @property
     def point(self) -> str:
-        """The rate point for people: `λ=0.3`, `quality=10`."""
-        return point_name(self.rate_point).replace(LAMBDA, "λ")
+        """The rate point for people."""
+        return point_label(self.rate_point)
 
     @property
     def quality(self) -> float:
@@ -139,6 +139,11 @@ def method_label(method: str, parameters: dict[str, Any], trained_under: str = "
 def point_name(rate_point: dict[str, float]) -> str:
     """`lambda=0.3`, `quality=10`: how a rate point is spelt in paths."""
     return ",".join(f"{name}={value:g}" for name, value in rate_point.items())
+
+
+def point_label(rate_point: dict[str, float]) -> str:
+    """`λ=0.3`, `quality=10`: how a rate point is spelt for people."""
+    return point_name(rate_point).replace(LAMBDA, "λ")
 
 
 def seal(fields: dict[str, Any]) -> str:

@@ -3,10 +3,10 @@
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
-from icmbench.difference import Difference, compare, mean_of, plain, trained
+from icmbench.difference import Comparer, Difference, compare, mean_of, plain, trained
 from icmbench.external import ExternalCurve, Group, external_rows
 from icmbench.protocol import Protocol, doubled
 from icmbench.record import Record
@@ -58,12 +58,16 @@ class Row:
     policy: str = POLICY
 
 
-@dataclass
+@dataclass(frozen=True)
 class Curves:
-    """The records of one protocol, by method label and seed, each curve from the lowest rate point on."""
+    """The records of one protocol, by method label and seed, each curve from the lowest rate point on.
+
+    `anchor`: the label that all others are held against, the protocol's anchor unless somebody chose another.
+    """
 
     protocol: Protocol
-    records: dict[str, dict[int, list[Record]]] = field(default_factory=dict)
+    records: dict[str, dict[int, list[Record]]]
+    anchor: str
 
     @property
     def metric(self) -> str:
@@ -85,7 +89,7 @@ def curves(records: Sequence[Record]) -> list[Curves]:
     """Group records by protocol (name and hash), method and seed; protocols never mix."""
     groups: dict[str, Curves] = {}
     for record in sorted(records, key=lambda r: (r.protocol.identity, r.label, r.seed, r.rate_index)):
-        group = groups.setdefault(record.protocol.identity, Curves(record.protocol))
+        group = groups.setdefault(record.protocol.identity, Curves(record.protocol, {}, record.protocol.anchor))
         group.records.setdefault(record.label, {}).setdefault(record.seed, []).append(record)
     return list(groups.values())
 
@@ -96,32 +100,47 @@ def rows(records: Sequence[Record], resampled: Source = none, external: Sequence
     The anchor's curves under a doubled budget are no rows of their own: they show in `anchor_doubled`.
     """
     groups = {group.protocol.identity: group for group in curves(records)}
-    made: list[Row] = []
-    beside = set()
-    for group in groups.values():
-        twice = groups.get(doubled(group.protocol).identity)
-        if twice is not None and set(twice.records) == {group.protocol.anchor}:
-            beside.add(twice.protocol.identity)
-        made += _rows(group, twice, resampled)
-        made += [_external_row(group, *found) for found in external_rows(external, as_group(group))]
-    return [row for row in made if row.protocol not in beside]
+    twice = {identity: groups.get(doubled(group.protocol).identity) for identity, group in groups.items()}
+    beside = {other.protocol.identity for other in twice.values() if other is not None and only_anchor(other)}
+    shown = [group for identity, group in groups.items() if identity not in beside]
+    return [row for group in shown for row in group_rows(group, twice[group.protocol.identity], resampled, external)]
 
 
-def _rows(group: Curves, twice: Curves | None, resampled: Source) -> list[Row]:
-    anchor = group.protocol.anchor
-    found = {label: against_anchor(group, label, resampled) for label in group.records}
+def only_anchor(group: Curves) -> bool:
+    """Whether nothing but the anchor was computed: then, with a doubled budget, it is there for `anchor_doubled` alone."""
+    return set(group.records) == {group.protocol.anchor}
+
+
+def group_rows(
+    group: Curves,
+    twice: Curves | None = None,
+    resampled: Source = none,
+    external: Sequence[ExternalCurve] = (),
+    comparer: Comparer = compare,
+) -> list[Row]:
+    """The rows of one protocol, in the order of `rows`. `twice`: the curves under its doubled budget.
+
+    `comparer`: what stands in for `difference.compare`, where differences are kept.
+    """
+    found = {label: against_anchor(group, label, resampled, comparer) for label in group.records}
     elsewhere = {label for label, seeds in group.records.items() if any(r.trained_under for c in seeds.values() for r in c)}
-    ranks = _ranks(found, anchor, elsewhere)
-    moved = None
-    if twice is not None and anchor in group.records and anchor in twice.records:
-        moved = compare(group.records[anchor], twice.records[anchor], resampled).bd_rate
+    ranks = _ranks(found, group.anchor, elsewhere)
+    moved = _moved(group, twice, resampled, comparer)
     made = [_row(group, label, found[label], ranks.get(label), moved, resampled) for label in group.records]
 
     def order(row: Row) -> tuple[float, float]:
-        value = 0.0 if row.method == anchor else row.bd_rate.value if row.bd_rate else math.inf
+        value = 0.0 if row.method == group.anchor else row.bd_rate.value if row.bd_rate else math.inf
         return row.rank or math.inf, value
 
-    return sorted(made, key=order)
+    return sorted(made, key=order) + [_external_row(group, *one) for one in external_rows(external, as_group(group))]
+
+
+def _moved(group: Curves, twice: Curves | None, resampled: Source, comparer: Comparer) -> Estimate | None:
+    """BD-rate of the protocol's anchor with twice its budget against itself; None against any other anchor."""
+    anchor = group.protocol.anchor
+    if twice is None or anchor != group.anchor or anchor not in group.records or anchor not in twice.records:
+        return None
+    return comparer(group.records[anchor], twice.records[anchor], resampled).bd_rate
 
 
 def _row(group: Curves, label: str, difference: Difference, rank: int | None, moved: Estimate | None, resampled: Source) -> Row:
@@ -149,9 +168,9 @@ def _row(group: Curves, label: str, difference: Difference, rank: int | None, mo
 
 def as_group(group: Curves) -> Group:
     """What external curves are held against."""
-    seeds = group.records.get(group.protocol.anchor, {})
+    seeds = group.records.get(group.anchor, {})
     mean = [(point.bpp.value, point.score.value) for point in _points(seeds, none)]
-    return Group(group.protocol.identity, group.metric, group.protocol.anchor, mean)
+    return Group(group.protocol.identity, group.metric, group.anchor, mean)
 
 
 def _external_row(group: Curves, curve: ExternalCurve, result: BDRate, note: str) -> Row:
@@ -174,12 +193,11 @@ def _external_row(group: Curves, curve: ExternalCurve, result: BDRate, note: str
     )
 
 
-def against_anchor(group: Curves, label: str, resampled: Source) -> Difference:
+def against_anchor(group: Curves, label: str, resampled: Source, comparer: Comparer = compare) -> Difference:
     """A method against the anchor, at the seeds that both have: at one seed both saw the same batches."""
-    anchor = group.protocol.anchor
-    if label == anchor or anchor not in group.records:
+    if label == group.anchor or group.anchor not in group.records:
         return Difference({}, 0, {}, {})
-    return compare(group.records[anchor], group.records[label], resampled)
+    return comparer(group.records[group.anchor], group.records[label], resampled)
 
 
 def _ranks(found: dict[str, Difference], anchor: str, apart: set[str]) -> dict[str, int]:
@@ -228,10 +246,10 @@ def _points(seeds: dict[int, list[Record]], resampled: Source) -> tuple[Point, .
 
 
 def _reason(group: Curves, label: str, results: dict[int, BDRate]) -> str:
-    if label == group.protocol.anchor:
+    if label == group.anchor:
         return "anchor"
-    if group.protocol.anchor not in group.records:
-        return f"the anchor {group.protocol.anchor} has no records"
+    if group.anchor not in group.records:
+        return f"the anchor {group.anchor} has no records"
     if not results:
         return "no seed in common with the anchor"
     return "; ".join(dict.fromkeys(result.reason for result in results.values() if result.reason))

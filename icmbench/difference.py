@@ -1,7 +1,7 @@
 """One method against another: their curves paired by seed and by image, with every resample of the images."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,9 @@ class Difference:
     def bd_metric(self) -> Estimate | None:
         """BD-metric in points of the score."""
         return mean_of(self.scores, self.images)
+
+
+Comparer = Callable[[dict[int, list[Record]], dict[int, list[Record]], Source], Difference]
 
 
 def mean_of(by_seed: dict[int, tuple[float, Array | None]], images: int) -> Estimate | None:

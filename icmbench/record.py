@@ -240,10 +240,10 @@ class Store:
         write_text(path, json.dumps(fields | {"content_sha256": seal(fields)}, indent=1, ensure_ascii=False) + "\n")
         return path
 
-    def read(self) -> tuple[list[Record], dict[Path, str]]:
-        """All sound records, and the files that are none with the reason."""
+    def read(self, protocol: str = "*@*") -> tuple[list[Record], dict[Path, str]]:
+        """All sound records (of one protocol: its identity), and the files that are none with the reason."""
         records, broken = [], {}
-        for path in self._files():
+        for path in self.files(protocol):
             try:
                 fields = json.loads(path.read_text())
                 record = parse(fields)
@@ -269,5 +269,6 @@ class Store:
             problems.append("the rows of its images were changed after they were written")
         return problems
 
-    def _files(self) -> Iterator[Path]:
-        return (path for path in sorted(self.folder.glob("*@*/*/*.json")) if not path.name.startswith("."))
+    def files(self, protocol: str = "*@*") -> Iterator[Path]:
+        """Every file that should be a record (of one protocol: its identity), sound or not, in order."""
+        return (path for path in sorted(self.folder.glob(f"{protocol}/*/*.json")) if not path.name.startswith("."))

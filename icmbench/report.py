@@ -1,8 +1,6 @@
 """Chosen rows side by side, each under names of its own: what `icmbench sweep` and `icmbench transfer` end in."""
 
-import csv
 import hashlib
-import io
 import json
 import re
 from collections.abc import Sequence
@@ -14,6 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from icmbench import markup
 from icmbench.comparison import Row
 from icmbench.files import write_text
 from icmbench.stats.confidence import Estimate
@@ -80,11 +79,7 @@ def to_json(entries: Sequence[Entry]) -> str:
 def to_csv(entries: Sequence[Entry]) -> str:
     """One line an entry, numbers unrounded."""
     lines = [_flat(entry) for entry in entries]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return out.getvalue()
+    return markup.to_csv(list(lines[0]), [list(line.values()) for line in lines])
 
 
 def _flat(entry: Entry) -> dict[str, Any]:
@@ -103,9 +98,7 @@ def _flat(entry: Entry) -> dict[str, Any]:
 def to_markdown(entries: Sequence[Entry]) -> str:
     """One table."""
     lines = [entry.text() | {"note": "; ".join(entry.notes)} for entry in entries]
-    table = ["| " + " | ".join(lines[0]) + " |", "|" + " --- |" * len(lines[0])]
-    table += ["| " + " | ".join(text.replace("|", "\\|") for text in line.values()) + " |" for line in lines]
-    return "\n".join(table) + "\n"
+    return markup.to_markdown(list(lines[0]), [list(line.values()) for line in lines])
 
 
 def show(entries: Sequence[Entry], console: Console) -> None:

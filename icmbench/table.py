@@ -1,11 +1,11 @@
 """Renderings of the BD-rate table: text cells, JSON, CSV, Markdown, LaTeX."""
 
-import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import Any
 
+from icmbench import markup
 from icmbench.comparison import Row
 from icmbench.stats.confidence import Estimate
 
@@ -53,27 +53,21 @@ def to_json(table: Sequence[Row]) -> str:
 
 def to_csv(table: Sequence[Row]) -> str:
     """One line a method; text that a spreadsheet would take for a formula is quoted."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     estimates = [f"{name}{part}" for name in ("bd_rate", "bd_metric", "anchor_doubled") for part in ("", "_low", "_high")]
     rest = ("akima", "overlap", "metric", "ceiling", "bpp", "score", "notes")
-    writer.writerow(("protocol", "rank", "method", "seeds", *estimates, *rest))
-    for row in table:
-        numbers = [value for e in (row.bd_rate, row.bd_metric, row.anchor_doubled) for value in _three(e)]
-        bpps = " ".join(f"{point.bpp.value:.4f}" for point in row.points)
-        scores = " ".join(f"{point.score.value:.4f}" for point in row.points)
-        fields = [row.akima, row.overlap, row.metric, row.ceiling, bpps, scores, _safe("; ".join(notes(row)))]
-        line = [_safe(row.protocol), row.rank, _safe(row.method), row.seeds, *numbers, *fields]
-        writer.writerow(["" if value is None else value for value in line])
-    return out.getvalue()
+    return markup.to_csv(("protocol", "rank", "method", "seeds", *estimates, *rest), map(_numbers, table))
+
+
+def _numbers(row: Row) -> list[Any]:
+    estimates = [value for found in (row.bd_rate, row.bd_metric, row.anchor_doubled) for value in _three(found)]
+    bpps = " ".join(f"{point.bpp.value:.4f}" for point in row.points)
+    scores = " ".join(f"{point.score.value:.4f}" for point in row.points)
+    rest = [row.akima, row.overlap, row.metric, row.ceiling, bpps, scores, "; ".join(notes(row))]
+    return [row.protocol, row.rank, row.method, row.seeds, *estimates, *rest]
 
 
 def _three(estimate: Estimate | None) -> tuple[float | None, float | None, float | None]:
     return (None, None, None) if estimate is None else (estimate.value, estimate.low, estimate.high)
-
-
-def _safe(text: str) -> str:
-    return f"'{text}" if text[:1] in tuple("=+-@\t") else text
 
 
 def to_markdown(table: Sequence[Row]) -> str:
@@ -93,21 +87,10 @@ def _sections(table: Sequence[Row], render: Callable[[Sequence[Row]], str]) -> l
 
 def _markdown(table: Sequence[Row]) -> str:
     first = table[0]
-    lines = [f"**{first.protocol}**: {first.metric}, uncompressed {first.ceiling:.1f}", ""]
-    lines += ["| " + " | ".join(HEADERS) + " |", "|" + " --- |" * len(HEADERS)]
-    lines += ["| " + " | ".join(text.replace("|", "\\|") for text in cells(row)) + " |" for row in table]
-    lines += [""] + [f"- {row.method}: {note}" for row in table for note in notes(row)]
-    return "\n".join(lines) + "\n"
+    title = f"**{first.protocol}**: {first.metric}, uncompressed {first.ceiling:.1f}\n\n"
+    below = "".join(f"- {row.method}: {note}\n" for row in table for note in notes(row))
+    return title + markup.to_markdown(HEADERS, map(cells, table)) + "\n" + below
 
 
 def _latex(table: Sequence[Row]) -> str:
-    special = {"\\": r"\textbackslash{}", "→": r"$\to$", "…": r"\ldots{}", "—": "--"} | {c: "\\" + c for c in "_%&#${}"}
-    special |= {"×": r"$\times$", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-
-    def escaped(text: str) -> str:
-        return "".join(special.get(character, character) for character in text)
-
-    lines = [f"% {table[0].protocol}", r"\begin{tabular}{rl" + "r" * (len(HEADERS) - 3) + "l}", r"\hline"]
-    lines += [" & ".join(map(escaped, HEADERS)) + r" \\ \hline"]
-    lines += [" & ".join(map(escaped, cells(row))) + r" \\" for row in table]
-    return "\n".join([*lines, r"\hline", r"\end{tabular}", ""])
+    return f"% {table[0].protocol}\n" + markup.to_latex(HEADERS, map(cells, table), "rl" + "r" * (len(HEADERS) - 3) + "l")

@@ -1,0 +1,94 @@
+"""Differences between two methods, computed once and kept: bootstrapping hundreds of pairs takes minutes."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from icmbench import __version__
+from icmbench.difference import Difference, compare
+from icmbench.files import cache_root, replacing
+from icmbench.record import Record
+from icmbench.resamples import Source
+from icmbench.stats.bdrate import BDRate
+from icmbench.stats.confidence import RESAMPLES, Array
+
+Seeds = dict[int, list[Record]]
+POLICY = "policy"  # a field of BDRate that cannot be set
+
+
+def kept(anchor: Seeds, test: Seeds, resampled: Source) -> Difference:
+    """`difference.compare`, from the cache folder where the same two methods' records were compared before."""
+    path = cache_root() / "pairs" / f"{_key(anchor, test)}.npz"
+    try:
+        return _read(path)
+    except (OSError, ValueError, KeyError, BadZipFile):  # not there, or not whole
+        found = compare(anchor, test, resampled)
+        _write(found, path)
+        return found
+
+
+def _key(anchor: Seeds, test: Seeds) -> str:
+    """Digest of all that a comparison reads."""
+    content = [__version__, RESAMPLES, _read_of(anchor), _read_of(test)]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+
+
+def _read_of(seeds: Seeds) -> Sequence[Any]:
+    return [
+        (
+            seed,
+            r.rate_index,
+            r.bpp,
+            r.quality,
+            r.rows_sha256,
+            r.start_sha256,
+            r.trained_under,
+            r.trained,
+            r.images,
+            r.protocol.hash,
+        )
+        for seed, curve in sorted(seeds.items())
+        for r in curve
+    ]
+
+
+def _write(found: Difference, path: Path) -> None:
+    """The numbers as JSON and the resamples as arrays, in one file."""
+    named = {"log_rates": found.log_rates, "scores": found.scores}
+    values = {name: {seed: value for seed, (value, _) in by_seed.items()} for name, by_seed in named.items()}
+    results = {seed: asdict(result) for seed, result in found.results.items()}
+    text = json.dumps({"images": found.images, "results": results} | values)
+    arrays: dict[str, Any] = {
+        f"{name}-{seed}": cloud.astype(np.float32)
+        for name, by_seed in named.items()
+        for seed, (_, cloud) in by_seed.items()
+        if cloud is not None
+    }
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, text=np.array(text), **arrays)
+
+
+def _read(path: Path) -> Difference:
+    with np.load(path) as arrays:
+        content = json.loads(str(arrays["text"]))
+
+        def by_seed(name: str) -> dict[int, tuple[float, Array | None]]:
+            return {int(seed): (value, _cloud(arrays, f"{name}-{seed}")) for seed, value in content[name].items()}
+
+        results = {int(seed): _result(values) for seed, values in content["results"].items()}
+        return Difference(results, content["images"], by_seed("log_rates"), by_seed("scores"))
+
+
+def _cloud(arrays: Any, name: str) -> Array | None:
+    return arrays[name].astype(np.float64) if name in arrays else None
+
+
+def _result(values: dict[str, Any]) -> BDRate:
+    given = {field.name: values[field.name] for field in fields(BDRate) if field.name != POLICY}
+    return BDRate(**given | {"points": tuple(given["points"]), "warnings": tuple(given["warnings"])})

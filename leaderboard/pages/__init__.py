@@ -1,0 +1,1 @@
+"""The app's pages: each has a TITLE, an ICON and `show`."""

@@ -1,0 +1,103 @@
+"""The Streamlit app: `streamlit run app.py -- RESULTS`, which `icmbench leaderboard` does."""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import streamlit as st
+
+from icmbench.leaderboard import views
+from icmbench.leaderboard.library import Library
+from icmbench.leaderboard.page import BIND, STYLE, Context
+from icmbench.leaderboard.pages import ablations, compare, cost, curves, method, overview, protocol, submit
+from icmbench.leaderboard.sheet import Cell, Column, Sheet
+from icmbench.leaderboard.views import Choice
+from icmbench.plugins import Plugins
+
+PAGES = {
+    "overview": overview,
+    "curves": curves,
+    "method": method,
+    "compare": compare,
+    "ablations": ablations,
+    "cost": cost,
+    "protocol": protocol,
+    "submit": submit,
+}
+
+
+@st.cache_resource(show_spinner="Reading the records …")
+def library(results: Path) -> Library:
+    """The tables, once for all visitors."""
+    return Library(results)
+
+
+def main(results: Path) -> None:
+    """Draw the page that the address names."""
+    st.set_page_config("icmbench leaderboard", ":material/leaderboard:", layout="wide")
+    st.html(f"<style>{STYLE}</style>")
+    found = library(results)
+    found.look()
+    context = choose(found) if len(found.tables.protocols) else None
+    pages = [
+        st.Page(
+            partial(_show, module.show, context, found),
+            title=module.TITLE,
+            icon=module.ICON,
+            url_path=name,
+            default=name == "overview",
+        )
+        for name, module in PAGES.items()
+    ]
+    st.navigation(pages, position="top").run()
+
+
+def choose(found: Library) -> Context:
+    """Protocol and anchor, in the side bar of every page and in its address."""
+    tables = found.tables
+    with st.sidebar:
+        protocol = st.selectbox("Protocol", views.protocol_names(tables), key="protocol", bind=BIND)
+        anchor = st.selectbox(
+            "Anchor", views.anchor_names(tables, protocol), key="anchor", bind=BIND, help="What BD-rates are taken against"
+        )
+        image = st.segmented_control(
+            "Figures are saved as", ["svg", "png"], default="svg", required=True, key="image", bind=BIND, format_func=str.upper
+        )
+    return Context(tables, Choice(protocol, anchor), Plugins(), found.results, image or "svg")
+
+
+def _show(show: Callable[[Context], None], context: Context | None, found: Library) -> None:
+    if found.busy:
+        st.info("There are new records; their tables are being made. Reload in a moment to see them.")
+    if found.problem:
+        st.warning(f"The newest records could not be read: {found.problem}")
+    if context is None:
+        _empty(found.results)
+    else:
+        show(context)
+    _set_aside(found)
+
+
+def _empty(results: Path) -> None:
+    st.title("No records yet")
+    st.markdown("This leaderboard shows the records of the folder")
+    st.code(str(results), language=None)
+    st.markdown("and there are none that can be read. A first run makes some:")
+    st.code(f"icmbench run aux_loss detection --results {results}", language=None)
+
+
+def _set_aside(found: Library) -> None:
+    """The files that are no sound record, with the reason."""
+    broken = found.tables.broken
+    if broken.empty:
+        return
+    count = len(broken)
+    with st.expander(f"{count} file{'s' if count > 1 else ''} set aside", icon=":material/report:"):
+        lines = [[Cell(line.path), Cell(line.reason)] for line in broken.itertuples()]
+        columns = [Column("file", names=True), Column("why")]
+        st.html(Sheet("set-aside", "Files that are no sound record. They count nowhere.", columns, lines).html())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "results"))

@@ -1,0 +1,162 @@
+"""The figures of the leaderboard, made of the tables; drawn alike in the app and on the static site."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999", "#B3A100")  # after Okabe and Ito
+DASHES = ("solid", "dash", "dot", "dashdot")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down")
+RATE = "rate (bits per pixel, whole container)"
+MEAN = -1  # the seed that stands for the mean of all
+
+
+def style_of(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Colour, dash and marker of each method, so that no two of 32 look alike, in colour or without."""
+    return {
+        method: {
+            "colour": COLOURS[number % len(COLOURS)],
+            "dash": DASHES[number // len(COLOURS) % len(DASHES)],
+            "symbol": SYMBOLS[number % len(SYMBOLS)],
+        }
+        for number, method in enumerate(methods)
+    }
+
+
+def _see_through(colour: str, alpha: float) -> str:
+    return f"rgba({int(colour[1:3], 16)},{int(colour[3:5], 16)},{int(colour[5:7], 16)},{alpha})"
+
+
+def plain(text: str) -> str:
+    """Text for a figure, which would take tags for markup."""
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def curves(
+    table: pd.DataFrame, styles: Mapping[str, Mapping[str, Any]], facts: Mapping[str, Any], log: bool, each_seed: bool
+) -> go.Figure:
+    """Rate-accuracy curves with 95 % bands, the ceiling, and every seed's own curve if wanted."""
+    figure = go.Figure()
+    for method in styles:
+        lines = table[table["method"] == method]
+        style = styles[method]
+        if each_seed:
+            for seed, curve in lines[lines["seed"] != MEAN].groupby("seed"):
+                _add_curve(figure, curve, style, f"{method}, seed {seed}", facts["metric"], thin=True)
+        mean = lines[lines["seed"] == MEAN].sort_values("bpp")
+        _add_band(figure, mean, style)
+        _add_curve(figure, mean, style, method, facts["metric"])
+    ceiling = facts["ceiling"]
+    figure.add_hline(ceiling, line_dash="dash", line_color="grey", annotation_text=f"uncompressed {ceiling:.1f}")
+    figure.update_xaxes(title=RATE, type="log" if log else "linear")
+    figure.update_yaxes(title=f"{facts['metric']} (%)")
+    return _laid_out(figure, facts)
+
+
+def _add_curve(
+    figure: go.Figure, curve: pd.DataFrame, style: Mapping[str, Any], name: str, metric: str, thin: bool = False
+) -> None:
+    spread = [
+        f"<br>95 %: {low:.4f} … {high:.4f} bpp<br>95 %: {least:.2f} … {most:.2f} %"
+        if not thin and pd.notna(low) and pd.notna(least)
+        else ""
+        for low, high, least, most in zip(
+            *(curve[column] for column in ("bpp_low", "bpp_high", "score_low", "score_high")), strict=True
+        )
+    ]
+    figure.add_scatter(
+        x=curve["bpp"], y=curve["score"], mode="lines" if thin else "lines+markers", name=plain(name),
+        legendgroup=plain(name), showlegend=not thin, opacity=0.5 if thin else 1.0,
+        line={"color": style["colour"], "dash": style["dash"], "width": 1 if thin else 2},
+        marker={"symbol": style["symbol"], "size": 8}, customdata=np.stack([curve["point"], spread], 1) if len(curve) else None,
+        hovertemplate=f"%{{customdata[0]}}<br>%{{x:.4f}} bpp, {metric} %{{y:.2f}} %%{{customdata[1]}}<extra>%{{fullData.name}}</extra>",
+    )  # fmt: skip
+
+
+def _add_band(figure: go.Figure, mean: pd.DataFrame, style: Mapping[str, Any]) -> None:
+    known = mean.dropna(subset=["score_low", "score_high"])
+    if len(known) < 2:
+        return
+    figure.add_scatter(
+        mode="lines", x=[*known["bpp"], *known["bpp"][::-1]], y=[*known["score_low"], *known["score_high"][::-1]], fill="toself",
+        fillcolor=_see_through(style["colour"], 0.15), line={"width": 0}, hoverinfo="skip", showlegend=False,
+    )  # fmt: skip
+
+
+def gains(table: pd.DataFrame, styles: Mapping[str, Mapping[str, Any]], facts: Mapping[str, Any], anchor: str) -> go.Figure:
+    """Change of rate at equal accuracy along the curves."""
+    figure = go.Figure()
+    for method in styles:
+        curve = table[table["method"] == method]
+        if curve.empty:
+            continue
+        figure.add_scatter(
+            x=curve["score"], y=curve["percent"], mode="lines", name=plain(method),
+            line={"color": styles[method]["colour"], "dash": styles[method]["dash"], "width": 2},
+            hovertemplate=f"{facts['metric']} %{{x:.2f}} %: %{{y:+.1f}} % bits<extra>%{{fullData.name}}</extra>",
+        )  # fmt: skip
+    figure.add_hline(0, line_color="grey", line_width=1)
+    figure.update_xaxes(title=f"{facts['metric']} (%)")
+    figure.update_yaxes(title=f"change of rate against {plain(anchor)} (%)")
+    return _laid_out(figure, facts)
+
+
+COSTS = {
+    "decoder_macs": "multiply-accumulates a pixel, decoder",
+    "encoder_macs": "multiply-accumulates a pixel, encoder",
+    "decode_seconds": "decoding, seconds an image",
+    "encode_seconds": "encoding, seconds an image",
+    "train_seconds": "training, seconds a rate point",
+}
+
+
+def cost(
+    lines: Sequence[Mapping[str, Any]], styles: Mapping[str, Mapping[str, Any]], facts: Mapping[str, Any], by: str
+) -> go.Figure:
+    """BD-rate against what a method costs, with the Pareto front of those that nothing beats in both."""
+    figure = go.Figure()
+    placed = [line for line in lines if line.get(by) is not None and _saving(line) is not None]
+    front = pareto([(line[by], _saving(line)) for line in placed])  # type: ignore[misc]
+    if len(front) > 1:
+        x, y = zip(*front, strict=True)
+        figure.add_scatter(
+            x=x, y=y, mode="lines", line={"color": "grey", "dash": "dot", "shape": "hv"}, name="Pareto front", hoverinfo="skip"
+        )
+    for line in placed:
+        style = styles[line["method"]]
+        low, high = line["bd_rate_low"], line["bd_rate_high"]
+        bars = None if low is None else {"array": [high - line["bd_rate"]], "arrayminus": [line["bd_rate"] - low], "type": "data"}
+        figure.add_scatter(
+            x=[line[by]], y=[_saving(line)], mode="markers", name=plain(line["method"]), error_y=bars,
+            marker={"color": style["colour"], "symbol": style["symbol"], "size": 11},
+            hovertemplate="%{x:.4g}: BD-rate %{y:+.1f} %<extra>%{fullData.name}</extra>",
+        )  # fmt: skip
+    figure.update_xaxes(title=COSTS[by], type="log" if placed and min(line[by] for line in placed) > 0 else "linear")
+    figure.update_yaxes(title="BD-rate (%), lower is better")
+    return _laid_out(figure, facts)
+
+
+def _saving(line: Mapping[str, Any]) -> float | None:
+    return 0.0 if line["reason"] == "anchor" else line["bd_rate"]
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points that no other beats or equals in both values, from the left on; lower is better in both."""
+    front: list[tuple[float, float]] = []
+    for x, y in sorted(points):
+        if not front or y < front[-1][1]:
+            front.append((x, y))
+    return front
+
+
+def _laid_out(figure: go.Figure, facts: Mapping[str, Any]) -> go.Figure:
+    return figure.update_layout(
+        title={"text": plain(facts["protocol"]), "font": {"size": 14}},
+        legend={"orientation": "h", "y": -0.22, "x": 0},
+        margin={"l": 60, "r": 20, "t": 50, "b": 50},
+        height=520,
+        hovermode="closest",
+    )

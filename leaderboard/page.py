@@ -1,0 +1,98 @@
+"""What all pages of the app share: the choice of protocol and anchor, and how tables and figures are shown."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from icmbench import markup
+from icmbench.leaderboard import figures, views
+from icmbench.leaderboard.derived import Tables
+from icmbench.leaderboard.sheet import Format, Sheet
+from icmbench.leaderboard.views import Choice
+from icmbench.plugins import Plugins
+
+FORMATS: dict[Format, str] = {"csv": "CSV", "md": "Markdown", "tex": "LaTeX"}
+BIND: Any = "query-params"
+FIRST_SHOWN = 5  # methods that a figure shows before anybody chose
+STYLE = Path(__file__).with_name("style.css").read_text()
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a page is given. `image`: the format in which the camera of a figure saves it."""
+
+    tables: Tables
+    choice: Choice
+    plugins: Plugins
+    results: Path
+    image: str
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """The protocol's line."""
+        return views.about(self.tables, self.choice.protocol)
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """The methods in the order of the ranking."""
+        return views.method_names(self.tables, self.choice)
+
+    @cached_property
+    def styles(self) -> dict[str, dict[str, Any]]:
+        """How each method is drawn, whichever the anchor."""
+        own = Choice(self.choice.protocol, self.facts["anchor"])
+        return figures.style_of(views.method_names(self.tables, own))
+
+
+def link(page: str, parameters: Mapping[str, str]) -> str:
+    """Address of a page of the app with its parameters."""
+    return f"{'.' if page == 'overview' else page}?{urlencode(parameters)}"
+
+
+def show_sheet(sheet: Sheet) -> None:
+    """A table with its downloads."""
+    st.html(sheet.html())
+    with st.container(horizontal=True, gap="small"):
+        for kind, name in FORMATS.items():
+            st.download_button(
+                name,
+                sheet.download(kind),
+                file_name=f"{sheet.name}.{kind}",
+                mime="text/csv" if kind == "csv" else "text/plain",
+                key=f"download-{sheet.name}-{kind}",
+                help=f"The table as {name}",
+                on_click="ignore",
+                icon=":material/download:",
+                type="tertiary",
+            )
+
+
+def show_figure(figure: go.Figure, name: str, data: pd.DataFrame, alt: str, image: str) -> None:
+    """A figure with its data; its camera saves it as `image` (svg or png)."""
+    config = {"displaylogo": False, "toImageButtonOptions": {"format": image, "filename": name, "scale": 2}}
+    st.plotly_chart(figure, config=config, key=f"figure-{name}", alt=alt)
+    st.download_button(
+        "Data of the figure (CSV)",
+        markup.to_csv(list(data.columns), data.astype(object).where(data.notna(), None).to_numpy().tolist()),
+        file_name=f"{name}.csv",
+        mime="text/csv",
+        key=f"data-{name}",
+        on_click="ignore",
+        icon=":material/download:",
+        type="tertiary",
+    )
+
+
+def choose_methods(context: Context, key: str = "methods") -> list[str]:
+    """Some of the methods, the best and the anchor before anybody chose."""
+    anchor = [context.choice.anchor] if context.choice.anchor in context.methods else []
+    first = list(dict.fromkeys([*context.methods[:FIRST_SHOWN], *anchor]))
+    chosen: Sequence[str] = st.multiselect("Methods", context.methods, default=first, key=key, bind=BIND)
+    return [method for method in context.methods if method in chosen]

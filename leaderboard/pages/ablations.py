@@ -1,0 +1,7 @@
+"""To come."""
+
+TITLE, ICON = "Ablations", ":material/compare:"
+
+
+def show(context):
+    pass

@@ -1,0 +1,7 @@
+"""To come."""
+
+TITLE, ICON = "Compare", ":material/compare:"
+
+
+def show(context):
+    pass

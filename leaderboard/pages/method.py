@@ -1,0 +1,65 @@
+"""A method's card: what it is, what it reached, and how to compute it again."""
+
+import json
+
+import streamlit as st
+
+from icmbench.leaderboard import figures, views
+from icmbench.leaderboard.page import BIND, Context, show_figure, show_sheet
+
+TITLE, ICON = "Method", ":material/badge:"
+
+
+def show(context: Context) -> None:
+    """What is known of one method under the protocol."""
+    method = st.selectbox("Method", context.methods, key="method", bind=BIND)
+    ranked = next(line for line in views.ranking(context.tables, context.choice) if line["method"] == method)
+    st.title("Method card")
+    st.text(method)
+    line = views.plugin_of(context.tables, context.choice, method)
+    verdict = views.verdict(ranked).text
+    with st.container(horizontal=True):
+        value = (
+            "anchor" if ranked["reason"] == "anchor" else "none" if ranked["bd_rate"] is None else f"{ranked['bd_rate']:+.1f} %"
+        )
+        st.metric(f"BD-rate against {context.choice.anchor}", value)
+        low, high = ranked["bd_rate_low"], ranked["bd_rate_high"]
+        st.metric("95 % interval", views.NOTHING if low is None else f"{low:+.1f} … {high:+.1f} %")
+        st.metric("Verdict", verdict)
+        st.metric("Rank", views.NOTHING if ranked["rank"] is None else f"{ranked['rank']:.0f}")
+        st.metric("Seeds", f"{ranked['seeds'] or views.NOTHING}")
+    for note in json.loads(ranked["notes"]):
+        st.text(f"• {note}")
+    if line is None:
+        st.info("A curve that was published elsewhere: there are no records of it here.")
+        return
+    _identity(context, line, ranked)
+    table = views.points(context.tables, context.choice.protocol, [method])
+    drawn = figures.curves(table, {method: context.styles[method]}, context.facts, log=False, each_seed=True)
+    show_figure(drawn, "method-curve", table, f"{context.facts['metric']} against rate of {method}", context.image)
+    st.subheader("Records")
+    show_sheet(views.method_records(context.tables, context.choice, method))
+
+
+def _identity(context: Context, line: dict[str, object], ranked: dict[str, object]) -> None:
+    text, source = views.docstring(context.plugins, str(line["plugin"]))
+    st.subheader("What it is")
+    if text:
+        st.code(text, language=None, wrap_lines=True)
+        st.caption(f"Source: {source}")
+    else:
+        st.info("Its plugin is not installed here, so there is no description.")
+    st.subheader("Parameters")
+    given, defaults = json.loads(str(line["parameters"])), json.loads(str(line["defaults"]))
+    if given or defaults:
+        st.code("\n".join(f"{k} = {v}" for k, v in given.items()) + "\n" * bool(given and defaults)
+                + "\n".join(f"{k} = {v}    (default)" for k, v in defaults.items()), language=None)  # fmt: skip
+    else:
+        st.text("none")
+    st.subheader("To compute it again")
+    seeds = int(str(ranked["seeds"]))
+    st.code(views.command(line, context.facts["task"], context.choice.protocol, seeds, context.choice.anchor), language=None)
+    st.caption(
+        f"Plugin file SHA-256 {line['method_sha256']}. Trained on {line['train_device']}, scored on {line['device']}, "
+        f"icmbench {line['icmbench']}, commit {line['commit']}."
+    )

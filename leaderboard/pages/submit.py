@@ -1,0 +1,7 @@
+"""To come."""
+
+TITLE, ICON = "Submit", ":material/compare:"
+
+
+def show(context):
+    pass

@@ -1,0 +1,277 @@
+"""What pages show, chosen from the tables: ranked lists, curves, cards. Knows neither Streamlit nor files."""
+
+import ast
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from icmbench.leaderboard.derived import Tables, asdicts
+from icmbench.leaderboard.sheet import Cell, Column, Sheet
+from icmbench.plugins import Plugins
+
+Link = Callable[[str, Mapping[str, str]], str]  # page and its parameters → address
+NOTHING = "—"
+
+
+def no_links(page: str, parameters: Mapping[str, str]) -> str:
+    """Links for a place that has no pages."""
+    return ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What all pages are about: a protocol's identity, and the method that BD-rates are taken against."""
+
+    protocol: str
+    anchor: str
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The same as parameters of an address."""
+        return {"protocol": self.protocol, "anchor": self.anchor}
+
+
+def protocol_names(tables: Tables) -> list[str]:
+    """Identities of the protocols, those with most methods first."""
+    order = tables.protocols.sort_values(["methods", "protocol"], ascending=[False, True])
+    return [str(name) for name in order["protocol"]]
+
+
+def about(tables: Tables, protocol: str) -> dict[str, Any]:
+    """The protocol's line."""
+    return asdicts(tables.protocols[tables.protocols["protocol"] == protocol])[0]
+
+
+def anchor_names(tables: Tables, protocol: str) -> list[str]:
+    """What BD-rates can be taken against, the protocol's own anchor first."""
+    return list(json.loads(about(tables, protocol)["anchors"]))
+
+
+def ranking(tables: Tables, choice: Choice) -> list[dict[str, Any]]:
+    """The lines of the ranking against the chosen anchor, best first."""
+    table = tables.ranking
+    return asdicts(table[(table["protocol"] == choice.protocol) & (table["anchor"] == choice.anchor)])
+
+
+def method_names(tables: Tables, choice: Choice) -> list[str]:
+    """The methods in the order of the ranking."""
+    return [line["method"] for line in ranking(tables, choice)]
+
+
+def overview(tables: Tables, choice: Choice, link: Link = no_links) -> Sheet:
+    """The ranked table."""
+    facts = about(tables, choice.protocol)
+    rates = _rates(tables, choice.protocol)
+    costs = _costs(tables, choice.protocol)
+    columns = [
+        Column("rank", True, "methods that share a rank are not shown to differ from the best of them"),
+        Column("method", names=True),
+        Column(
+            "BD-rate", True, f"mean change of the rate at equal {facts['metric']} against {choice.anchor}; negative: bits saved"
+        ),
+        Column("95 % interval", True, "over seeds and images"),
+        Column("verdict", about="whether the interval leaves out 0", short=True),
+        Column("seeds", True),
+        *(Column(f"{facts['metric']} @ {rate:g} bpp", True, "in percent, by interpolation") for rate in rates),
+        Column("encode kMAC/px", True, "thousand multiply-accumulates a pixel"),
+        Column("decode kMAC/px", True, "thousand multiply-accumulates a pixel"),
+        Column("encode s", True, "median seconds an image, on the device of the records"),
+        Column("decode s", True, "median seconds an image, on the device of the records"),
+        Column("training s", True, "seconds a rate point, on the device of the records"),
+        Column("status", about="claimed: as its author computed it; external: as published elsewhere"),
+    ]
+    scores = _scores_at(tables, choice.protocol)
+    lines = [_overview_line(line, choice, rates, scores, costs.get(line["method"], {}), link) for line in ranking(tables, choice)]
+    name = choice.protocol.split("@", maxsplit=1)[0]
+    caption = (
+        f"{facts['metric']} on {facts['images']} images, {facts['ceiling']:.1f} without compression. Anchor: {choice.anchor}."
+    )
+    return Sheet(f"ranking-{name}", caption, columns, lines)
+
+
+def _overview_line(
+    line: dict[str, Any],
+    choice: Choice,
+    rates: Sequence[float],
+    scores: Mapping[tuple[str, float], float | None],
+    cost: Mapping[str, Any],
+    link: Link,
+) -> list[Cell]:
+    method = line["method"]
+    found = " ".join(json.loads(line["notes"]))
+    return [
+        _whole(line["rank"]),
+        Cell(method, href=link("method", choice.parameters | {"method": method})),
+        Cell("anchor", None) if line["reason"] == "anchor" else _number(line["bd_rate"], "+.1f", " %", found),
+        _interval(line["bd_rate_low"], line["bd_rate_high"]),
+        verdict(line),
+        _whole(line["seeds"] or None),
+        *(_number(scores.get((method, rate)), ".1f") for rate in rates),
+        _number(_kilo(cost.get("encoder_macs")), ".1f"),
+        _number(_kilo(cost.get("decoder_macs")), ".1f"),
+        _number(cost.get("encode_seconds"), ".3f"),
+        _number(cost.get("decode_seconds"), ".3f"),
+        _number(cost.get("train_seconds"), ".0f"),
+        Cell(line["status"], badge=line["status"]),
+    ]
+
+
+def verdict(line: Mapping[str, Any]) -> Cell:
+    """What the BD-rate and its interval say, in words."""
+    if line["reason"] == "anchor":
+        return Cell(NOTHING, "")
+    if line["bd_rate"] is None:
+        return Cell("no BD-rate", title=str(line["reason"]))
+    if line["external"]:
+        return Cell("no interval", title="published elsewhere, not ranked")
+    if line["bd_rate_low"] is None:
+        return Cell("one seed", title="no interval, so the difference is not shown to be resolved")
+    if not line["resolved"]:
+        return Cell("not resolved", title="the interval contains 0")
+    return Cell("fewer bits", badge="better") if line["bd_rate"] < 0 else Cell("more bits")
+
+
+def remarks(tables: Tables, choice: Choice) -> list[tuple[str, list[str]]]:
+    """What a reader must know about the rows: method and notes."""
+    found = [(line["method"], json.loads(line["notes"])) for line in ranking(tables, choice)]
+    return [(method, notes) for method, notes in found if notes]
+
+
+def doubled(tables: Tables, choice: Choice) -> str:
+    """How far the anchor still moves with twice its budget, in a sentence; "" where it was not measured."""
+    lines = [line for line in ranking(tables, choice) if line["anchor_doubled"] is not None]
+    if not lines:
+        return ""
+    value, low, high = (lines[0][f"anchor_doubled{end}"] for end in ("", "_low", "_high"))
+    spread = "" if low is None else f" (95 % interval {low:+.1f} … {high:+.1f} %)"
+    return f"With twice its training budget the anchor {choice.anchor} moves by {value:+.1f} %{spread}: it has not converged."
+
+
+def _number(value: float | None, form: str, unit: str = "", title: str = "") -> Cell:
+    return Cell(NOTHING, None) if value is None else Cell(f"{value:{form}}{unit}", value, title=title)
+
+
+def _whole(value: float | None) -> Cell:
+    return Cell(NOTHING, None) if value is None else Cell(f"{value:.0f}", int(value))
+
+
+def _interval(low: float | None, high: float | None) -> Cell:
+    return Cell(NOTHING, None) if low is None or high is None else Cell(f"{low:+.1f} … {high:+.1f}")
+
+
+def _kilo(value: float | None) -> float | None:
+    return None if value is None else value / 1000
+
+
+def _rates(tables: Tables, protocol: str) -> list[float]:
+    table = tables.at_rates
+    return sorted(float(rate) for rate in table[table["protocol"] == protocol]["bpp"].unique())
+
+
+def _scores_at(tables: Tables, protocol: str) -> dict[tuple[str, float], float | None]:
+    table = tables.at_rates
+    return {(line["method"], line["bpp"]): line["score"] for line in asdicts(table[table["protocol"] == protocol])}
+
+
+def _costs(tables: Tables, protocol: str) -> dict[str, dict[str, Any]]:
+    """Medians over a method's records, by method."""
+    columns = ["encoder_macs", "decoder_macs", "encode_seconds", "decode_seconds", "train_seconds"]
+    table = records(tables, protocol)
+    found = table.groupby("method")[columns].agg(lambda values: values.astype(float).median())
+    return {line["method"]: line for line in asdicts(found.reset_index())}
+
+
+def records(tables: Tables, protocol: str, method: str | None = None) -> pd.DataFrame:
+    """The records of a protocol, or of one method under it."""
+    table = tables.records[tables.records["protocol"] == protocol]
+    return table if method is None else table[table["method"] == method]
+
+
+def points(tables: Tables, protocol: str, methods: Sequence[str]) -> pd.DataFrame:
+    """The rate points of some methods."""
+    table = tables.points
+    return table[(table["protocol"] == protocol) & table["method"].isin(methods)]
+
+
+def gains(tables: Tables, choice: Choice, methods: Sequence[str]) -> pd.DataFrame:
+    """Change of rate at equal accuracy of some methods."""
+    table = tables.gains
+    return table[(table["protocol"] == choice.protocol) & (table["anchor"] == choice.anchor) & table["method"].isin(methods)]
+
+
+def cost_lines(tables: Tables, choice: Choice) -> list[dict[str, Any]]:
+    """The ranking with what each method costs beside it, for methods whose cost is known."""
+    costs = _costs(tables, choice.protocol)
+    return [line | costs[line["method"]] for line in ranking(tables, choice) if line["method"] in costs]
+
+
+def method_records(tables: Tables, choice: Choice, method: str) -> Sheet:
+    """Every record of a method, with where it comes from."""
+    columns = [
+        Column("rate point", names=True),
+        Column("seed", True),
+        Column("bpp", True, "bits of the whole container over the pixels of the image"),
+        Column("estimated bpp", True, "what the likelihoods promise"),
+        Column(about(tables, choice.protocol)["metric"], True, "in percent"),
+        Column("PSNR", True, "dB"),
+        Column("encode s", True),
+        Column("decode s", True),
+        Column("training s", True),
+        Column("device"),
+        Column("icmbench"),
+        Column("commit"),
+        Column("record"),
+    ]
+    table = records(tables, choice.protocol, method).sort_values(["seed", "position"])
+    lines = [
+        [
+            Cell(line["point"]),
+            _whole(line["seed"] if line["steps"] else None),
+            _number(line["bpp"], ".4f"),
+            _number(line["estimated_bpp"], ".4f"),
+            _number(line["score"], ".2f"),
+            _number(line["psnr"], ".2f"),
+            _number(line["encode_seconds"], ".3f"),
+            _number(line["decode_seconds"], ".3f"),
+            _number(line["train_seconds"], ".0f"),
+            Cell(line["device"]),
+            Cell(line["icmbench"]),
+            Cell(line["commit"][:10], line["commit"], title=line["commit"]),
+            Cell(line["path"]),
+        ]
+        for line in asdicts(table)
+    ]
+    return Sheet(f"records-{_file_name(method)}", f"{len(lines)} records of {method}", columns, lines)
+
+
+def _file_name(text: str) -> str:
+    return "".join(character if character.isalnum() or character in "._-" else "_" for character in text)[:80]
+
+
+def plugin_of(tables: Tables, choice: Choice, method: str) -> dict[str, Any] | None:
+    """Plugin, parameters and provenance of a method; None for a published curve."""
+    found = asdicts(records(tables, choice.protocol, method).head(1))
+    return found[0] if found else None
+
+
+def docstring(plugins: Plugins, name: str) -> tuple[str, str]:
+    """What a method says of itself and its source file's name, read without importing it; "" where it is not installed."""
+    plugin = plugins.find("methods").get(name)
+    if plugin is None or plugin.path is None:
+        return "", ""
+    try:
+        text = ast.get_docstring(ast.parse(plugin.path.read_text())) or ""
+    except (OSError, SyntaxError, ValueError):
+        return "", ""
+    return text, "/".join(plugin.path.parts[-2:])
+
+
+def command(line: Mapping[str, Any], task: str, protocol: str, seeds: int, anchor: str) -> str:
+    """The command that computes a method's records anew."""
+    words = ["icmbench", "run", line["plugin"], task, "--protocol", protocol.split("@", maxsplit=1)[0]]
+    words += [word for name, value in json.loads(line["parameters"]).items() for word in ("--set", f"{name}={value}")]
+    words += ["--seeds", str(max(1, seeds))]
+    return " ".join(words)

@@ -11,6 +11,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#9
 DASHES = ("solid", "dash", "dot", "dashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down")
 RATE = "rate (bits per pixel, whole container)"
+NAMED = "<extra>%{fullData.name}</extra>"
 MEAN = -1  # the seed that stands for the mean of all
 
 
@@ -72,7 +73,7 @@ def _add_curve(
         legendgroup=plain(name), showlegend=not thin, opacity=0.5 if thin else 1.0,
         line={"color": style["colour"], "dash": style["dash"], "width": 1 if thin else 2},
         marker={"symbol": style["symbol"], "size": 8}, customdata=np.stack([curve["point"], spread], 1) if len(curve) else None,
-        hovertemplate=f"%{{customdata[0]}}<br>%{{x:.4f}} bpp, {metric} %{{y:.2f}} %%{{customdata[1]}}<extra>%{{fullData.name}}</extra>",
+        hovertemplate=f"%{{customdata[0]}}<br>%{{x:.4f}} bpp, {metric} %{{y:.2f}} %%{{customdata[1]}}{NAMED}",
     )  # fmt: skip
 
 
@@ -160,3 +161,31 @@ def _laid_out(figure: go.Figure, facts: Mapping[str, Any]) -> go.Figure:
         height=520,
         hovermode="closest",
     )
+
+
+def ablation(lines: Sequence[Mapping[str, Any]], axis: str, facts: Mapping[str, Any], anchor: str) -> go.Figure:
+    """BD-rate with its interval along a parameter; filled where the interval leaves out 0. Text is evenly spaced."""
+    placed = [line for line in lines if line["bd_rate"] is not None]
+    numbers = all(isinstance(line["value"], int | float) and not isinstance(line["value"], bool) for line in placed)
+    figure = go.Figure()
+    for name, wanted in (("95 % interval leaves out 0", True), ("not resolved", False)):
+        shown = [line for line in placed if line["resolved"] == wanted]
+        if not shown:
+            continue
+        low, high = (
+            [line["bd_rate"] if line[end] is None else line[end] for line in shown] for end in ("bd_rate_low", "bd_rate_high")
+        )
+        figure.add_scatter(
+            x=[line["value"] if numbers else plain(str(line["value"])) for line in shown], y=[line["bd_rate"] for line in shown],
+            mode="markers", name=name,
+            marker={"color": COLOURS[0], "symbol": "circle" if wanted else "circle-open", "size": 12, "line": {"width": 2}},
+            error_y={"array": [h - line["bd_rate"] for h, line in zip(high, shown, strict=True)],
+                     "arrayminus": [line["bd_rate"] - below for below, line in zip(low, shown, strict=True)]},
+            hovertemplate="%{x}: BD-rate %{y:+.1f} %<extra></extra>",
+        )  # fmt: skip
+    figure.add_hline(0, line_color="grey", line_dash="dash", annotation_text=plain(anchor))
+    values = [line["value"] for line in placed]
+    wide = numbers and placed and min(values) > 0 and max(values) / min(values) > 10
+    figure.update_xaxes(title=plain(axis), type=("log" if wide else "linear") if numbers else "category")
+    figure.update_yaxes(title="BD-rate (%), lower is better")
+    return _laid_out(figure, facts)

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -275,3 +276,56 @@ def command(line: Mapping[str, Any], task: str, protocol: str, seeds: int, ancho
     words += [word for name, value in json.loads(line["parameters"]).items() for word in ("--set", f"{name}={value}")]
     words += ["--seeds", str(max(1, seeds))]
     return " ".join(words)
+
+
+def axes(tables: Tables, choice: Choice) -> dict[str, list[str]]:
+    """The parameter axes along which at least two settings were measured: plugin → names of the axes."""
+    found: dict[str, list[str]] = {}
+    for plugin, table in records(tables, choice.protocol).groupby("plugin"):
+        given = [json.loads(text) for text in table.drop_duplicates("method")["parameters"]]
+        names = sorted({name for parameters in given if len(parameters) == 1 for name in parameters})
+        found[str(plugin)] = [name for name in names if len(along(tables, choice, str(plugin), name)) > 1]
+    return {plugin: names for plugin, names in found.items() if names}
+
+
+def along(tables: Tables, choice: Choice, plugin: str, axis: str) -> list[dict[str, Any]]:
+    """The ranking's lines of the settings that differ along one axis only, each with its `value`, in the order of values."""
+    table = records(tables, choice.protocol).drop_duplicates("method")
+    ranked = {line["method"]: line for line in ranking(tables, choice)}
+    found = []
+    for line in asdicts(table[(table["plugin"] == plugin) & (table["trained_under"] == "")]):
+        given, defaults = json.loads(line["parameters"]), json.loads(line["defaults"])
+        if set(given) <= {axis} and axis in given | defaults and line["method"] in ranked:
+            found.append(ranked[line["method"]] | {"value": (given | defaults)[axis], "default": axis not in given})
+    return sorted(found, key=lambda line: _order(line["value"]))
+
+
+def _order(value: Any) -> tuple[float, str]:
+    """Numbers by size, then text."""
+    return (value, "") if isinstance(value, int | float) else (math.inf, str(value))
+
+
+def ablation(lines: Sequence[Mapping[str, Any]], axis: str, choice: Choice) -> Sheet:
+    """The settings along one axis as a table."""
+    columns = [
+        Column(axis, names=True),
+        Column("BD-rate", True, f"against {choice.anchor}"),
+        Column("95 % interval", True, "over seeds and images"),
+        Column("verdict", short=True),
+        Column("BD-metric", True, "percentage points"),
+        Column("overlap", True, "of the ranges of accuracy"),
+        Column("seeds", True),
+    ]
+    cells = [
+        [
+            Cell(f"{line['value']}{' (default)' if line['default'] else ''}", line["value"]),
+            _number(line["bd_rate"], "+.1f", " %"),
+            _interval(line["bd_rate_low"], line["bd_rate_high"]),
+            verdict(line),
+            _number(line["bd_metric"], "+.2f"),
+            _number(line["overlap"], ".0%"),
+            _whole(line["seeds"] or None),
+        ]
+        for line in lines
+    ]
+    return Sheet(f"ablation-{_file_name(axis)}", f"Settings along {axis}, all else at its default", columns, cells)

@@ -1,7 +1,28 @@
-"""To come."""
+"""What one parameter of a method does."""
 
-TITLE, ICON = "Ablations", ":material/compare:"
+import pandas as pd
+import streamlit as st
+
+from icmbench.leaderboard import figures, views
+from icmbench.leaderboard.page import BIND, Context, show_figure, show_sheet
+
+TITLE, ICON = "Ablations", ":material/tune:"
 
 
-def show(context):
-    pass
+def show(context: Context) -> None:
+    """A parameter axis as one figure and one table."""
+    st.title("Ablations")
+    found = views.axes(context.tables, context.choice)
+    if not found:
+        st.info("No method was measured with two settings of a parameter under this protocol. This makes some:")
+        st.code(f"icmbench sweep aux_loss {context.facts['task']} --over position --seeds 3", language=None)
+        return
+    plugin = st.selectbox("Method", list(found), key="plugin", bind=BIND)
+    axis = st.selectbox("Parameter", found[plugin], key="axis", bind=BIND)
+    lines = views.along(context.tables, context.choice, plugin, axis)
+    data = pd.DataFrame(lines)[["value", "default", "bd_rate", "bd_rate_low", "bd_rate_high", "seeds"]]
+    drawn = figures.ablation(lines, axis, context.facts, context.choice.anchor)
+    alt = f"BD-rate of {plugin} against {context.choice.anchor} along {axis}; the numbers are in the table below."
+    show_figure(drawn, f"ablation-{plugin}-{axis}", data, alt, context.image)
+    show_sheet(views.ablation(lines, axis, context.choice))
+    st.caption("Intervals are not corrected for the number of comparisons.")

@@ -13,8 +13,8 @@ def show(context: Context) -> None:
     st.title(context.facts["name"])
     st.text(context.facts["summary"])
     st.caption(
-        "BD-rate is the mean change of the rate at equal accuracy. Methods that share a rank are not shown to differ from the best "
-        "of them. Only rows of one protocol are ranked together."
+        "BD-rate is the mean change of the rate at equal accuracy. Methods that share a rank are not shown to differ from the "
+        "best of them. Only rows of one protocol are ranked together."
     )
     show_sheet(views.overview(context.tables, context.choice, link))
     if text := views.doubled(context.tables, context.choice):

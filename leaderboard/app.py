@@ -1,4 +1,4 @@
-"""The Streamlit app: `streamlit run app.py -- RESULTS`, which `icmbench leaderboard` does."""
+"""The Streamlit app: `streamlit run app.py -- RESULTS RUNS`, which `icmbench leaderboard` does."""
 
 import sys
 from collections.abc import Callable
@@ -11,7 +11,6 @@ from icmbench.leaderboard import views
 from icmbench.leaderboard.library import Library
 from icmbench.leaderboard.page import BIND, STYLE, Context
 from icmbench.leaderboard.pages import ablations, compare, cost, curves, method, overview, protocol, submit
-from icmbench.leaderboard.sheet import Cell, Column, Sheet
 from icmbench.leaderboard.views import Choice
 from icmbench.plugins import Plugins
 
@@ -33,13 +32,13 @@ def library(results: Path) -> Library:
     return Library(results)
 
 
-def main(results: Path) -> None:
+def main(results: Path, runs: Path = Path("runs")) -> None:
     """Draw the page that the address names."""
     st.set_page_config("icmbench leaderboard", ":material/leaderboard:", layout="wide")
     st.html(f"<style>{STYLE}</style>")
     found = library(results)
     found.look()
-    context = choose(found) if len(found.tables.protocols) else None
+    context = choose(found, runs) if len(found.tables.protocols) else None
     pages = [
         st.Page(
             partial(_show, module.show, context, found),
@@ -53,7 +52,7 @@ def main(results: Path) -> None:
     st.navigation(pages, position="top").run()
 
 
-def choose(found: Library) -> Context:
+def choose(found: Library, runs: Path) -> Context:
     """Protocol and anchor, in the side bar of every page and in its address."""
     tables = found.tables
     with st.sidebar:
@@ -64,7 +63,7 @@ def choose(found: Library) -> Context:
         image = st.segmented_control(
             "Figures are saved as", ["svg", "png"], default="svg", required=True, key="image", bind=BIND, format_func=str.upper
         )
-    return Context(tables, Choice(protocol, anchor), Plugins(), found.results, image or "svg")
+    return Context(tables, Choice(protocol, anchor), Plugins(), found.results, image or "svg", runs)
 
 
 def _show(show: Callable[[Context], None], context: Context | None, found: Library) -> None:
@@ -94,10 +93,8 @@ def _set_aside(found: Library) -> None:
         return
     count = len(broken)
     with st.expander(f"{count} file{'s' if count > 1 else ''} set aside", icon=":material/report:"):
-        lines = [[Cell(line.path), Cell(line.reason)] for line in broken.itertuples()]
-        columns = [Column("file", names=True), Column("why")]
-        st.html(Sheet("set-aside", "Files that are no sound record. They count nowhere.", columns, lines).html())
+        st.html(views.set_aside(found.tables).html())
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "results"))
+    main(*map(Path, sys.argv[1:3] or ["results"]))

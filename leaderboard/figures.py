@@ -46,9 +46,9 @@ def curves(
         style = styles[method]
         if each_seed:
             for seed, curve in lines[lines["seed"] != MEAN].groupby("seed"):
-                _add_curve(figure, curve, style, f"{method}, seed {seed}", facts["metric"], thin=True)
+                _add_curve(figure, curve, style, method, facts["metric"], f", seed {seed}")
         mean = lines[lines["seed"] == MEAN].sort_values("bpp")
-        _add_band(figure, mean, style)
+        _add_band(figure, mean, style, method)
         _add_curve(figure, mean, style, method, facts["metric"])
     ceiling = facts["ceiling"]
     figure.add_hline(ceiling, line_dash="dash", line_color="grey", annotation_text=f"uncompressed {ceiling:.1f}")
@@ -58,32 +58,33 @@ def curves(
 
 
 def _add_curve(
-    figure: go.Figure, curve: pd.DataFrame, style: Mapping[str, Any], name: str, metric: str, thin: bool = False
+    figure: go.Figure, curve: pd.DataFrame, style: Mapping[str, Any], method: str, metric: str, seed: str = ""
 ) -> None:
     spread = [
         f"<br>95 %: {low:.4f} … {high:.4f} bpp<br>95 %: {least:.2f} … {most:.2f} %"
-        if not thin and pd.notna(low) and pd.notna(least)
+        if not seed and pd.notna(low) and pd.notna(least)
         else ""
         for low, high, least, most in zip(
             *(curve[column] for column in ("bpp_low", "bpp_high", "score_low", "score_high")), strict=True
         )
     ]
     figure.add_scatter(
-        x=curve["bpp"], y=curve["score"], mode="lines" if thin else "lines+markers", name=plain(name),
-        legendgroup=plain(name), showlegend=not thin, opacity=0.5 if thin else 1.0,
-        line={"color": style["colour"], "dash": style["dash"], "width": 1 if thin else 2},
+        x=curve["bpp"], y=curve["score"], mode="lines" if seed else "lines+markers", name=plain(method + seed),
+        legendgroup=plain(method), meta="seed" if seed else None, showlegend=not seed, opacity=0.5 if seed else 1.0,
+        line={"color": style["colour"], "dash": style["dash"], "width": 1 if seed else 2},
         marker={"symbol": style["symbol"], "size": 8}, customdata=np.stack([curve["point"], spread], 1) if len(curve) else None,
         hovertemplate=f"%{{customdata[0]}}<br>%{{x:.4f}} bpp, {metric} %{{y:.2f}} %%{{customdata[1]}}{NAMED}",
     )  # fmt: skip
 
 
-def _add_band(figure: go.Figure, mean: pd.DataFrame, style: Mapping[str, Any]) -> None:
+def _add_band(figure: go.Figure, mean: pd.DataFrame, style: Mapping[str, Any], method: str) -> None:
     known = mean.dropna(subset=["score_low", "score_high"])
     if len(known) < 2:
         return
     figure.add_scatter(
         mode="lines", x=[*known["bpp"], *known["bpp"][::-1]], y=[*known["score_low"], *known["score_high"][::-1]], fill="toself",
         fillcolor=_see_through(style["colour"], 0.15), line={"width": 0}, hoverinfo="skip", showlegend=False,
+        legendgroup=plain(method),
     )  # fmt: skip
 
 
@@ -95,7 +96,7 @@ def gains(table: pd.DataFrame, styles: Mapping[str, Mapping[str, Any]], facts: M
         if curve.empty:
             continue
         figure.add_scatter(
-            x=curve["score"], y=curve["percent"], mode="lines", name=plain(method),
+            x=curve["score"], y=curve["percent"], mode="lines", name=plain(method), legendgroup=plain(method),
             line={"color": styles[method]["colour"], "dash": styles[method]["dash"], "width": 2},
             hovertemplate=f"{facts['metric']} %{{x:.2f}} %: %{{y:+.1f}} % bits<extra>%{{fullData.name}}</extra>",
         )  # fmt: skip
@@ -106,10 +107,10 @@ def gains(table: pd.DataFrame, styles: Mapping[str, Mapping[str, Any]], facts: M
 
 
 COSTS = {
-    "decoder_macs": "multiply-accumulates a pixel, decoder",
-    "encoder_macs": "multiply-accumulates a pixel, encoder",
     "decode_seconds": "decoding, seconds an image",
     "encode_seconds": "encoding, seconds an image",
+    "decoder_macs": "multiply-accumulates a pixel, decoder",
+    "encoder_macs": "multiply-accumulates a pixel, encoder",
     "train_seconds": "training, seconds a rate point",
 }
 

@@ -11,7 +11,6 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from icmbench import markup
 from icmbench.leaderboard import figures, views
 from icmbench.leaderboard.derived import Tables
 from icmbench.leaderboard.sheet import Format, Sheet
@@ -26,13 +25,14 @@ STYLE = Path(__file__).with_name("style.css").read_text()
 
 @dataclass(frozen=True)
 class Context:
-    """What a page is given. `image`: the format in which the camera of a figure saves it."""
+    """What a page is given. `image`: the format in which the camera of a figure saves it. `runs`: where codecs lie."""
 
     tables: Tables
     choice: Choice
     plugins: Plugins
     results: Path
     image: str
+    runs: Path = Path("runs")
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def show_figure(figure: go.Figure, name: str, data: pd.DataFrame, alt: str, imag
     st.plotly_chart(figure, config=config, key=f"figure-{name}", alt=alt)
     st.download_button(
         "Data of the figure (CSV)",
-        markup.to_csv(list(data.columns), data.astype(object).where(data.notna(), None).to_numpy().tolist()),
+        views.as_csv(data),
         file_name=f"{name}.csv",
         mime="text/csv",
         key=f"data-{name}",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from icmbench import markup
 from icmbench.leaderboard.derived import Tables, asdicts
 from icmbench.leaderboard.sheet import Cell, Column, Sheet
 from icmbench.plugins import Plugins
@@ -329,3 +330,119 @@ def ablation(lines: Sequence[Mapping[str, Any]], axis: str, choice: Choice) -> S
         for line in lines
     ]
     return Sheet(f"ablation-{_file_name(axis)}", f"Settings along {axis}, all else at its default", columns, cells)
+
+
+def protocols(tables: Tables, link: Link = no_links) -> Sheet:
+    """What was measured: a line a protocol, with the best against its own anchor."""
+    columns = [
+        Column("protocol", names=True),
+        Column("task", short=True),
+        Column("metric", short=True),
+        Column("uncompressed", True, "the metric without compression, in percent"),
+        Column("images", True),
+        Column("methods", True),
+        Column("records", True),
+        Column("anchor"),
+        Column("best", about="leads the ranking against the anchor"),
+        Column("BD-rate", True, "of the best against the anchor; negative: bits saved"),
+        Column("95 % interval", True, "over seeds and images"),
+        Column("tied with it", True, "other methods that share its rank: they are not shown to differ from it"),
+    ]
+    lines = [_protocol_line(tables, name, link) for name in protocol_names(tables)]
+    return Sheet("protocols", "Protocols and their best methods. Only rows of one protocol are ranked together.", columns, lines)
+
+
+def _protocol_line(tables: Tables, protocol: str, link: Link) -> list[Cell]:
+    facts = about(tables, protocol)
+    choice = Choice(protocol, facts["anchor"])
+    return [
+        Cell(protocol, href=link("overview", choice.parameters)),
+        Cell(facts["task"]),
+        Cell(facts["metric"]),
+        _number(facts["ceiling"], ".1f"),
+        _whole(facts["images"]),
+        _whole(facts["methods"]),
+        _whole(facts["records"]),
+        Cell(choice.anchor),
+        *_best_cells([line for line in ranking(tables, choice) if line["rank"] == 1], choice, link),
+    ]
+
+
+def _best_cells(first: Sequence[Mapping[str, Any]], choice: Choice, link: Link) -> list[Cell]:
+    if not first:
+        return [Cell(NOTHING, ""), Cell(NOTHING, None), _interval(None, None), _whole(None)]
+    best = first[0]
+    return [
+        Cell(best["method"], href=link("method", choice.parameters | {"method": best["method"]})),
+        _bd_rate(best),
+        _interval(best["bd_rate_low"], best["bd_rate_high"]),
+        _whole(len(first) - 1),
+    ]
+
+
+def _bd_rate(line: Mapping[str, Any]) -> Cell:
+    return Cell("anchor", None) if line["reason"] == "anchor" else _number(line["bd_rate"], "+.1f", " %")
+
+
+def standings(tables: Tables, protocol: str, method: str, link: Link = no_links) -> Sheet:
+    """Where a method stands against every anchor that can be chosen."""
+    columns = [
+        Column("against", names=True),
+        Column("BD-rate", True, "mean change of the rate at equal accuracy; negative: bits saved"),
+        Column("95 % interval", True, "over seeds and images"),
+        Column("verdict", about="whether the interval leaves out 0", short=True),
+        Column("rank", True),
+        Column("seeds", True),
+    ]
+    choices = [Choice(protocol, anchor) for anchor in anchor_names(tables, protocol)]
+    lines = [
+        [
+            Cell(choice.anchor, href=link("overview", choice.parameters)),
+            _bd_rate(line),
+            _interval(line["bd_rate_low"], line["bd_rate_high"]),
+            verdict(line),
+            _whole(line["rank"]),
+            _whole(line["seeds"] or None),
+        ]
+        for choice in choices
+        for line in ranking(tables, choice)
+        if line["method"] == method
+    ]
+    return Sheet(f"standings-{_file_name(method)}", f"{method} against every anchor", columns, lines)
+
+
+def set_aside(tables: Tables) -> Sheet:
+    """The files that are no sound record, with the reason."""
+    lines = [[Cell(line["path"]), Cell(line["reason"])] for line in asdicts(tables.broken)]
+    columns = [Column("file", names=True), Column("why")]
+    return Sheet("set-aside", "Files that are no sound record. They count nowhere.", columns, lines)
+
+
+def ceilings(facts: Mapping[str, Any]) -> Sheet:
+    """A protocol's scores without compression."""
+    lines = [[Cell(name), Cell(f"{value:.2f}", value)] for name, value in json.loads(facts["ceilings"]).items()]
+    columns = [Column("score", names=True), Column("%", True)]
+    return Sheet(f"ceiling-{facts['name']}", "Scores without compression, in percent", columns, lines)
+
+
+def needed(facts: Mapping[str, Any]) -> Sheet | None:
+    """The files that a protocol reads; None where its pictures are generated and its weights come with icmbench."""
+    files = json.loads(facts["definition"])["files"]
+    if not files:
+        return None
+    columns = [Column("path below ICMBENCH_DATA", names=True), Column("bytes", True), Column("digest"), Column("where to get it")]
+    lines = [
+        [
+            Cell(one["path"]),
+            Cell(str(one["bytes"] or NOTHING), one["bytes"]),
+            Cell(one["digest"] or NOTHING),
+            Cell(one["source"]),
+        ]
+        for one in files
+    ]
+    return Sheet("data", "Files that must lie on the machine", columns, lines)
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """The numbers of a figure as CSV."""
+    return markup.to_csv(list(table.columns), table.astype(object).where(table.notna(), None).to_numpy().tolist())

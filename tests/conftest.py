@@ -23,6 +23,7 @@ hypothesis.settings.load_profile("busy")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regenerate", action="store_true", help="write the golden numbers anew")
+    parser.addoption("--screenshots", type=Path, metavar="DIR", help="keep the pictures that the browser tests take")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

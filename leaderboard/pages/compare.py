@@ -1,7 +1,218 @@
-"""To come."""
+"""Two methods beside each other: how far apart they are, in which classes and on which images, and how that looks."""
+
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import pandas as pd
+import streamlit as st
+
+from icmbench.errors import UserError
+from icmbench.leaderboard import compare_views, pictures, views
+from icmbench.leaderboard.compare_views import Line, Matched, Pair
+from icmbench.leaderboard.page import BIND, Context, link, show_figure, show_sheet
+from icmbench.leaderboard.pictures import BITS, FOUND, ORIGINAL, SIDES, TRUTH, Wanted
+from icmbench.leaderboard.workshop import Workshop
+from icmbench.table import notes
 
 TITLE, ICON = "Compare", ":material/compare:"
+LOOK = 1.0  # seconds between two looks at what is being computed
+Result = TypeVar("Result")
 
 
-def show(context):
-    pass
+def show(context: Context) -> None:
+    """Method B against method A."""
+    st.title("Compare")
+    methods = compare_views.methods(context.tables, context.choice)
+    if len(methods) < 2:
+        st.info("A comparison needs two methods with records, and this protocol has one. This makes another:")
+        st.code(f"icmbench run aux_loss {context.facts['task']} --protocol {context.facts['name']} --seeds 3", language=None)
+        return
+    a, b = _choose(methods, context.choice.anchor)
+    if a is None or b is None or a == b:
+        st.info("Choose two different methods.")
+        return
+    _difference(context, a, b)
+    found = _at_one_rate(context, a, b)
+    if found:
+        _one_seed(context, found)
+
+
+def _choose(methods: list[str], anchor: str) -> tuple[str | None, str | None]:
+    first = methods.index(anchor) if anchor in methods else 0
+    left, right = st.columns(2)
+    a = left.selectbox("Method A", methods, index=first, key="a", bind=BIND)
+    b = right.selectbox("Method B", methods, index=1 if first == 0 else 0, key="b", bind=BIND)
+    return a, b
+
+
+@st.cache_resource
+def workshop(lane: str) -> Workshop:
+    """Where differences and pictures are made, for all visitors; numbers do not wait for pictures."""
+    return Workshop()
+
+
+def _obtain(lane: str, key: Hashable, work: Callable[[], Result], what: str) -> Result | None:
+    """The result, or None as long as it is being computed, and where that failed; the page says which."""
+    job = workshop(lane).ask(key, work)
+    if not job.done():
+        _wait(job, what)
+        return None
+    if (problem := job.exception()) is None:
+        return job.result()
+    st.warning(f"{what} could not be computed:")
+    st.text(str(problem) if isinstance(problem, UserError) else f"{type(problem).__name__}: {problem}")
+    if st.button("Try again", key=f"again-{what}"):
+        workshop(lane).forget(key)
+        st.rerun()
+    return None
+
+
+@st.fragment(run_every=LOOK)
+def _wait(job: "Future[Any]", what: str) -> None:
+    if job.done():
+        st.rerun()
+    st.info(f"{what}: being computed. This page shows it as soon as it is there.", icon=":material/hourglass_top:")
+
+
+def _difference(context: Context, a: str, b: str) -> None:
+    st.subheader("Difference")
+    protocol = context.choice.protocol
+    key = (str(context.results), protocol, a, b, *(_content(context, method) for method in (a, b)))
+    found = _obtain("numbers", key, lambda: compare_views.pair(context.results, protocol, a, b), "The difference")
+    if found is not None:
+        _in_numbers(found)
+
+
+def _content(context: Context, method: str) -> int:
+    """What stands for a method's records: other ones make another comparison."""
+    table = views.records(context.tables, context.choice.protocol, method)
+    return int(pd.util.hash_pandas_object(table, index=False).sum())
+
+
+def _in_numbers(found: Pair) -> None:
+    row = found.row
+    rate, rates = compare_views.spelt(row.bd_rate, ".1f", " %")
+    gain, gains = compare_views.spelt(row.bd_metric, ".2f")
+    with st.container(horizontal=True):
+        st.metric("BD-rate of B against A", rate, help=f"mean change of the rate at equal {row.metric}")
+        st.metric("95 % interval", rates)
+        st.metric("Verdict", compare_views.verdict(found))
+        st.metric("BD-metric", gain, help=f"mean change of {row.metric} at equal rate, percentage points")
+        st.metric("95 % interval of the BD-metric", gains)
+        st.metric(
+            "Overlap", views.NOTHING if row.overlap is None else f"{row.overlap:.0%}", help=f"of the ranges of {row.metric}"
+        )
+    for note in notes(row):
+        st.text(f"• {note}")
+    if found.by_seed:
+        show_sheet(compare_views.seeds_sheet(found))
+    st.caption("Negative BD-rates: B needs fewer bits. In notes A is the anchor. The interval covers seeds and images.")
+
+
+def _at_one_rate(context: Context, a: str, b: str) -> Matched:
+    """Choose a rate point and show the scores there."""
+    st.subheader("Scores at one rate point")
+    ours, theirs = (compare_views.rate_points(context.tables, context.choice.protocol, method) for method in (a, b))
+    point = st.selectbox("Rate point of A", list(ours), key="position", bind=BIND) or next(iter(ours))
+    other = compare_views.partner(point, ours, theirs)
+    st.text(f"A: {a} at {point}, {ours[point]:.4f} bpp\nB: {b} at {other}, {theirs[other]:.4f} bpp")
+    if other != point:
+        st.caption("B has no rate point of this name; this is its nearest one in rate.")
+    found = compare_views.matched(context.tables, context.choice.protocol, (a, point), (b, other))
+    if not found:
+        st.info("The two methods have no seed in common at this rate point.")
+        return found
+    show_sheet(compare_views.scores_sheet(found, context.facts["metric"]))
+    return found
+
+
+def _one_seed(context: Context, found: Matched) -> None:
+    st.subheader("Image by image")
+    seed = next(iter(found))
+    if len(found) > 1:
+        seed = st.selectbox("Seed", list(found), key="seed", bind=BIND) or seed
+    lines = found[seed]
+    key = ("images", str(context.results), *(f"{line['path']} {line['created']} {line['bpp']}" for line in lines))
+    table = _obtain(
+        "numbers", key, lambda: compare_views.images(context.results, *(line["path"] for line in lines)), "The list of images"
+    )
+    if table is None:
+        return
+    _winners(context, table, lines, seed)
+    st.subheader("Side by side")
+    image = st.selectbox("Image", list(dict.fromkeys(table["image"])), key="picture", bind=BIND)
+    if image is not None:
+        _side_by_side(Wanted(context.results, context.runs, lines[0]["path"], lines[1]["path"], image))
+
+
+def _winners(context: Context, table: pd.DataFrame, lines: tuple[Line, Line], seed: int) -> None:
+    metric = context.facts["metric"]
+    given = context.choice.parameters | {
+        "a": lines[0]["method"], "b": lines[1]["method"], "position": lines[0]["point"], "seed": str(seed),
+    }  # fmt: skip
+
+    def href(image: str) -> str:
+        return link("compare", given | {"picture": image})
+
+    alt = f"Change of {metric} against change of bits, {len(table)} images; the numbers are in the data of the figure."
+    show_figure(compare_views.scatter(table, metric, context.choice.protocol), "images", table, alt, context.image)
+    for by in ("score", "bits") if compare_views.scored(table) else ("bits",):
+        show_sheet(compare_views.extremes(table, by, metric, href))
+    if compare_views.scored(table):
+        st.caption(f"{metric} of one image is a coarse number. A name shows the image below.")
+
+
+def _side_by_side(wanted: Wanted) -> None:
+    try:
+        there, lacking = wanted.folder.is_dir(), pictures.lacking(wanted)
+    except UserError as error:
+        st.text(str(error))
+        return
+    if there:
+        _gallery(wanted)
+    elif lacking:
+        st.info("The pictures cannot be made here yet.")
+        for sentence, command in lacking:
+            st.text(sentence)
+            st.code(command, language=None, wrap_lines=True)
+    else:
+        _make(wanted)
+
+
+def _make(wanted: Wanted) -> None:
+    known = workshop("pictures").knows(wanted.folder)
+    if not known and not st.button("Make the pictures", icon=":material/image:"):
+        st.caption("Both codecs code the image and the recogniser looks at it; that takes about half a minute.")
+        return
+    if _obtain("pictures", wanted.folder, lambda: pictures.make(wanted), "The pictures"):
+        workshop("pictures").forget(wanted.folder)  # from now on they lie on the disk
+        st.rerun()
+
+
+def _gallery(wanted: Wanted) -> None:
+    facts = wanted.facts()
+    top = "" if facts["top"] is None else f"from none (dark) to {facts['top']:.2g} bits a pixel (bright)"
+    original, *decoded = st.columns(3)
+    with original:
+        _shown(wanted, ORIGINAL, "The original")
+        _shown(wanted, f"{ORIGINAL}-{FOUND}", "What the recogniser finds in the original")
+        _shown(wanted, TRUTH, "What is annotated")
+    for side, column in zip(SIDES, decoded, strict=True):
+        with column:
+            name = side.upper()
+            _shown(wanted, side, f"{name}, decoded: {_measured(facts['sides'][side])}")
+            _shown(wanted, f"{side}-{FOUND}", f"What the recogniser finds in {name}")
+            _shown(wanted, f"{side}-{BITS}", f"Where the bits of {name} go, {top}")
+
+
+def _measured(side: dict[str, Any]) -> str:
+    text = f"{side['bits']:,} bits, PSNR {side['psnr']:.2f} dB"
+    return text if side["same"] else f"{text}. On another machine it was {side['recorded']:,} bits or other pixels"
+
+
+def _shown(wanted: Wanted, name: str, caption: str) -> None:
+    if wanted.file(name).is_file():
+        st.image(wanted.file(name), caption=caption, width="stretch", alt=f"{caption}, image {wanted.image}")
+    elif name.endswith(BITS):
+        st.caption("A classical codec does not say where its bits go.")

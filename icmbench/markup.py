@@ -2,10 +2,12 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-FORMULA = tuple("=+-@\t\r")
+FORMULA = tuple("=+-@\t\n＝＋－＠")  # the wide ones count in some spreadsheets
+MARKDOWN = re.compile(r"[\\|`*~$\[\]]|(?<![^\W_])_|_(?![^\W_])")  # an underscore inside a word is text
 LATEX = (
     {
         "\\": r"\textbackslash{}",
@@ -16,6 +18,10 @@ LATEX = (
         "×": r"$\times$",
         "λ": r"$\lambda$",
         "α": r"$\alpha$",
+        "\n": " ",
+        "\r": " ",
+        "[": "{[}",  # at the start of a line it would belong to the \\ before it
+        "*": "{*}",
     }
     | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
     | {character: "\\" + character for character in "_%&#${}"}
@@ -23,7 +29,8 @@ LATEX = (
 
 
 def safe(text: str) -> str:
-    """Text that no spreadsheet takes for a formula."""
+    """Text that no spreadsheet takes for a formula, and whose lines stay in one cell."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")  # the csv module leaves a lone \r unquoted
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
@@ -43,8 +50,8 @@ def to_markdown(headers: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def _markdown(text: str) -> str:
-    shown = text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
-    return shown.replace("\n", " ")
+    shown = MARKDOWN.sub(r"\\\g<0>", text.replace("&", "&amp;").replace("<", "&lt;"))
+    return " ".join(shown.splitlines())
 
 
 def to_latex(headers: Sequence[str], lines: Iterable[Sequence[str]], alignment: str) -> str:

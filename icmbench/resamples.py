@@ -39,8 +39,10 @@ def source(store: Store) -> Source:
     """
 
     def of(record: Record) -> Resampled | None:
+        if record.tally not in KINDS:
+            return None
         rows = store.path_of(record).with_suffix(".parquet")
-        if record.tally not in KINDS or not rows.is_file() or sha256(rows) != record.rows_sha256:
+        if not rows.is_file() or sha256(rows) != record.rows_sha256:
             return None
         metric = record.protocol.evaluation.metric
         images = hashlib.sha256(_images(record.protocol).encode()).hexdigest()[:12]

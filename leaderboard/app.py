@@ -1,16 +1,20 @@
-"""The Streamlit app: `streamlit run app.py -- RESULTS RUNS`, which `icmbench leaderboard` does."""
+"""The Streamlit app: `streamlit run app.py -- RESULTS RUNS`, which `icmbench leaderboard` does.
+
+This file is two things: what is served, with the tables read before anybody comes, and the script of every page.
+"""
 
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
 import streamlit as st
 
-from icmbench.leaderboard import views
+from icmbench.leaderboard import library, views
 from icmbench.leaderboard.library import Library
 from icmbench.leaderboard.page import BIND, STYLE, Context
-from icmbench.leaderboard.pages import ablations, compare, cost, curves, method, overview, protocol, submit
+from icmbench.leaderboard.screens import ablations, compare, cost, curves, method, overview, protocol, submit
 from icmbench.leaderboard.views import Choice
 from icmbench.plugins import Plugins
 
@@ -26,17 +30,11 @@ PAGES = {
 }
 
 
-@st.cache_resource(show_spinner="Reading the records …")
-def library(results: Path) -> Library:
-    """The tables, once for all visitors."""
-    return Library(results)
-
-
 def main(results: Path, runs: Path = Path("runs")) -> None:
     """Draw the page that the address names."""
     st.set_page_config("icmbench leaderboard", ":material/leaderboard:", layout="wide")
     st.html(f"<style>{STYLE}</style>")
-    found = library(results)
+    found = library.of(results)
     found.look()
     context = choose(found, runs) if len(found.tables.protocols) else None
     pages = [
@@ -96,5 +94,19 @@ def _set_aside(found: Library) -> None:
         st.html(views.set_aside(found.tables).html())
 
 
+def folders() -> list[Path]:
+    """Results, and runs where they are given."""
+    return [Path(word) for word in sys.argv[1:3] or ["results"]]
+
+
+@asynccontextmanager
+async def ready(app: st.App) -> AsyncGenerator[None]:
+    """Read the tables before the first visitor comes."""
+    library.of(folders()[0])
+    yield
+
+
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:3] or ["results"]))
+    main(*folders())
+else:
+    app = st.App(__file__, lifespan=ready)

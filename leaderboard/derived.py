@@ -7,9 +7,12 @@ no more work than what is new in it. Pages read these tables and never compute a
 import hashlib
 import json
 import os
+import shutil
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +28,15 @@ from icmbench.files import build_once, cache_root
 from icmbench.leaderboard import pairs
 from icmbench.protocol import Protocol, doubled
 from icmbench.record import Record, Store
-from icmbench.resamples import source
-from icmbench.stats.bdrate import MIN_POINTS, relative_difference
+from icmbench.resamples import Resampled, Source, source
+from icmbench.stats.bdrate import MIN_POINTS, Curve, relative_difference
 from icmbench.stats.confidence import Estimate
 from icmbench.stats.monotone import rising
 from icmbench.table import notes
 
 SCHEMA = 1  # of these tables: another one makes all of them anew
 CHANGED = "+changed"
+MONTH = 30 * 86400  # seconds
 FIXED = (0.1, 0.5, 0.9)  # where in the anchor's range of ln rate accuracies are compared
 Report = Callable[[str], None]
 
@@ -63,7 +67,7 @@ COLUMNS = {  # of tables that may be empty
     "gains": ["protocol", "anchor", "method", "score", "percent"],
     "records": ["protocol", "method"],
     "broken": ["path", "reason"],
-    "protocols": ["protocol", "doubled", "only_anchor"],
+    "protocols": ["protocol", "methods", "doubled", "only_anchor"],
 }
 
 
@@ -84,8 +88,9 @@ def build(results: Path, report: Report = silent) -> Tables:
 
 
 def signature(results: Path) -> str:
-    """Digest of the content of all records, by which tables that are out of date are known."""
-    return _digest([_content(results, identity) for identity in _identities(results)] + [_external_content(results)])
+    """Digest of the names, sizes and times of all files, by which tables that may be out of date are known."""
+    names = [*glob("*@*/*/*", root_dir=results), *glob("external/*.json", root_dir=results)]
+    return _digest([(name, _stat(os.path.join(results, name))) for name in sorted(names)])
 
 
 def _identities(results: Path) -> list[str]:
@@ -93,19 +98,34 @@ def _identities(results: Path) -> list[str]:
 
 
 def _tables(results: Path, identity: str, report: Report) -> dict[str, pd.DataFrame]:
-    key = _digest(
-        [SCHEMA, __version__, identity, _content(results, identity), _twice(results, identity), _external_content(results)]
-    )
-    folder = cache_root() / "leaderboard" / f"{identity}-{key[:16]}"
+    published = [curve for curve in external.read(results)[0] if curve.protocol == identity]
+    read = [_content(results, identity), _twice(results, identity), [curve.model_dump_json() for curve in published]]
+    folder = cache_root() / "leaderboard" / f"{identity}-{_digest([SCHEMA, __version__, identity, *read])[:16]}"
 
     def make(made: Path) -> None:
         report(identity)
-        for name, table in _compute(results, identity).items():
+        for name, table in _compute(results, identity, published).items():
             table.to_parquet(made / f"{name}.parquet", index=False)
+        _clear_away(folder.parent)
 
     build_once(folder, make)
-    os.utime(folder)  # last used: what was not for a month is cleared away
+    os.utime(folder)  # last used
+    try:
+        return _read(folder)
+    except (OSError, ValueError):  # not whole
+        shutil.rmtree(folder)
+        return _read(build_once(folder, make))
+
+
+def _read(folder: Path) -> dict[str, pd.DataFrame]:
     return {name: pd.read_parquet(folder / f"{name}.parquet") for name in NAMES}
+
+
+def _clear_away(folder: Path) -> None:
+    """Remove the tables that nobody used for a month."""
+    for path in folder.glob("*@*"):
+        if path.is_dir() and time.time() - path.stat().st_mtime > MONTH:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _digest(content: Any) -> str:
@@ -123,17 +143,13 @@ def _content(results: Path, identity: str) -> list[Any]:
 
 def _twice(results: Path, identity: str) -> list[Any]:
     """The content of whatever may be the same protocol with a doubled budget."""
-    changed = f"{identity.split('@', maxsplit=1)[0]}{CHANGED}@"
+    changed = f"{identity.split('@', maxsplit=1)[0].removesuffix(CHANGED)}{CHANGED}@"
     return [_content(results, other) for other in _identities(results) if other.startswith(changed)]
 
 
-def _external_content(results: Path) -> list[Any]:
-    return [(path.name, _sha256(path)) for path in sorted((results / "external").glob("*.json"))]
-
-
-def _stat(path: Path) -> tuple[int, int] | None:
+def _stat(path: str | Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        found = os.stat(path)
     except OSError:
         return None
     return found.st_size, found.st_mtime_ns
@@ -152,7 +168,7 @@ def _sha256_at(path: Path, when: tuple[int, int] | None) -> str:
         return ""
 
 
-def _compute(results: Path, identity: str) -> dict[str, pd.DataFrame]:
+def _compute(results: Path, identity: str, published: Sequence[ExternalCurve]) -> dict[str, pd.DataFrame]:
     store = Store(results)
     records, broken = store.read(identity)
     tables: dict[str, list[dict[str, Any]]] = {name: [] for name in NAMES}
@@ -160,12 +176,12 @@ def _compute(results: Path, identity: str) -> dict[str, pd.DataFrame]:
     for group in curves(records):
         longer, _ = store.read(doubled(group.protocol).identity)
         twice = next(iter(curves(longer)), None)
-        published, _ = external.read(results)
-        found = _rows(group, twice, store, published)
+        theirs = [_named_apart(curve, group) for curve in published]
+        found = _rows(group, twice, store, theirs)
         tables["ranking"] += [_flat(row, anchor) for anchor, rows in found.items() for row in rows]
-        tables["points"] += _points(group, found[group.protocol.anchor])
+        tables["points"] += _points(group, {row.method: row for rows in found.values() for row in rows}.values())
         tables["at_rates"] += _at_rates(group)
-        tables["gains"] += _gains(group, list(found), published)
+        tables["gains"] += _gains(group, list(found), theirs)
         tables["records"] += [_record(record, store) for record in records]
         tables["protocols"].append(_protocol(group, list(found)))
     return {name: _frame(name, lines) for name, lines in tables.items()}
@@ -208,12 +224,30 @@ def _elsewhere(seeds: dict[int, list[Record]]) -> bool:
     return any(record.trained_under for curve in seeds.values() for record in curve)
 
 
+def _named_apart(curve: ExternalCurve, group: Curves) -> ExternalCurve:
+    """A published curve that shares no name with a method."""
+    return curve.model_copy(update={"name": f"{curve.name} (external)"}) if curve.name in group.records else curve
+
+
 def _rows(group: Curves, twice: Curves | None, store: Store, published: Sequence[ExternalCurve]) -> dict[str, list[Row]]:
     """The rows against every anchor that can be chosen."""
+    resampled = _remembering(source(store))
     return {
-        anchor: group_rows(replace(group, anchor=anchor), twice, source(store), published, pairs.kept)
-        for anchor in anchors(group)
+        anchor: group_rows(replace(group, anchor=anchor), twice, resampled, published, pairs.kept) for anchor in anchors(group)
     }
+
+
+def _remembering(resampled: Source) -> Source:
+    """The same, reading what a record left once."""
+    known: dict[tuple[str, str, str, int], Resampled | None] = {}
+
+    def of(record: Record) -> Resampled | None:
+        key = record.protocol_hash, record.label, record.point, record.seed
+        if key not in known:
+            known[key] = resampled(record)
+        return known[key]
+
+    return of
 
 
 def _flat(row: Row, anchor: str) -> dict[str, Any]:
@@ -248,7 +282,7 @@ def _three(name: str, found: Estimate | None) -> dict[str, float | None]:
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
-def _points(group: Curves, rows: Sequence[Row]) -> list[dict[str, Any]]:
+def _points(group: Curves, rows: Iterable[Row]) -> list[dict[str, Any]]:
     """Every rate point over the seeds (seed −1, with intervals) and at each of them."""
     mean = [
         {"protocol": row.protocol, "method": row.method, "seed": -1, "position": number, "point": point.name}
@@ -301,17 +335,24 @@ def _score_of(curve: Sequence[Record], rate: float) -> float | None:
 def _gains(group: Curves, chosen: Sequence[str], published: Sequence[ExternalCurve]) -> list[dict[str, Any]]:
     """Change of rate at equal accuracy along the curves, of the means over the seeds."""
     lines = []
+    ours = {label: as_group(replace(group, anchor=label)).curve for label in group.records}
     for anchor in chosen:
         against = as_group(replace(group, anchor=anchor))
-        theirs = {curve.name: list(curve.points) for curve in published if not external.why_not(curve, against)}
-        ours = {label: as_group(replace(group, anchor=label)).curve for label in group.records if label != anchor}
+        theirs = {curve.name: curve.points for curve in published if not external.why_not(curve, against)}
         for label, curve in (ours | theirs).items():
-            scores, percents = relative_difference(against.curve, curve, count=41)
             lines += [
                 {"protocol": group.protocol.identity, "anchor": anchor, "method": label, "score": score, "percent": percent}
-                for score, percent in zip(scores.tolist(), percents.tolist(), strict=True)
+                for score, percent in (_along(against.curve, curve) if label != anchor else [])
             ]
     return lines
+
+
+def _along(anchor: Curve, curve: Curve) -> list[tuple[float, float]]:
+    try:
+        scores, percents = relative_difference(anchor, curve, count=41)
+    except (ArithmeticError, ValueError):  # differences of finite figures may still overflow
+        return []
+    return [(s, p) for s, p in zip(scores.tolist(), percents.tolist(), strict=True) if np.isfinite(p)]
 
 
 def _record(record: Record, store: Store) -> dict[str, Any]:
@@ -378,8 +419,9 @@ def _protocol(group: Curves, chosen: Sequence[str]) -> dict[str, Any]:
 
 def asdicts(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The lines of a table, with None where there is no value."""
-    return [{str(k): None if _missing(v) else v for k, v in line.items()} for line in table.to_dict("records")]
+    names = [str(name) for name in table]
+    return [dict(zip(names, values, strict=True)) for values in zip(*(_values(table[name]) for name in names), strict=True)]
 
 
-def _missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and bool(np.isnan(value)))
+def _values(column: "pd.Series[Any]") -> list[Any]:
+    return [None if missing else value for value, missing in zip(column.tolist(), column.isna().tolist(), strict=True)]

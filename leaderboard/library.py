@@ -2,6 +2,7 @@
 
 import threading
 import time
+from functools import cache
 from pathlib import Path
 
 from icmbench.leaderboard import derived
@@ -15,32 +16,38 @@ class Library:
 
     def __init__(self, results: Path) -> None:
         self.results = results
-        self.tables: Tables = derived.build(results)
+        self.busy = False
         self.problem = ""
-        self._seen = derived.signature(results)
+        self._seen = derived.signature(results)  # before the tables: what comes while they are made is seen later
+        self.tables: Tables = derived.build(results)
         self._looked = time.monotonic()
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
 
-    @property
-    def busy(self) -> bool:
-        """Whether newer tables are being made."""
-        return self._worker is not None and self._worker.is_alive()
-
     def look(self) -> None:
-        """Start making newer tables if the folder has changed; returns at once."""
+        """Make newer tables beside whatever goes on, if the folder has changed; returns at once."""
         with self._lock:
-            if self.busy or time.monotonic() - self._looked < PATIENCE:
+            if (self._worker and self._worker.is_alive()) or time.monotonic() - self._looked < PATIENCE:
                 return
             self._looked = time.monotonic()
-            if (now := derived.signature(self.results)) != self._seen:
-                self._worker = threading.Thread(target=self._renew, args=(now,), daemon=True)
-                self._worker.start()
+            self._worker = threading.Thread(target=self._renew, daemon=True)
+            self._worker.start()
 
-    def _renew(self, now: str) -> None:
+    def _renew(self) -> None:
+        now = derived.signature(self.results)
+        if now == self._seen:
+            return
+        self.busy = True
         try:
             self.tables = derived.build(self.results)
             self.problem = ""
         except Exception as error:  # the old tables stay, and pages say why
             self.problem = str(error)
         self._seen = now
+        self.busy = False
+
+
+@cache
+def of(results: Path) -> Library:
+    """The library of a folder, one for all visitors."""
+    return Library(results)

@@ -47,8 +47,7 @@ class Context:
     @cached_property
     def styles(self) -> dict[str, dict[str, Any]]:
         """How each method is drawn, whichever the anchor."""
-        own = Choice(self.choice.protocol, self.facts["anchor"])
-        return figures.style_of(views.method_names(self.tables, own))
+        return figures.style_of(views.all_method_names(self.tables, self.choice.protocol))
 
 
 def link(page: str, parameters: Mapping[str, str]) -> str:

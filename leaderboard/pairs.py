@@ -20,26 +20,29 @@ from icmbench.stats.confidence import RESAMPLES, Array
 
 Seeds = dict[int, list[Record]]
 POLICY = "policy"  # a field of BDRate that cannot be set
+DAMAGED = (OSError, EOFError, ValueError, KeyError, BadZipFile)
 
 
 def kept(anchor: Seeds, test: Seeds, resampled: Source) -> Difference:
-    """`difference.compare`, from the cache folder where the same two methods' records were compared before."""
-    path = cache_root() / "pairs" / f"{_key(anchor, test)}.npz"
+    """`difference.compare`, from the cache folder where the same two methods' records were compared before.
+
+    Its resamples are rounded to float32, alike at the first time and later.
+    """
+    path = cache_root() / "pairs" / f"{_key(anchor, test, resampled)}.npz"
     try:
         return _read(path)
-    except (OSError, ValueError, KeyError, BadZipFile):  # not there, or not whole
-        found = compare(anchor, test, resampled)
-        _write(found, path)
-        return found
+    except DAMAGED:  # or not there
+        _write(compare(anchor, test, resampled), path)
+        return _read(path)
 
 
-def _key(anchor: Seeds, test: Seeds) -> str:
+def _key(anchor: Seeds, test: Seeds, resampled: Source) -> str:
     """Digest of all that a comparison reads."""
-    content = [__version__, RESAMPLES, _read_of(anchor), _read_of(test)]
+    content = [__version__, RESAMPLES, _read_of(anchor, resampled), _read_of(test, resampled)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
-def _read_of(seeds: Seeds) -> Sequence[Any]:
+def _read_of(seeds: Seeds, resampled: Source) -> Sequence[Any]:
     return [
         (
             seed,
@@ -47,11 +50,12 @@ def _read_of(seeds: Seeds) -> Sequence[Any]:
             r.bpp,
             r.quality,
             r.rows_sha256,
+            resampled(r) is not None,
             r.start_sha256,
             r.trained_under,
             r.trained,
             r.images,
-            r.protocol.hash,
+            r.protocol_hash,
         )
         for seed, curve in sorted(seeds.items())
         for r in curve

@@ -3,6 +3,7 @@
 import ast
 import json
 import math
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +62,12 @@ def ranking(tables: Tables, choice: Choice) -> list[dict[str, Any]]:
 def method_names(tables: Tables, choice: Choice) -> list[str]:
     """The methods in the order of the ranking."""
     return [line["method"] for line in ranking(tables, choice)]
+
+
+def all_method_names(tables: Tables, protocol: str) -> list[str]:
+    """What is ranked against any anchor, in the order against the protocol's own; a published curve may have another."""
+    choices = [Choice(protocol, anchor) for anchor in anchor_names(tables, protocol)]
+    return list(dict.fromkeys(name for choice in choices for name in method_names(tables, choice)))
 
 
 def overview(tables: Tables, choice: Choice, link: Link = no_links) -> Sheet:
@@ -149,7 +156,8 @@ def doubled(tables: Tables, choice: Choice) -> str:
         return ""
     value, low, high = (lines[0][f"anchor_doubled{end}"] for end in ("", "_low", "_high"))
     spread = "" if low is None else f" (95 % interval {low:+.1f} … {high:+.1f} %)"
-    return f"With twice its training budget the anchor {choice.anchor} moves by {value:+.1f} %{spread}: it has not converged."
+    found = "it has not converged" if low is not None and not low <= 0 <= high else "that is not resolved"
+    return f"With twice its training budget the anchor {choice.anchor} moves by {value:+.1f} %{spread}: {found}."
 
 
 def _number(value: float | None, form: str, unit: str = "", title: str = "") -> Cell:
@@ -181,8 +189,8 @@ def _scores_at(tables: Tables, protocol: str) -> dict[tuple[str, float], float |
 def _costs(tables: Tables, protocol: str) -> dict[str, dict[str, Any]]:
     """Medians over a method's records, by method."""
     columns = ["encoder_macs", "decoder_macs", "encode_seconds", "decode_seconds", "train_seconds"]
-    table = records(tables, protocol)
-    found = table.groupby("method")[columns].agg(lambda values: values.astype(float).median())
+    table = records(tables, protocol).astype(dict.fromkeys(columns, float))
+    found = table.groupby("method")[columns].median()
     return {line["method"]: line for line in asdicts(found.reset_index())}
 
 
@@ -276,7 +284,7 @@ def command(line: Mapping[str, Any], task: str, protocol: str, seeds: int, ancho
     words = ["icmbench", "run", line["plugin"], task, "--protocol", protocol.split("@", maxsplit=1)[0]]
     words += [word for name, value in json.loads(line["parameters"]).items() for word in ("--set", f"{name}={value}")]
     words += ["--seeds", str(max(1, seeds))]
-    return " ".join(words)
+    return shlex.join(words)
 
 
 def axes(tables: Tables, choice: Choice) -> dict[str, list[str]]:

@@ -1,6 +1,6 @@
 """Two methods beside each other: how far apart they are, in which classes and on which images, and how that looks."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from icmbench.table import notes
 TITLE, ICON = "Compare", ":material/compare:"
 LOOK = 1.0  # seconds between two looks at what is being computed
 Result = TypeVar("Result")
+Option = TypeVar("Option", str, int)
 
 
 def show(context: Context) -> None:
@@ -29,21 +30,28 @@ def show(context: Context) -> None:
         st.code(f"icmbench run aux_loss {context.facts['task']} --protocol {context.facts['name']} --seeds 3", language=None)
         return
     a, b = _choose(methods, context.choice.anchor)
-    if a is None or b is None or a == b:
-        st.info("Choose two different methods.")
-        return
     _difference(context, a, b)
     found = _at_one_rate(context, a, b)
     if found:
         _one_seed(context, found)
 
 
-def _choose(methods: list[str], anchor: str) -> tuple[str | None, str | None]:
-    first = methods.index(anchor) if anchor in methods else 0
+def _choose(methods: list[str], anchor: str) -> tuple[str, str]:
+    """Two different methods: B is chosen among those that are not A."""
     left, right = st.columns(2)
-    a = left.selectbox("Method A", methods, index=first, key="a", bind=BIND)
-    b = right.selectbox("Method B", methods, index=1 if first == 0 else 0, key="b", bind=BIND)
+    with left:
+        a = _select("Method A", sorted(methods, key=lambda method: method != anchor), "a")
+    with right:
+        b = _select("Method B", [method for method in methods if method != a], "b")
     return a, b
+
+
+def _select(label: str, options: Sequence[Option], key: str) -> Option:
+    """A choice in the address. One that is an option no longer gives way to the first, in the address as well."""
+    if key in st.session_state and st.session_state[key] not in options:
+        st.session_state[key] = options[0]
+    chosen: Option | None = st.selectbox(label, options, key=key, bind=BIND)
+    return options[0] if chosen is None else chosen
 
 
 @st.cache_resource
@@ -60,7 +68,7 @@ def _obtain(lane: str, key: Hashable, work: Callable[[], Result], what: str) -> 
         return None
     if (problem := job.exception()) is None:
         return job.result()
-    st.warning(f"{what} could not be computed:")
+    st.warning(f"{what} could not be made:")
     st.text(str(problem) if isinstance(problem, UserError) else f"{type(problem).__name__}: {problem}")
     if st.button("Try again", key=f"again-{what}"):
         workshop(lane).forget(key)
@@ -72,7 +80,7 @@ def _obtain(lane: str, key: Hashable, work: Callable[[], Result], what: str) -> 
 def _wait(job: "Future[Any]", what: str) -> None:
     if job.done():
         st.rerun()
-    st.info(f"{what}: being computed. This page shows it as soon as it is there.", icon=":material/hourglass_top:")
+    st.info(f"{what}: being made. The page shows the result as soon as it is there.", icon=":material/hourglass_top:")
 
 
 def _difference(context: Context, a: str, b: str) -> None:
@@ -94,27 +102,25 @@ def _in_numbers(found: Pair) -> None:
     row = found.row
     rate, rates = compare_views.spelt(row.bd_rate, ".1f", " %")
     gain, gains = compare_views.spelt(row.bd_metric, ".2f")
+    overlap = views.NOTHING if row.overlap is None else f"{row.overlap:.0%}"
     with st.container(horizontal=True):
         st.metric("BD-rate of B against A", rate, help=f"mean change of the rate at equal {row.metric}")
         st.metric("95 % interval", rates)
         st.metric("Verdict", compare_views.verdict(found))
         st.metric("BD-metric", gain, help=f"mean change of {row.metric} at equal rate, percentage points")
-        st.metric("95 % interval of the BD-metric", gains)
-        st.metric(
-            "Overlap", views.NOTHING if row.overlap is None else f"{row.overlap:.0%}", help=f"of the ranges of {row.metric}"
-        )
+        st.metric("Overlap", overlap, help=f"of the ranges of {row.metric}, the least of all seeds")
     for note in notes(row):
         st.text(f"• {note}")
     if found.by_seed:
         show_sheet(compare_views.seeds_sheet(found))
-    st.caption("Negative BD-rates: B needs fewer bits. In notes A is the anchor. The interval covers seeds and images.")
+    st.caption(f"Negative BD-rates: B needs fewer bits. In notes A is the anchor. 95 % interval of the BD-metric: {gains}.")
 
 
 def _at_one_rate(context: Context, a: str, b: str) -> Matched:
     """Choose a rate point and show the scores there."""
     st.subheader("Scores at one rate point")
     ours, theirs = (compare_views.rate_points(context.tables, context.choice.protocol, method) for method in (a, b))
-    point = st.selectbox("Rate point of A", list(ours), key="position", bind=BIND) or next(iter(ours))
+    point = _select("Rate point of A", list(ours), "position")
     other = compare_views.partner(point, ours, theirs)
     st.text(f"A: {a} at {point}, {ours[point]:.4f} bpp\nB: {b} at {other}, {theirs[other]:.4f} bpp")
     if other != point:
@@ -131,7 +137,7 @@ def _one_seed(context: Context, found: Matched) -> None:
     st.subheader("Image by image")
     seed = next(iter(found))
     if len(found) > 1:
-        seed = st.selectbox("Seed", list(found), key="seed", bind=BIND) or seed
+        seed = _select("Seed", list(found), "seed")
     lines = found[seed]
     key = ("images", str(context.results), *(f"{line['path']} {line['created']} {line['bpp']}" for line in lines))
     table = _obtain(
@@ -141,9 +147,8 @@ def _one_seed(context: Context, found: Matched) -> None:
         return
     _winners(context, table, lines, seed)
     st.subheader("Side by side")
-    image = st.selectbox("Image", list(dict.fromkeys(table["image"])), key="picture", bind=BIND)
-    if image is not None:
-        _side_by_side(Wanted(context.results, context.runs, lines[0]["path"], lines[1]["path"], image))
+    image = _select("Image", list(dict.fromkeys(table["image"])), "picture")
+    _side_by_side(Wanted(context.results, context.runs, lines[0]["path"], lines[1]["path"], image))
 
 
 def _winners(context: Context, table: pd.DataFrame, lines: tuple[Line, Line], seed: int) -> None:
@@ -181,10 +186,12 @@ def _side_by_side(wanted: Wanted) -> None:
 
 
 def _make(wanted: Wanted) -> None:
+    place = st.empty()
     known = workshop("pictures").knows(wanted.folder)
-    if not known and not st.button("Make the pictures", icon=":material/image:"):
-        st.caption("Both codecs code the image and the recogniser looks at it; that takes about half a minute.")
+    if not known and not place.button("Make the pictures", icon=":material/image:"):
+        st.caption("Both codecs code the image and the recogniser looks at it; that takes about a minute.")
         return
+    place.empty()
     if _obtain("pictures", wanted.folder, lambda: pictures.make(wanted), "The pictures"):
         workshop("pictures").forget(wanted.folder)  # from now on they lie on the disk
         st.rerun()

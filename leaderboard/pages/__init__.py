@@ -1,1 +1,0 @@
-"""The app's pages: each has a TITLE, an ICON and `show`."""

@@ -1,0 +1,318 @@
+"""The page that compares two methods: its numbers, its pictures, and what it says where something is missing."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from builders import RATES, SCORES, curve, make_curve, make_protocol, make_record
+from icmbench.codec import NeuralCodec, build_model, load_weights
+from icmbench.errors import UserError
+from icmbench.files import cache_root, sha256
+from icmbench.leaderboard import compare_views, derived, pictures, workshop
+from icmbench.leaderboard.screens import compare
+from icmbench.leaderboard.views import Choice
+from icmbench.leaderboard.workshop import Workshop
+from icmbench.plugins import Plugins
+from icmbench.record import Record, Store
+from icmbench.tasks._data.coco import Boxes
+from icmbench.weights import verified_path
+
+PROTOCOL = make_protocol().identity
+CHOICE = Choice(PROTOCOL, "task_loss")
+IMAGES = 70  # more than one block of a tally
+
+
+@pytest.fixture(autouse=True)
+def _fresh(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    if "short_protocol" not in request.fixturenames:  # which needs generated images
+        monkeypatch.setenv("ICMBENCH_CACHE", str(tmp_path / "cache"))
+    compare.workshop.clear()
+    yield
+    compare.workshop.clear()
+
+
+def keep(folder: Path, records: Sequence[Record], gain: float = 0.0, images: int = IMAGES) -> list[Path]:
+    """Write records with the rows of their images: number k has k + `gain` points and (1000 + k) bits for every bit per pixel."""
+    store, paths = Store(folder), []
+    for record in records:
+        rows = store.path_of(record).with_suffix(".parquet")
+        rows.parent.mkdir(parents=True, exist_ok=True)
+        numbers = np.arange(images)
+        bits = (record.bpp * (1000 + numbers)).round().astype(int) + 1
+        table = {"image": [f"{k}.png" for k in numbers], "bits": bits, "pixels": 1000, "psnr": 30.0, "score": numbers + gain}
+        pd.DataFrame(table | {"decoded_sha256": ""}).to_parquet(rows)
+        paths.append(store.write(record.model_copy(update={"rows_sha256": sha256(rows), "tally": "mean"})))
+    return paths
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """task_loss and aux_loss with two seeds, the second with four fifths of the bits and one point more an image; jpeg."""
+    folder = tmp_path / "results"
+    for seed in (0, 1):
+        keep(folder, curve("task_loss", seed=seed))
+        keep(folder, curve("aux_loss", 0.8, seed=seed), gain=1.0)
+    keep(folder, [classical(quality, bpp, score) for quality, bpp, score in zip((10, 20, 40, 80), RATES, SCORES, strict=True)])
+    return folder
+
+
+def classical(quality: int, bpp: float, score: float) -> Record:
+    record = make_record()
+    return record.model_copy(
+        update={
+            "method": "jpeg", "start_sha256": "", "rate_index": quality // 10, "rate_point": {"quality": float(quality)},
+            "bpp": 1.1 * bpp, "scores": {"AP": score}, "cost": record.cost.model_copy(update={"steps": 0}),
+        }
+    )  # fmt: skip
+
+
+def test_a_pair_is_compared_both_ways_and_kept(results: Path) -> None:
+    found = compare_views.pair(results, PROTOCOL, "task_loss", "aux_loss")
+    assert [one.percent for one in found.by_seed.values()] == pytest.approx([-20, -20])
+    assert compare_views.verdict(found) == "fewer bits"
+    assert compare_views.spelt(found.row.bd_rate, ".1f", " %") == ("-20.0 %", "-20.0 … -20.0 %")
+    back = compare_views.pair(results, PROTOCOL, "aux_loss", "task_loss")
+    assert back.row.bd_rate is not None
+    assert back.row.bd_rate.value == pytest.approx(25)
+    assert len(list((cache_root() / "pairs").glob("*.npz"))) == 2
+
+
+def test_the_sheet_by_seed_has_a_line_for_each(results: Path) -> None:
+    sheet = compare_views.seeds_sheet(compare_views.pair(results, PROTOCOL, "task_loss", "aux_loss"))
+    assert [line[0].text for line in sheet.lines] == ["0", "1"]
+    assert [line[1].text for line in sheet.lines] == ["-20.0 %", "-20.0 %"]
+
+
+def test_a_pair_without_a_common_range_has_a_reason(results: Path) -> None:
+    keep(results, make_curve("mse", RATES, (1.0, 2.0, 3.0, 4.0)))
+    found = compare_views.pair(results, PROTOCOL, "task_loss", "mse")
+    assert found.row.bd_rate is None
+    assert "overlap" in found.row.reason
+    assert compare_views.verdict(found) == "no BD-rate"
+    assert compare_views.spelt(found.row.bd_rate, ".1f") == ("—", "—")
+
+
+def test_records_that_are_gone_are_said_to_be(results: Path) -> None:
+    with pytest.raises(UserError, match="no longer there"):
+        compare_views.pair(results, PROTOCOL, "task_loss", "nothing")
+
+
+def test_rate_points_go_together_by_name_or_by_rate() -> None:
+    ours, theirs = {"λ=0.1": 0.1, "λ=0.3": 0.4}, {"quality=5": 0.15, "quality=10": 0.3}
+    assert compare_views.partner("λ=0.3", ours, ours) == "λ=0.3"
+    assert compare_views.partner("λ=0.1", ours, theirs) == "quality=5"
+    assert compare_views.partner("λ=0.3", ours, theirs) == "quality=10"
+
+
+def test_what_was_not_trained_goes_with_every_seed(results: Path) -> None:
+    tables = derived.build(results)
+    found = compare_views.matched(tables, PROTOCOL, ("aux_loss", "λ=0.1"), ("jpeg", "quality=10"))
+    assert [(a["seed"], b["seed"]) for a, b in found.values()] == [(0, 0), (1, 0)]
+    other = compare_views.matched(tables, PROTOCOL, ("jpeg", "quality=10"), ("aux_loss", "λ=0.1"))
+    assert [(a["seed"], b["seed"]) for a, b in other.values()] == [(0, 0), (0, 1)]
+
+
+def test_scores_of_single_classes_are_compared(tmp_path: Path) -> None:
+    for method, car in (("task_loss", 10.0), ("aux_loss", 14.0)):
+        for seed in (0, 1):
+            records = curve(method, seed=seed)
+            keep(tmp_path, [r.model_copy(update={"scores": r.scores | {"AP.car": car + seed}}) for r in records])
+    found = compare_views.matched(derived.build(tmp_path), PROTOCOL, ("task_loss", "λ=0.1"), ("aux_loss", "λ=0.1"))
+    lines = {line[0].text: line[1:] for line in compare_views.scores_sheet(found, "AP").lines}
+    assert list(lines) == ["bits per pixel", "PSNR in dB", "AP", "AP.car"]
+    assert [cell.text for cell in lines["AP.car"]] == ["10.50", "14.50", "+4.00", "+4.00 … +4.00"]
+
+
+def of(method: str) -> str:
+    return f"{PROTOCOL}/{method}/lambda=0.1,seed=0.json"
+
+
+def test_images_are_compared_one_by_one(results: Path) -> None:
+    table = compare_views.images(results, of("task_loss"), of("aux_loss"))
+    assert len(table) == IMAGES
+    assert table["score"].tolist() == pytest.approx([1.0] * IMAGES)
+    assert (table["bits"] < -18).all()
+    sheet = compare_views.extremes(table, "bits", "AP", lambda image: f"compare?picture={image}")
+    assert len(sheet.lines) == 2 * compare_views.EXTREMES
+    assert sheet.lines[0][0].href.startswith("compare?picture=")
+    changes = [line[4].value for line in sheet.lines]
+    assert changes == sorted(changes)
+    assert len(compare_views.scatter(table, "AP", "title").data[0].x) == IMAGES
+
+
+def test_images_without_scores_are_compared_by_psnr(results: Path) -> None:
+    table = compare_views.images(results, of("task_loss"), of("aux_loss")).assign(score=np.nan)
+    assert not compare_views.scored(table)
+    assert "PSNR" in compare_views.scatter(table, "AP", "title").layout.yaxis.title.text
+
+
+def test_missing_rows_and_other_images_are_refused(results: Path) -> None:
+    keep(results, curve("mse"), images=3)
+    with pytest.raises(UserError, match="different images"):
+        compare_views.images(results, of("task_loss"), of("mse"))
+    (results / of("mse")).with_suffix(".parquet").unlink()
+    with pytest.raises(UserError, match="lie beside the record"):
+        compare_views.images(results, of("task_loss"), of("mse"))
+
+
+def test_the_workshop_does_the_same_work_once() -> None:
+    shop, done = Workshop(), []
+    for _ in range(2):
+        assert shop.ask("key", lambda: done.append(1) or "made").result() == "made"  # type: ignore[func-returns-value]
+    assert done == [1]
+    assert shop.knows("key")
+    shop.forget("key")
+    assert not shop.knows("key")
+
+
+def test_the_workshop_refuses_what_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workshop, "MOST_WAITING", 2)
+    monkeypatch.setattr(workshop, "PATIENCE", 0)
+    shop, gate = Workshop(), threading.Event()
+    try:
+        assert not any(shop.ask(key, gate.wait).done() for key in range(2))
+        assert isinstance(shop.ask(2, gate.wait).exception(), UserError)
+        assert not shop.knows(2)
+    finally:
+        gate.set()
+
+
+def test_a_codec_that_is_missing_is_named_with_the_command_that_makes_it(results: Path, tmp_path: Path) -> None:
+    jpeg = f"{PROTOCOL}/jpeg/quality=10,seed=0.json"
+    wanted = pictures.Wanted(results, tmp_path / "runs", of("task_loss"), jpeg, "0.png")
+    assert pictures.codec_path(wanted.runs, wanted.records[1]) is None
+    [(sentence, command)] = pictures.lacking(wanted)
+    assert f"{PROTOCOL}/task_loss/lambda=0.1,seed=0/codec.safetensors is not there" in sentence
+    assert command.startswith("icmbench run task_loss detection --protocol tiny-v1 --rates 0.1 --seeds 1 --no-anchor")
+    before = wanted.folder
+    path = pictures.codec_path(wanted.runs, wanted.records[0])
+    assert path is not None
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"another codec")
+    after = pictures.Wanted(results, tmp_path / "runs", of("task_loss"), jpeg, "0.png")
+    assert pictures.lacking(after) == []
+    assert after.folder != before
+
+
+def test_findings_are_drawn() -> None:
+    image = torch.full((3, 64, 64), 128, dtype=torch.uint8)
+    plain = np.asarray(pictures.drawn(image, None))
+    assert (plain == 128).all()
+    boxes, labels = torch.tensor([[8.0, 20.0, 40.0, 50.0]]), torch.tensor([1])
+    sure = pictures.drawn(image, (boxes, torch.tensor([0.9]), labels), ["dots", "<stripes>"])
+    assert sure.size == (512, 512)
+    assert len(np.unique(np.asarray(sure))) > 1
+    unsure = pictures.drawn(image, (boxes, torch.tensor([0.1]), labels))
+    assert (np.asarray(unsure) == 128).all()
+    annotated = pictures.drawn(image, Boxes(boxes, labels, (64, 64), 0))
+    assert len(np.unique(np.asarray(annotated))) > 1
+    classes = torch.zeros(64, 64, dtype=torch.int64)
+    classes[32:] = 1
+    masks = np.asarray(pictures.drawn(image, classes))
+    assert (masks[0, 0] != masks[63, 63]).any()
+
+
+def page(results: str, protocol: str, runs: str) -> None:
+    """The script of the tests of the page."""
+    from pathlib import Path
+
+    from icmbench.leaderboard import derived
+    from icmbench.leaderboard.page import Context
+    from icmbench.leaderboard.screens import compare
+    from icmbench.leaderboard.views import Choice
+    from icmbench.plugins import Plugins
+
+    tables = derived.build(Path(results))
+    compare.show(Context(tables, Choice(protocol, "task_loss"), Plugins(), Path(results), "svg", Path(runs)))
+
+
+def seen(results: Path, **address: str) -> AppTest:
+    app = AppTest.from_function(page, args=(str(results), PROTOCOL, str(results.parent / "runs")), default_timeout=60)
+    for name, value in address.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+def shown(app: AppTest) -> dict[str, Any]:
+    return {metric.label: metric.value for metric in app.metric}
+
+
+def test_the_page_compares_the_methods_of_its_address(results: Path) -> None:
+    for _ in range(20):  # the difference is computed beside the page
+        app = seen(results, a="aux_loss", b="task_loss", position="λ=0.3", seed="1", picture="7.png")
+        if shown(app):
+            break
+    assert shown(app)["BD-rate of B against A"] == "+25.0 %"
+    assert shown(app)["Verdict"] == "more bits"
+    assert {box.key: box.value for box in app.selectbox} == {
+        "a": "aux_loss", "b": "task_loss", "position": "λ=0.3", "seed": 1, "picture": "7.png",
+    }  # fmt: skip
+    texts = "\n".join(text.value for text in app.text)
+    assert "A: aux_loss at λ=0.3" in texts
+    assert "codec.safetensors is not there" in texts
+    assert any("icmbench run aux_loss" in code.value for code in app.code)
+
+
+def test_the_page_needs_two_different_methods(results: Path, tmp_path: Path) -> None:
+    same = seen(results, a="jpeg", b="jpeg")
+    assert same.selectbox(key="a").value == "jpeg"
+    assert same.selectbox(key="b").value != "jpeg"
+    alone = tmp_path / "alone"
+    keep(alone, curve("task_loss"))
+    assert "needs two methods" in seen(alone).info[0].value
+
+
+def test_the_page_says_what_could_not_be_computed(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise UserError("the *disk* is full.")
+
+    monkeypatch.setattr(compare_views, "pair", fail)
+    app = seen(results)
+    assert "could not be made" in app.warning[0].value
+    assert "the *disk* is full." in [text.value for text in app.text]
+    assert any(button.label == "Try again" for button in app.button)
+
+
+@pytest.mark.slow
+def test_pictures_are_made_of_real_codecs(short_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    protocol = Plugins().protocol(str(short_protocol))
+    monkeypatch.setenv("ICMBENCH_CACHE", str(tmp_path / "cache"))
+    learned = make_record(protocol, start_sha256=protocol.rates[0].start.sha256)
+    records = [learned, learned.model_copy(update={"method": "jpeg", "rate_point": {"quality": 20.0}, "start_sha256": ""})]
+    store, runs = Store(tmp_path / "results"), tmp_path / "runs"
+    for record in records:
+        path = store.path_of(record)
+        path.parent.mkdir(parents=True)
+        path.write_text(record.model_dump_json(by_alias=True))
+        rows = {"image": [f"{k}.png" for k in range(4)], "bits": 8, "decoded_sha256": ""}
+        pd.DataFrame(rows).to_parquet(path.with_suffix(".parquet"))
+    path = pictures.codec_path(runs, learned)
+    assert path is not None
+    path.parent.mkdir(parents=True)
+    model = build_model(protocol.codec)
+    load_weights(model, verified_path(protocol.rates[0].start))
+    codec = NeuralCodec(model, protocol.codec)
+    codec.refit()
+    codec.save(path, {"method": "task_loss", "parameters": "{}"})
+    a, b = (str(store.path_of(record).relative_to(store.folder)) for record in records)
+
+    wanted = pictures.Wanted(store.folder, runs, a, b, "2.png")
+    pictures.make(wanted)
+    made = {file.stem for file in wanted.folder.glob("*.png")}
+    assert made == {"original", "original-found", "truth", "a", "a-found", "a-bits", "b", "b-found"}
+    size = Image.open(wanted.file("original")).size
+    assert {Image.open(file).size for file in wanted.folder.glob("*.png")} == {size}
+    assert not wanted.facts()["sides"]["a"]["same"]  # the rows above were made up
+    assert wanted.facts()["sides"]["b"]["bits"] > 8
+    with pytest.raises(UserError, match="no image 9"):
+        pictures.make(pictures.Wanted(store.folder, runs, a, b, "9.png"))

@@ -7,17 +7,19 @@ import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from html import escape
 from pathlib import Path
 
 import streamlit as st
 
 from icmbench.leaderboard import library, views
 from icmbench.leaderboard.library import Library
-from icmbench.leaderboard.page import BIND, STYLE, Context
+from icmbench.leaderboard.page import BIND, STYLE, Context, link
 from icmbench.leaderboard.screens import ablations, compare, cost, curves, method, overview, protocol, submit
 from icmbench.leaderboard.views import Choice
 from icmbench.plugins import Plugins
 
+ICON = str(Path(__file__).with_name("icon.png"))
 PAGES = {
     "overview": overview,
     "curves": curves,
@@ -32,7 +34,7 @@ PAGES = {
 
 def main(results: Path, runs: Path = Path("runs")) -> None:
     """Draw the page that the address names."""
-    st.set_page_config("icmbench leaderboard", ":material/leaderboard:", layout="wide")
+    st.set_page_config("icmbench leaderboard", ICON, layout="wide")  # an icon by name would be fetched from elsewhere
     st.html(f"<style>{STYLE}</style>")
     found = library.of(results)
     found.look()
@@ -47,7 +49,10 @@ def main(results: Path, runs: Path = Path("runs")) -> None:
         )
         for name, module in PAGES.items()
     ]
-    st.navigation(pages, position="top").run()
+    page = st.navigation(pages, position="top")
+    page.run()
+    if context is not None:
+        _link(page.url_path or "overview", context.choice)
 
 
 def choose(found: Library, runs: Path) -> Context:
@@ -58,10 +63,17 @@ def choose(found: Library, runs: Path) -> Context:
         anchor = st.selectbox(
             "Anchor", views.anchor_names(tables, protocol), key="anchor", bind=BIND, help="What BD-rates are taken against"
         )
-        image = st.segmented_control(
-            "Figures are saved as", ["svg", "png"], default="svg", required=True, key="image", bind=BIND, format_func=str.upper
-        )
-    return Context(tables, Choice(protocol, anchor), Plugins(), found.results, image or "svg", runs)
+        image = st.segmented_control("Figures are saved as", ["SVG", "PNG"], default="SVG", required=True, key="image", bind=BIND)
+    return Context(tables, Choice(protocol, anchor), Plugins(), found.results, (image or "SVG").lower(), runs)
+
+
+def _link(name: str, choice: Choice) -> None:
+    """An address that names protocol and anchor also where they come first, which new records may change."""
+    parameters = choice.parameters | {
+        key: st.query_params.get_all(key) for key in st.query_params if key not in choice.parameters
+    }
+    with st.sidebar:
+        st.html(f'<a class="icm-link" href="{escape(link(name, parameters))}" target="_self">Link to this view</a>')
 
 
 def _show(show: Callable[[Context], None], context: Context | None, found: Library) -> None:

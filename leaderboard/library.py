@@ -8,7 +8,7 @@ from pathlib import Path
 from icmbench.leaderboard import derived
 from icmbench.leaderboard.derived import Tables
 
-PATIENCE = 2.0  # seconds between two looks at the folder
+PATIENCE = 5.0  # seconds between two looks at the folder
 
 
 class Library:

@@ -50,9 +50,9 @@ class Context:
         return figures.style_of(views.all_method_names(self.tables, self.choice.protocol))
 
 
-def link(page: str, parameters: Mapping[str, str]) -> str:
+def link(page: str, parameters: Mapping[str, str | Sequence[str]]) -> str:
     """Address of a page of the app with its parameters."""
-    return f"{'.' if page == 'overview' else page}?{urlencode(parameters)}"
+    return f"{'.' if page == 'overview' else page}?{urlencode(parameters, doseq=True)}"
 
 
 def show_sheet(sheet: Sheet) -> None:

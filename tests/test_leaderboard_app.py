@@ -122,13 +122,13 @@ def test_every_page_is_drawn_from_its_address(served: Served, page: Page, seen: 
         "compare": "Compare",
         "ablations": "Ablations",
         "cost": "Cost",
-        "protocol": CAMVID,
+        "protocol": COCO,
         "submit": "icmbench check my_method",
     }
     for name, text in shown.items():
-        go(page, address, name, protocol=CAMVID)
+        go(page, address, name, protocol=COCO)
         expect(page.get_by_test_id("stMain").get_by_text(text).first).to_be_visible(timeout=SOON)
-        assert f"protocol={CAMVID.replace('@', '%40')}" in page.url
+        assert f"protocol={COCO.replace('@', '%40')}" in page.url
         seen(name)
 
 
@@ -140,11 +140,18 @@ def test_an_address_restores_a_view(served: Served, page: Page) -> None:
 
 
 def test_links_and_choices_lead_on_and_stay_in_the_address(served: Served, page: Page) -> None:
-    go(page, served(COMMITTED), protocol=COCO)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    address = served(COMMITTED)
+    go(page, address, protocol=COCO)
     page.get_by_role("link", name="task_loss", exact=True).click()
     expect(page.get_by_text("Method card")).to_be_visible(timeout=SOON)
     assert "method=task_loss" in page.url
     assert "protocol=coco128" in page.url
+    page.get_by_role("link", name="Link to this view").click()
+    expect(page.get_by_text("Method card")).to_be_visible(timeout=SOON)
+    assert "anchor=task_loss" in page.url
+    assert all(url.startswith((address, "data:", "blob:")) for url in asked if "://" in url and not url.startswith("ws"))
 
 
 def test_tables_and_figures_can_be_taken_away(served: Served, page: Page) -> None:
@@ -153,14 +160,13 @@ def test_tables_and_figures_can_be_taken_away(served: Served, page: Page) -> Non
         with page.expect_download() as download:
             page.get_by_role("button", name=name).first.click()
         assert download.value.path().read_text().startswith(beginning)
-    go(page, served(COMMITTED), "curves", protocol=COCO, image="png")
-    for data in ("Data of the figure (CSV)",):
-        with page.expect_download() as download:
-            page.get_by_role("button", name=data).first.click()
-        assert download.value.path().read_text().startswith("protocol,method,seed")
+    go(page, served(COMMITTED), "curves", protocol=COCO, image="PNG")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Data of the figure (CSV)").first.click()
+    assert download.value.path().read_text().startswith("protocol,method,seed")
     page.locator(".js-plotly-plot").first.hover()
     with page.expect_download() as download:
-        page.locator('[data-title="Download plot as a PNG"]').first.click()
+        page.locator('[data-title^="Download plot"]').first.click()
     assert download.value.path().read_bytes().startswith(b"\x89PNG")
 
 

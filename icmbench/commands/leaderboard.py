@@ -2,10 +2,10 @@
 
 import argparse
 import os
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 from icmbench.commands import _options
 from icmbench.errors import UserError
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> NoReturn:
     results = arguments.results.absolute()
     if results.exists() and not results.is_dir():
         raise UserError(f"{arguments.results} is not a folder.")
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
     command = [sys.executable, "-m", "streamlit", "run", str(app), *words, "--", str(results), str(arguments.runs.absolute())]
     print(f"serving {arguments.results} at http://{arguments.address}:{arguments.port} (Ctrl-C ends it)", flush=True)
-    return subprocess.run(command, env=os.environ, check=False).returncode
+    os.execv(command[0], command)  # in this process's place: whoever ends this process ends the server
 
 
 def _build(results: Path) -> None:

@@ -27,6 +27,7 @@ pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.skipif(CHROMIUM is None, reason="needs chromium"),
 ]
+expect.set_options(timeout=SOON)
 Served = Callable[[Path], str]
 
 
@@ -104,7 +105,7 @@ def go(page: Page, address: str, name: str = "", **parameters: str) -> None:
 def test_the_overview_says_who_is_best_and_how_sure_that_is(served: Served, page: Page, seen: Callable[[str], None]) -> None:
     go(page, served(COMMITTED), protocol=COCO)
     table = page.get_by_role("table", name=re.compile("AP on 128 images"))
-    expect(table).to_be_visible(timeout=SOON)
+    expect(table).to_be_visible()
     row = table.get_by_role("row").filter(has_text="aux_loss").first
     expect(row).to_contain_text("%")
     expect(row).to_contain_text("claimed")
@@ -127,7 +128,7 @@ def test_every_page_is_drawn_from_its_address(served: Served, page: Page, seen: 
     }
     for name, text in shown.items():
         go(page, address, name, protocol=COCO)
-        expect(page.get_by_test_id("stMain").get_by_text(text).first).to_be_visible(timeout=SOON)
+        expect(page.get_by_test_id("stMain").get_by_text(text).first).to_be_visible()
         assert f"protocol={COCO.replace('@', '%40')}" in page.url
         seen(name)
 
@@ -145,11 +146,11 @@ def test_links_and_choices_lead_on_and_stay_in_the_address(served: Served, page:
     address = served(COMMITTED)
     go(page, address, protocol=COCO)
     page.get_by_role("link", name="task_loss", exact=True).click()
-    expect(page.get_by_text("Method card")).to_be_visible(timeout=SOON)
+    expect(page.get_by_text("Method card")).to_be_visible()
     assert "method=task_loss" in page.url
     assert "protocol=coco128" in page.url
     page.get_by_role("link", name="Link to this view").click()
-    expect(page.get_by_text("Method card")).to_be_visible(timeout=SOON)
+    expect(page.get_by_text("Method card")).to_be_visible()
     assert "anchor=task_loss" in page.url
     assert all(url.startswith((address, "data:", "blob:")) for url in asked if "://" in url and not url.startswith("ws"))
 
@@ -174,7 +175,7 @@ def test_a_phone_and_the_dark_theme(served: Served, browser: Browser, request: p
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True)
     page = context.new_page()
     go(page, served(COMMITTED), protocol=COCO)
-    expect(page.get_by_role("table").first).to_be_visible(timeout=SOON)
+    expect(page.get_by_role("table").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")  # only the table scrolls sideways
     colour = page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
     assert sum(map(int, re.findall(r"\d+", colour)[:3])) < 200
@@ -186,7 +187,7 @@ def test_a_phone_and_the_dark_theme(served: Served, browser: Browser, request: p
 def test_the_table_is_reached_by_keyboard(served: Served, page: Page) -> None:
     go(page, served(COMMITTED), protocol=COCO)
     link = page.get_by_role("link", name="task_loss", exact=True)
-    expect(link).to_be_visible(timeout=SOON)
+    expect(link).to_be_visible()
     for _ in range(60):
         page.keyboard.press("Tab")
         if link.evaluate("node => node === document.activeElement"):
@@ -196,7 +197,7 @@ def test_the_table_is_reached_by_keyboard(served: Served, page: Page) -> None:
 
 def test_an_empty_folder_gets_a_helpful_page(served: Served, page: Page, tmp_path_factory: pytest.TempPathFactory) -> None:
     go(page, served(tmp_path_factory.mktemp("empty")))
-    expect(page.get_by_text("No records yet")).to_be_visible(timeout=SOON)
+    expect(page.get_by_text("No records yet")).to_be_visible()
     expect(page.get_by_text("icmbench run aux_loss detection")).to_be_visible()
 
 
@@ -212,7 +213,7 @@ def test_broken_records_and_hostile_names_do_no_harm(
     (path.parent / "lambda=9,seed=0.json").write_text("{")
     page.on("dialog", lambda dialog: pytest.fail("a record's text was run"))
     go(page, served(folder))
-    expect(page.get_by_role("table").get_by_text(label)).to_be_visible(timeout=SOON)
+    expect(page.get_by_role("table").get_by_text(label)).to_be_visible()
     page.get_by_text("1 file set aside").click()
     expect(page.get_by_text("lambda=9,seed=0.json")).to_be_visible()
     for other in ("curves", "method", "cost"):
@@ -225,7 +226,7 @@ def test_records_that_come_later_show(served: Served, page: Page, tmp_path_facto
     for record in curve("task_loss"):
         Store(folder).write(record)
     go(page, served(folder))
-    expect(page.get_by_role("rowheader", name="task_loss")).to_be_visible(timeout=SOON)
+    expect(page.get_by_role("rowheader", name="task_loss")).to_be_visible()
     for record in curve("newcomer", 0.5):
         Store(folder).write(record)
     for _ in range(20):

@@ -1,0 +1,248 @@
+"""The static site: whole, harmless, the same bytes each time, and never in place of anything else."""
+
+import json
+import posixpath
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pandas as pd
+import pytest
+
+from builders import RATES, SCORES, curve, make_protocol
+from icmbench import external
+from icmbench.cli import main
+from icmbench.errors import UserError
+from icmbench.external import ExternalCurve
+from icmbench.leaderboard.derived import NAMES
+from icmbench.leaderboard.publish import MARKER, differences, files, publish
+from icmbench.leaderboard.static import slug
+from icmbench.record import Store
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+COMMITTED = Path(__file__).parents[1] / "results"
+PROTOCOL = make_protocol(summary="<img src=x onerror=alert(1)> & {{ 7 * 7 }}")
+HOSTILE = ["<script>alert(1)</script>", "../../x", "l" * 150, "X", "x", "</script><b>", "{{ 7 * 7 }}", "index"]
+HOME = f"protocols/{PROTOCOL.identity}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("ICMBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An anchor, methods with names that would do harm, a published curve, and a file that is no record."""
+    folder = tmp_path_factory.mktemp("results")
+    store = Store(folder)
+    for number, name in enumerate(["task_loss", *HOSTILE]):
+        for record in curve(name, 1 + 0.05 * number, protocol=PROTOCOL):
+            path = store.write(record)
+    (path.parent / "<b>,seed=0.json").write_text("{")
+    points = tuple(zip(RATES, SCORES, strict=True))
+    fields = {"source": "Doe <i>2024</i>", "metric": "AP", "created": "2025-01-01T00:00:00+00:00"}
+    external.add(folder, ExternalCurve(name="doe <i>", points=points, protocol=PROTOCOL.identity, **fields))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(results: Path) -> dict[str, bytes]:
+    return files(results)
+
+
+class Reader(HTMLParser):
+    """What a browser would find on a page: tags, addresses, text outside of scripts, ids."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert not any(name.startswith("on") for name, _ in attrs)
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("href", "src")]
+
+    def handle_data(self, data: str) -> None:
+        if self.tags[-1:] != ["script"]:
+            self.text += data
+
+
+def pages(made: dict[str, bytes]) -> dict[str, Reader]:
+    return {path: Reader(content.decode()) for path, content in made.items() if path.endswith(".html")}
+
+
+def test_every_address_leads_to_a_file_of_the_site(made: dict[str, bytes]) -> None:
+    for path, page in pages(made).items():
+        for address in page.addresses:
+            if address.startswith(("#", "data:,")):
+                continue
+            assert not re.match(r"[a-z]+:|//", address), address
+            assert posixpath.normpath(posixpath.join(posixpath.dirname(path), unquote(address))) in made, (path, address)
+
+
+def test_text_of_records_stays_text(made: dict[str, bytes]) -> None:
+    found = pages(made)
+    for page in found.values():
+        assert not {"img", "b", "i"} & set(page.tags)
+    overview = found[f"{HOME}/index.html"]
+    assert "<img src=x onerror=alert(1)> & {{ 7 * 7 }}" in overview.text
+    assert "<script>alert(1)<%2Fscript>" in overview.text
+    assert "doe <i>" in overview.text
+    assert "49" not in found[f"{HOME}/methods/{slug('{{ 7 * 7 }}')}.html"].text[:200]
+    assert "<b>,seed=0.json" in found["set-aside.html"].text
+    for content in re.findall(r'<script type="application/json">(.*?)</script>', made[f"{HOME}/curves.html"].decode(), re.DOTALL):
+        assert "<" not in content
+        assert json.loads(content)["data"]
+
+
+def test_every_page_is_one_that_everybody_can_read(made: dict[str, bytes]) -> None:
+    for path, page in pages(made).items():
+        text = made[path].decode()
+        assert '<html lang="en">' in text
+        assert 'name="viewport"' in text
+        assert 'class="icm-skip" href="#content"' in text
+        levels = [int(tag[1]) for tag in page.tags if re.fullmatch(r"h[1-6]", tag)]
+        assert levels[0] == 1
+        assert levels.count(1) == 1
+
+
+def test_every_method_has_a_card_and_every_table_its_files(made: dict[str, bytes]) -> None:
+    cards = [path for path in made if path.startswith(f"{HOME}/methods/") and path.endswith(".html")]
+    assert len(cards) == len(HOSTILE) + 2  # with the anchor and the published curve
+    ranking = f"{HOME}/files/index/ranking-{PROTOCOL.name}"
+    assert made[f"{ranking}.csv"].startswith(b"rank,method")
+    assert made[f"{ranking}.md"].startswith(b"| rank | method")
+    assert made[f"{ranking}.tex"].startswith(rb"\begin{tabular}")
+    assert made[f"{HOME}/files/curves/curves-{PROTOCOL.name}-data.csv"].startswith(b"protocol,method,seed")
+
+
+def test_the_tables_are_there_as_data(made: dict[str, bytes], tmp_path: Path) -> None:
+    for name in NAMES:
+        lines = json.loads(made[f"data/{name}.json"], parse_constant=pytest.fail)
+        (tmp_path / "table").write_bytes(made[f"data/{name}.parquet"])
+        assert len(pd.read_parquet(tmp_path / "table")) == len(lines)
+    assert len(lines) == 1  # set aside
+
+
+def test_file_names_are_safe_and_never_meet() -> None:
+    texts = [*HOSTILE, "", "..", ".git", "é", "È", "a/b", "a-b", "a b", "l" * 61, "l" * 300, "aux_loss,alpha=0.5", "COM1"]
+    texts += [slug(text) for text in texts if slug(text) != text]  # names that were made to meet those
+    slugs = [slug(text) for text in texts]
+    assert len(set(slugs)) == len(texts)
+    assert all(re.fullmatch(r"[a-z0-9,=@][a-z0-9=,@._-]{0,79}", name) for name in slugs)
+    assert slug("aux_loss,alpha=0.5") == "aux_loss,alpha=0.5"
+
+
+def test_the_same_records_give_the_same_bytes(
+    results: Path, made: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ICMBENCH_CACHE", str(tmp_path / "other"))
+    shutil.copytree(results, tmp_path / "copy")
+    assert files(tmp_path / "copy") == made
+
+
+def test_a_folder_without_records_gets_a_helpful_page(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    found = pages(files(tmp_path / "results"))
+    assert list(found) == ["index.html"]
+    assert "icmbench run aux_loss detection" in found["index.html"].text
+    with pytest.raises(UserError, match="there is no results folder"):
+        files(tmp_path / "other")
+
+
+def test_check_finds_what_is_out_of_date(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "below" / "site"
+    words = ["publish", str(out), "--results", str(results)]
+    assert main([*words, "--check"]) == 2
+    assert main(words) == 0
+    assert re.search(r"index.html: \d+ pages", capsys.readouterr().out)
+    assert main([*words, "--check"]) == 0
+    (out / "index.html").write_text("other")
+    (out / "assets" / "site.js").unlink()
+    (out / "new.txt").touch()
+    assert main([*words, "--check"]) == 1
+    assert capsys.readouterr().out.endswith("missing: assets/site.js\ndiffers: index.html\nextra: new.txt\n")
+    assert main(words) == 2  # what others put there is kept
+    (out / "new.txt").unlink()
+    assert main(words) == 0
+    assert differences(results, out) == []
+    assert [path.name for path in out.parent.iterdir()] == ["site"]  # nothing is left beside it
+
+
+def test_nothing_else_is_overwritten(results: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("all of it")
+    with pytest.raises(UserError, match="not made by"):
+        publish(results, tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+    with pytest.raises(UserError, match="not a folder"):
+        publish(results, tmp_path / "mine" / "thesis.tex")
+
+
+def test_a_site_that_cannot_be_written_leaves_the_old_one(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty").mkdir()
+    publish(tmp_path / "empty", tmp_path / "site")
+    before = (tmp_path / "site" / MARKER).read_text()
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match="No space left"):
+        publish(results, tmp_path / "site")
+    assert (tmp_path / "site" / MARKER).read_text() == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_a_browser_draws_every_page_and_asks_nobody(results: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    from playwright.sync_api import sync_playwright
+
+    shots: Path | None = request.config.getoption("--screenshots")
+    sites = {"hostile": results, "committed": COMMITTED}
+    for name, folder in sites.items():
+        publish(folder, tmp_path / name)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark", accept_downloads=True)
+        page = context.new_page()
+        asked: list[str] = []
+        problems: list[str] = []
+        page.on("request", lambda one: asked.append(one.url))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("dialog", lambda dialog: problems.append("a record's text was run"))
+        for name in sites:
+            for number, path in enumerate(sorted((tmp_path / name).rglob("*.html"))):
+                page.goto(path.as_uri())
+                assert page.locator(".icm-figure").count() == page.locator(".js-plotly-plot .main-svg .cartesianlayer").count()
+                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # only the tables scroll sideways
+                if shots is not None:
+                    page.screenshot(path=shots / f"site-{name}-{number}.png", full_page=True)
+        page.goto((tmp_path / "hostile" / HOME / "curves.html").as_uri())
+        shown = "document.querySelector('.icm-plot')._fullData.filter(trace => trace.visible === true).length"
+        few = page.evaluate(shown)
+        page.get_by_label("Every seed").check()
+        assert page.evaluate(shown) == 2 * few
+        page.get_by_label("Logarithmic rate").check()
+        types = "[...document.querySelectorAll('.icm-plot')].map(plot => plot._fullLayout.xaxis.type)"
+        assert page.evaluate(types) == ["log", "linear"]
+        for form, beginning in (("SVG", b"<svg"), ("PNG", b"\x89PNG")):
+            with page.expect_download() as download:
+                page.get_by_role("button", name=f"Save the figure as {form}").first.click()
+            assert download.value.path().read_bytes().startswith(beginning)
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement !== document.body")
+        browser.close()
+    assert problems == []
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []

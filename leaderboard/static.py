@@ -56,7 +56,7 @@ def site(tables: Tables, plugins: Plugins) -> dict[str, bytes]:
 def slug(text: str) -> str:
     """A file name for a text: itself where that is safe everywhere, else its safe part and a digest. Two never meet."""
     safe = re.sub(r"[^a-z0-9=,@._-]+", "-", text.lower()).strip("-._")
-    if safe == text and len(safe) <= LONGEST and not re.search(r"(^|-)[0-9a-f]{12}$", safe):
+    if safe and safe == text and len(safe) <= LONGEST and not re.search(r"(^|-)[0-9a-f]{12}$", safe):
         return safe
     return f"{safe[:LONGEST]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}".lstrip("-")
 

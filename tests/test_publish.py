@@ -159,8 +159,10 @@ def test_a_folder_without_records_gets_a_helpful_page(tmp_path: Path) -> None:
         files(tmp_path / "other")
 
 
-def test_check_finds_what_is_out_of_date(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "below" / "site"
+def test_check_finds_what_is_out_of_date(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results, out = tmp_path / "results", tmp_path / "below" / "site"
+    for record in curve("task_loss"):
+        Store(results).write(record)
     words = ["publish", str(out), "--results", str(results)]
     assert main([*words, "--check"]) == 2
     assert main(words) == 0
@@ -178,14 +180,14 @@ def test_check_finds_what_is_out_of_date(results: Path, tmp_path: Path, capsys: 
     assert [path.name for path in out.parent.iterdir()] == ["site"]  # nothing is left beside it
 
 
-def test_nothing_else_is_overwritten(results: Path, tmp_path: Path) -> None:
+def test_nothing_else_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("all of it")
     with pytest.raises(UserError, match="not made by"):
-        publish(results, tmp_path / "mine")
+        publish(COMMITTED, tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
     with pytest.raises(UserError, match="not a folder"):
-        publish(results, tmp_path / "mine" / "thesis.tex")
+        publish(COMMITTED, tmp_path / "mine" / "thesis.tex")
 
 
 def test_a_site_that_cannot_be_written_leaves_the_old_one(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -288,6 +288,25 @@ def _gains(page: Page, table: pd.DataFrame) -> Markup:
     return page.figure(drawn, f"gains-{page.facts['name']}", table, alt)
 
 
+def ablations(page: Page) -> dict[str, Any]:
+    """What each parameter of a method does, as far as it was measured."""
+    found = views.axes(page.tables, page.choice)
+    return {"axes": [_axis(page, plugin, axis) for plugin, axes in found.items() for axis in axes]}
+
+
+def _axis(page: Page, plugin: str, axis: str) -> dict[str, Any]:
+    choice = page.choice
+    lines = views.along(page.tables, choice, plugin, axis)
+    data = pd.DataFrame(lines)[["value", "default", "bd_rate", "bd_rate_low", "bd_rate_high", "seeds"]]
+    alt = f"BD-rate of {plugin} against {choice.anchor} along {axis}; the numbers are in the table below."
+    drawn = figures.ablation(lines, axis, page.facts, choice.anchor)
+    return {
+        "title": f"{plugin}: {axis}",
+        "figure": page.figure(drawn, f"ablation-{plugin}-{axis}", data, alt),
+        "sheet": page.sheet(views.ablation(lines, axis, choice, plugin)),
+    }
+
+
 def cost(page: Page) -> dict[str, Any]:
     """BD-rate against every cost, with the Pareto fronts."""
     lines = views.cost_lines(page.tables, page.choice)
@@ -357,6 +376,7 @@ def _computed(page: Page, line: dict[str, Any], seeds: int) -> dict[str, Any]:
 PAGES = {
     "overview": Kind("Overview", overview),
     "curves": Kind("Curves", curves),
+    "ablations": Kind("Ablations", ablations),
     "cost": Kind("Cost", cost),
     "protocol": Kind("Protocol", protocol, anchored=False),
 }

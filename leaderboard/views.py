@@ -314,8 +314,8 @@ def _order(value: Any) -> tuple[float, str]:
     return (value, "") if isinstance(value, int | float) else (math.inf, str(value))
 
 
-def ablation(lines: Sequence[Mapping[str, Any]], axis: str, choice: Choice) -> Sheet:
-    """The settings along one axis as a table."""
+def ablation(lines: Sequence[Mapping[str, Any]], axis: str, choice: Choice, plugin: str) -> Sheet:
+    """The settings of a method along one axis as a table."""
     columns = [
         Column(axis, names=True),
         Column("BD-rate", True, f"against {choice.anchor}"),
@@ -337,7 +337,8 @@ def ablation(lines: Sequence[Mapping[str, Any]], axis: str, choice: Choice) -> S
         ]
         for line in lines
     ]
-    return Sheet(f"ablation-{_file_name(axis)}", f"Settings along {axis}, all else at its default", columns, cells)
+    name = f"ablation-{_file_name(plugin)}-{_file_name(axis)}"
+    return Sheet(name, f"{plugin} along {axis}, all else at its default", columns, cells)
 
 
 def protocols(tables: Tables, link: Link = no_links) -> Sheet:

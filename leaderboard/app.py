@@ -12,7 +12,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from icmbench.leaderboard import library, views
+from icmbench.leaderboard import library, listings, views
 from icmbench.leaderboard.library import Library
 from icmbench.leaderboard.page import BIND, STYLE, Context, link
 from icmbench.leaderboard.screens import ablations, compare, cost, curves, method, overview, protocol, submit
@@ -103,7 +103,7 @@ def _set_aside(found: Library) -> None:
         return
     count = len(broken)
     with st.expander(f"{count} file{'s' if count > 1 else ''} set aside", icon=":material/report:"):
-        st.html(views.set_aside(found.tables).html())
+        st.html(listings.set_aside(found.tables).html())
 
 
 def folders() -> list[Path]:

@@ -11,21 +11,24 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from icmbench.comparison import Row, curves, group_rows
+from icmbench.comparison import Curves, Row, curves, group_rows
 from icmbench.errors import UserError
-from icmbench.leaderboard import pairs, views
+from icmbench.leaderboard import classes, listings, pairs, views
 from icmbench.leaderboard.derived import Tables, asdicts
 from icmbench.leaderboard.figures import COLOURS
-from icmbench.leaderboard.sheet import Cell, Column, Sheet
-from icmbench.leaderboard.views import NOTHING
+from icmbench.leaderboard.sheet import NOTHING, Cell, Column, Sheet, number
 from icmbench.record import Record, Store, parse
-from icmbench.resamples import source
+from icmbench.resamples import Source, source
 from icmbench.stats.bdrate import BDRate
 from icmbench.stats.confidence import Estimate
 from icmbench.stats.tally import KINDS
 
 Line = dict[str, Any]
 Matched = dict[int, tuple[Line, Line]]  # seed → the records of A and of B at one rate point
+Both = tuple[float | None, float | None]  # a score of A and of B
+OF_CLASS = "."  # in the name of a class's score: IoU.road
+NO_CLASSES = "Neither the records nor the rows of their images tell single classes apart."
+FEW_OBJECTS = "A class with few objects moves a lot by chance."
 EXTREMES = 5  # images at either end that the tables show
 BLOCK = 64  # images that a tally scores at a time
 
@@ -44,20 +47,37 @@ def methods(tables: Tables, choice: views.Choice) -> list[str]:
     return [method for method in views.method_names(tables, choice) if method in known]
 
 
-def pair(results: Path, protocol: str, a: str, b: str) -> Pair:
-    """The difference of two methods of a protocol, from the cache folder where it was computed before.
+@dataclass(frozen=True)
+class Measured:
+    """The records of a protocol, read once, of which any two methods can be compared."""
 
-    Takes seconds where it was not. Raises UserError where records are gone.
-    """
-    store = Store(results)
-    records, _ = store.read(protocol)
-    chosen = [record for record in records if record.label in (a, b)]
-    if {record.label for record in chosen} != {a, b}:
-        raise UserError("the records of these methods are no longer there.")
-    group = replace(curves(chosen)[0], anchor=a)
-    rows = group_rows(group, resampled=source(store), comparer=pairs.kept)
-    difference = pairs.kept(group.records[a], group.records[b], source(store))
-    return Pair(next(row for row in rows if row.method == b), difference.results)
+    group: Curves | None
+    resampled: Source
+
+    @classmethod
+    def read(cls, results: Path, protocol: str) -> "Measured":
+        """The sound records of a protocol in a results folder."""
+        store = Store(results)
+        records, _ = store.read(protocol)
+        return cls(next(iter(curves(records)), None), pairs.remembering(source(store)))
+
+    def pair(self, a: str, b: str) -> Pair:
+        """The difference of two methods, from the cache folder where it was computed before.
+
+        Takes seconds where it was not. Raises UserError where records are gone.
+        """
+        known = self.group.records if self.group else {}
+        if self.group is None or not {a, b} <= set(known):
+            raise UserError("the records of these methods are no longer there.")
+        group = replace(self.group, records={label: known[label] for label in (a, b)}, anchor=a)
+        rows = group_rows(group, resampled=self.resampled, comparer=pairs.kept)
+        difference = pairs.kept(known[a], known[b], self.resampled)
+        return Pair(next(row for row in rows if row.method == b), difference.results)
+
+
+def pair(results: Path, protocol: str, a: str, b: str) -> Pair:
+    """The difference of two methods of a protocol; see `Measured.pair`."""
+    return Measured.read(results, protocol).pair(a, b)
 
 
 def verdict(found: Pair) -> str:
@@ -65,7 +85,7 @@ def verdict(found: Pair) -> str:
     rate = found.row.bd_rate
     low, high = (None, None) if rate is None else (rate.low, rate.high)
     ends = {"bd_rate": rate and rate.value, "bd_rate_low": low, "bd_rate_high": high, "resolved": bool(rate and rate.resolved)}
-    return views.verdict(ends | {"reason": found.row.reason, "external": False}).text
+    return listings.verdict(ends | {"reason": found.row.reason, "external": False}).text
 
 
 def spelt(value: Estimate | None, form: str, unit: str = "") -> tuple[str, str]:
@@ -91,11 +111,11 @@ def seeds_sheet(found: Pair) -> Sheet:
     lines = [
         [
             Cell(str(seed), seed),
-            _number(one.percent, "+.1f", " %"),
-            _number(one.akima, "+.1f", " %"),
-            _number(one.metric, "+.2f"),
-            _number(one.overlap, ".0%"),
-            _number(one.rate_overlap, ".0%"),
+            number(one.percent, "+.1f", " %"),
+            number(one.akima, "+.1f", " %"),
+            number(one.metric, "+.2f"),
+            number(one.overlap, ".0%"),
+            number(one.rate_overlap, ".0%"),
             Cell(" and ".join(map(str, one.points))),
             Cell("; ".join(filter(None, [one.reason, *one.warnings]))),
         ]
@@ -134,36 +154,71 @@ def _trained(lines: Mapping[int, Line]) -> bool:
     return any(line["steps"] for line in lines.values())
 
 
+def with_classes(results: Path, found: Matched) -> Matched:
+    """The same records, with the scores of single classes that only the rows of their images tell."""
+    return {seed: (_with_classes(results, a), _with_classes(results, b)) for seed, (a, b) in found.items()}
+
+
+def _with_classes(results: Path, line: Line) -> Line:
+    path = results / line["path"]
+    more = classes.scores(read(path), path.with_suffix(".parquet"))
+    return line | {"scores": json.dumps(json.loads(line["scores"]) | more)}
+
+
 def scores_sheet(found: Matched, metric: str) -> Sheet:
-    """All scores of both methods at one rate point, those of single classes among them; means over the seeds."""
+    """Rate, PSNR and scores of both methods at one rate point; means over the seeds."""
+    rate = [(a["bpp"], b["bpp"]) for a, b in found.values()]
+    scores = {name: values for name, values in _scores_of(found).items() if OF_CLASS not in name}
+    lines = [
+        _score_line("bits per pixel", rate, ".4f"),
+        _score_line("PSNR in dB", [(a["psnr"], b["psnr"]) for a, b in found.values()], ".2f"),
+        *(_score_line(name, scores[name], ".2f") for name in sorted(scores, key=lambda name: name != metric)),
+    ]
+    return Sheet("scores", _at(found), _score_columns(found, "score"), lines)
+
+
+def classes_sheet(found: Matched) -> Sheet | None:
+    """The scores of single classes of both methods at one rate point, those that gain most first; None where none are known."""
+    scores = {name: values for name, values in _scores_of(found).items() if OF_CLASS in name}
+    if not scores:
+        return None
+    lines = [_score_line(name.split(OF_CLASS, maxsplit=1)[1], values, ".2f") for name, values in scores.items()]
+    lines.sort(key=lambda cells: -math.inf if cells[3].value is None else cells[3].value, reverse=True)
+    metric = next(iter(scores)).split(OF_CLASS, maxsplit=1)[0]
+    return Sheet("classes", f"{metric} of each class. {_at(found)}", _score_columns(found, "class"), lines)
+
+
+def _at(found: Matched) -> str:
     a, b = next(iter(found.values()))
-    scores = [tuple(json.loads(line["scores"]) for line in both) for both in found.values()]
-    names = sorted(dict.fromkeys(name for both in scores for one in both for name in one), key=lambda name: name != metric)
     count = f"means over {len(found)} seeds" if len(found) > 1 else "one seed"
-    columns = [
-        Column("score", names=True),
+    return f"A at {a['point']} and B at {b['point']}, {count}; scores in percent"
+
+
+def _score_columns(found: Matched, what: str) -> list[Column]:
+    a, b = next(iter(found.values()))
+    return [
+        Column(what, names=True),
         Column(f"A: {a['method']}", True, f"at {a['point']}"),
         Column(f"B: {b['method']}", True, f"at {b['point']}"),
         Column("B − A", True),
         Column("over the seeds", True, "the least and the greatest difference"),
     ]
-    rate = [(line_a["bpp"], line_b["bpp"]) for line_a, line_b in found.values()]
-    lines = [
-        _score_line("bits per pixel", rate, ".4f"),
-        _score_line("PSNR in dB", [(line_a["psnr"], line_b["psnr"]) for line_a, line_b in found.values()], ".2f"),
-        *(_score_line(name, [(one.get(name), other.get(name)) for one, other in scores], ".2f") for name in names),
-    ]
-    caption = f"A at {a['point']} and B at {b['point']}, {count}; scores in percent"
-    return Sheet("scores", caption, columns, lines)
 
 
-def _score_line(name: str, values: Sequence[tuple[float | None, float | None]], form: str) -> list[Cell]:
+def _scores_of(found: Matched) -> dict[str, list[Both]]:
+    """Every score by name, A's and B's at each seed."""
+    scores = [(json.loads(a["scores"]), json.loads(b["scores"])) for a, b in found.values()]
+    names = dict.fromkeys(name for both in scores for one in both for name in one)
+    return {name: [(one.get(name), other.get(name)) for one, other in scores] for name in names}
+
+
+def _score_line(name: str, values: Sequence[Both], form: str) -> list[Cell]:
     known = [(one, other) for one, other in values if one is not None and other is not None]
     if not known:
         return [Cell(name), *[Cell(NOTHING, None)] * 4]
     means, gaps = np.mean(known, axis=0), [other - one for one, other in known]
     spread = f"{min(gaps):+{form}} … {max(gaps):+{form}}" if len(gaps) > 1 else NOTHING
-    return [Cell(name), *(_number(float(mean), form) for mean in means), _number(float(np.mean(gaps)), f"+{form}"), Cell(spread)]
+    return [Cell(name), *(number(float(mean), form) for mean in means), number(float(np.mean(gaps)), f"+{form}"), Cell(spread)]
 
 
 def images(results: Path, a: str, b: str) -> pd.DataFrame:
@@ -235,13 +290,13 @@ def extremes(table: pd.DataFrame, by: str, metric: str, href: Callable[[str], st
         [
             Cell(line["image"], href=href(line["image"])),
             _gain(better * line[by]),
-            _number(line["bits_a"], ",.0f"),
-            _number(line["bits_b"], ",.0f"),
-            _number(line["bits"], "+.1f", " %"),
-            _number(line["score_a"], ".1f"),
-            _number(line["score_b"], ".1f"),
-            _number(line["score"], "+.1f"),
-            _number(line["psnr"], "+.2f"),
+            number(line["bits_a"], ",.0f"),
+            number(line["bits_b"], ",.0f"),
+            number(line["bits"], "+.1f", " %"),
+            number(line["score_a"], ".1f"),
+            number(line["score_b"], ".1f"),
+            number(line["score"], "+.1f"),
+            number(line["psnr"], "+.2f"),
         ]
         for line in asdicts(ends)
     ]
@@ -276,7 +331,3 @@ def scatter(table: pd.DataFrame, metric: str, title: str) -> go.Figure:
     return figure.update_layout(
         title={"text": title, "font": {"size": 14}}, margin={"l": 60, "r": 20, "t": 50, "b": 50}, height=480, showlegend=False
     )
-
-
-def _number(value: float | None, form: str, unit: str = "") -> Cell:
-    return Cell(NOTHING, None) if value is None else Cell(f"{value:{form}}{unit}", value)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -11,20 +10,19 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from icmbench.leaderboard import figures, views
+from icmbench.leaderboard import views
 from icmbench.leaderboard.derived import Tables
-from icmbench.leaderboard.sheet import Format, Sheet
+from icmbench.leaderboard.sheet import FORMATS, Sheet
+from icmbench.leaderboard.subject import FIRST_SHOWN, Subject
 from icmbench.leaderboard.views import Choice
 from icmbench.plugins import Plugins
 
-FORMATS: dict[Format, str] = {"csv": "CSV", "md": "Markdown", "tex": "LaTeX"}
 BIND: Any = "query-params"
-FIRST_SHOWN = 5  # methods that a figure shows before anybody chose
 STYLE = Path(__file__).with_name("style.css").read_text()
 
 
 @dataclass(frozen=True)
-class Context:
+class Context(Subject):
     """What a page is given. `image`: the format in which the camera of a figure saves it. `runs`: where codecs lie."""
 
     tables: Tables
@@ -33,21 +31,6 @@ class Context:
     results: Path
     image: str
     runs: Path = Path("runs")
-
-    @cached_property
-    def facts(self) -> dict[str, Any]:
-        """The protocol's line."""
-        return views.about(self.tables, self.choice.protocol)
-
-    @cached_property
-    def methods(self) -> list[str]:
-        """The methods in the order of the ranking."""
-        return views.method_names(self.tables, self.choice)
-
-    @cached_property
-    def styles(self) -> dict[str, dict[str, Any]]:
-        """How each method is drawn, whichever the anchor."""
-        return figures.style_of(views.all_method_names(self.tables, self.choice.protocol))
 
 
 def link(page: str, parameters: Mapping[str, str | Sequence[str]]) -> str:

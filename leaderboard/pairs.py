@@ -12,9 +12,10 @@ import numpy as np
 
 from icmbench import __version__
 from icmbench.difference import Difference, compare
-from icmbench.files import cache_root, replacing
+from icmbench.files import replacing
+from icmbench.leaderboard import shelf
 from icmbench.record import Record
-from icmbench.resamples import Source
+from icmbench.resamples import Resampled, Source
 from icmbench.stats.bdrate import BDRate
 from icmbench.stats.confidence import RESAMPLES, Array
 
@@ -28,12 +29,25 @@ def kept(anchor: Seeds, test: Seeds, resampled: Source) -> Difference:
 
     Its resamples are rounded to float32, alike at the first time and later.
     """
-    path = cache_root() / "pairs" / f"{_key(anchor, test, resampled)}.npz"
+    path = shelf.place("pairs", f"{_key(anchor, test, resampled)}.npz")
     try:
         return _read(path)
     except DAMAGED:  # or not there
         _write(compare(anchor, test, resampled), path)
         return _read(path)
+
+
+def remembering(resampled: Source) -> Source:
+    """The same, reading what a record left once."""
+    known: dict[tuple[str, str, str, int], Resampled | None] = {}
+
+    def of(record: Record) -> Resampled | None:
+        key = record.protocol_hash, record.label, record.point, record.seed
+        if key not in known:
+            known[key] = resampled(record)
+        return known[key]
+
+    return of
 
 
 def _key(anchor: Seeds, test: Seeds, resampled: Source) -> str:

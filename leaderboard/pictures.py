@@ -24,7 +24,8 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from icmbench.errors import UserError
-from icmbench.files import build_once, cache_root
+from icmbench.files import build_once
+from icmbench.leaderboard import shelf
 from icmbench.leaderboard.compare_views import read
 from icmbench.record import LAMBDA, Record, method_label, point_name
 
@@ -62,7 +63,7 @@ class Wanted:
         """Where the pictures lie once they are made: another codec file or record makes another folder."""
         content = [[record.rows_sha256, record.label, _seen(codec_path(self.runs, record))] for record in self.records]
         digest = hashlib.sha256(json.dumps([SCHEMA, self.records[0].protocol.identity, self.image, content]).encode())
-        return cache_root() / "pictures" / digest.hexdigest()[:32]
+        return shelf.place("pictures", digest.hexdigest()[:32])
 
     def file(self, name: str) -> Path:
         """The PNG called so: original, a, b, their -found, the truth and the -bits."""
@@ -132,6 +133,7 @@ def main(text: str) -> int:
     wanted = Wanted(Path(given["results"]), Path(given["runs"]), given["a"], given["b"], given["image"])
     try:
         build_once(wanted.folder, lambda made: _build(wanted, made))
+        shelf.clear_away()
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

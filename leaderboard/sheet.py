@@ -9,6 +9,8 @@ from typing import Any, Literal
 from icmbench import markup
 
 Format = Literal["csv", "md", "tex"]
+FORMATS: dict[Format, str] = {"csv": "CSV", "md": "Markdown", "tex": "LaTeX"}
+NOTHING = "—"
 BREAK = re.compile(r"(?<=\w)[,=_/@](?=\w)")  # where a long name may go on in the next line
 
 
@@ -94,3 +96,18 @@ class Sheet:
 def _cell(column: Column, cell: Cell) -> str:
     tag, scope = ("th", ' scope="row"') if column.names else ("td", "")
     return f"<{tag}{scope}{column.style}>{cell.html()}</{tag}>"
+
+
+def number(value: float | None, form: str, unit: str = "", title: str = "") -> Cell:
+    """A number as `form` shows it, "—" for none."""
+    return Cell(NOTHING, None) if value is None else Cell(f"{value:{form}}{unit}", value, title=title)
+
+
+def whole(value: float | None) -> Cell:
+    """A whole number, "—" for none."""
+    return Cell(NOTHING, None) if value is None else Cell(f"{value:.0f}", int(value))
+
+
+def interval(low: float | None, high: float | None) -> Cell:
+    """Both ends of an interval, "—" for none."""
+    return Cell(NOTHING, None) if low is None or high is None else Cell(f"{low:+.1f} … {high:+.1f}")

@@ -22,7 +22,7 @@ from icmbench import comparison, external
 from icmbench.difference import compare
 from icmbench.external import ExternalCurve
 from icmbench.files import cache_root, sha256
-from icmbench.leaderboard import derived, figures, library, pairs, views
+from icmbench.leaderboard import derived, figures, library, listings, pairs, views
 from icmbench.leaderboard.derived import NAMES, Tables, asdicts, build
 from icmbench.leaderboard.library import Library
 from icmbench.leaderboard.sheet import Cell, Column, Sheet
@@ -376,7 +376,7 @@ def test_what_is_no_sound_record_is_set_aside_with_the_reason_and_counts_nowhere
     assert len(tables.records) == len(sound.records) - len(expected)
     records, _ = Store(results).read()
     expect_rows(tables, comparison.rows(records))
-    html = views.set_aside(tables).html().replace("<wbr>", "")
+    html = listings.set_aside(tables).html().replace("<wbr>", "")
     assert "schema_version 1" in html
     assert "<b>.json" not in html
 
@@ -405,7 +405,7 @@ def test_without_records_the_tables_are_empty(tmp_path: Path, there: bool) -> No
 
 def test_the_overview_says_who_is_best_and_how_sure_that_is(results: Path) -> None:
     external.add(results, published())
-    sheet = views.overview(build(results), OWN, lambda page, given: f"{page}?{given['method']}")
+    sheet = listings.overview(build(results), OWN, lambda page, given: f"{page}?{given['method']}")
     header, *lines = csv.reader(io.StringIO(sheet.download("csv")))
     found = {line[1]: dict(zip(header, line, strict=True)) for line in lines}
     assert list(found) == ["clear", "clear,alpha=0.5", "noisy", "task_loss", "jpeg", "short", "doe"]
@@ -457,7 +457,7 @@ def test_a_name_stays_text_wherever_it_is_shown(tmp_path: Path, name: str) -> No
     write(tmp_path, [*curve("task_loss"), *curve(name, 0.8)])
     tables = build(tmp_path)
     label = make_record(method=name).label
-    sheet = views.overview(tables, OWN)
+    sheet = listings.overview(tables, OWN)
     html = sheet.html()
     assert "<script" not in html
     assert label in unescape(html.replace("<wbr>", ""))
@@ -472,7 +472,7 @@ def test_a_name_stays_text_wherever_it_is_shown(tmp_path: Path, name: str) -> No
     points = views.points(tables, FIRST.identity, list(styles))
     drawn = figures.curves(points, styles, views.about(tables, FIRST.identity), False, True)
     assert not any("<script" in str(trace.name) for trace in drawn.data)
-    assert views.method_records(tables, OWN, label).name.isprintable()
+    assert listings.method_records(tables, OWN, label).name.isprintable()
 
 
 def test_a_cell_is_escaped_in_every_part() -> None:

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from icmbench.leaderboard import figures, views
+from icmbench.leaderboard import figures, listings, views
 from icmbench.leaderboard.page import BIND, Context, show_figure, show_sheet
 
 TITLE, ICON = "Ablations", ":material/tune:"
@@ -24,5 +24,5 @@ def show(context: Context) -> None:
     drawn = figures.ablation(lines, axis, context.facts, context.choice.anchor)
     alt = f"BD-rate of {plugin} against {context.choice.anchor} along {axis}; the numbers are in the table below."
     show_figure(drawn, f"ablation-{plugin}-{axis}", data, alt, context.image)
-    show_sheet(views.ablation(lines, axis, context.choice, plugin))
+    show_sheet(listings.ablation(lines, axis, context.choice, plugin))
     st.caption("Intervals are not corrected for the number of comparisons.")

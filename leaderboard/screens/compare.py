@@ -12,6 +12,7 @@ from icmbench.leaderboard import compare_views, pictures, views
 from icmbench.leaderboard.compare_views import Line, Matched, Pair
 from icmbench.leaderboard.page import BIND, Context, link, show_figure, show_sheet
 from icmbench.leaderboard.pictures import BITS, FOUND, ORIGINAL, SIDES, TRUTH, Wanted
+from icmbench.leaderboard.sheet import NOTHING
 from icmbench.leaderboard.workshop import Workshop
 from icmbench.table import notes
 
@@ -102,7 +103,7 @@ def _in_numbers(found: Pair) -> None:
     row = found.row
     rate, rates = compare_views.spelt(row.bd_rate, ".1f", " %")
     gain, gains = compare_views.spelt(row.bd_metric, ".2f")
-    overlap = views.NOTHING if row.overlap is None else f"{row.overlap:.0%}"
+    overlap = NOTHING if row.overlap is None else f"{row.overlap:.0%}"
     with st.container(horizontal=True):
         st.metric("BD-rate of B against A", rate, help=f"mean change of the rate at equal {row.metric}")
         st.metric("95 % interval", rates)
@@ -130,7 +131,32 @@ def _at_one_rate(context: Context, a: str, b: str) -> Matched:
         st.info("The two methods have no seed in common at this rate point.")
         return found
     show_sheet(compare_views.scores_sheet(found, context.facts["metric"]))
+    _classes(context, found)
     return found
+
+
+def _classes(context: Context, found: Matched) -> None:
+    """Scores of single classes, where records or the rows of their images tell them."""
+    st.subheader("Class by class")
+    whole = _obtain(
+        "numbers",
+        ("classes", *_key(context, *(line for both in found.values() for line in both))),
+        lambda: compare_views.with_classes(context.results, found),
+        "The scores of single classes",
+    )
+    if whole is None:
+        return
+    sheet = compare_views.classes_sheet(whole)
+    if sheet is None:
+        st.info(compare_views.NO_CLASSES)
+        return
+    show_sheet(sheet)
+    st.caption(compare_views.FEW_OBJECTS)
+
+
+def _key(context: Context, *lines: Line) -> tuple[str, ...]:
+    """What stands for some records: other ones make another result."""
+    return (str(context.results), *(f"{line['path']} {line['created']} {line['bpp']}" for line in lines))
 
 
 def _one_seed(context: Context, found: Matched) -> None:
@@ -139,9 +165,11 @@ def _one_seed(context: Context, found: Matched) -> None:
     if len(found) > 1:
         seed = _select("Seed", list(found), "seed")
     lines = found[seed]
-    key = ("images", str(context.results), *(f"{line['path']} {line['created']} {line['bpp']}" for line in lines))
     table = _obtain(
-        "numbers", key, lambda: compare_views.images(context.results, *(line["path"] for line in lines)), "The list of images"
+        "numbers",
+        ("images", *_key(context, *lines)),
+        lambda: compare_views.images(context.results, *(line["path"] for line in lines)),
+        "The list of images",
     )
     if table is None:
         return

@@ -4,8 +4,9 @@ import json
 
 import streamlit as st
 
-from icmbench.leaderboard import figures, views
+from icmbench.leaderboard import figures, listings, views
 from icmbench.leaderboard.page import BIND, Context, show_figure, show_sheet
+from icmbench.leaderboard.sheet import NOTHING
 
 TITLE, ICON = "Method", ":material/badge:"
 
@@ -17,17 +18,17 @@ def show(context: Context) -> None:
     st.title("Method card")
     st.text(method)
     line = views.plugin_of(context.tables, context.choice, method)
-    verdict = views.verdict(ranked).text
+    verdict = listings.verdict(ranked).text
     with st.container(horizontal=True):
         value = (
             "anchor" if ranked["reason"] == "anchor" else "none" if ranked["bd_rate"] is None else f"{ranked['bd_rate']:+.1f} %"
         )
         st.metric(f"BD-rate against {context.choice.anchor}", value)
         low, high = ranked["bd_rate_low"], ranked["bd_rate_high"]
-        st.metric("95 % interval", views.NOTHING if low is None else f"{low:+.1f} … {high:+.1f} %")
+        st.metric("95 % interval", NOTHING if low is None else f"{low:+.1f} … {high:+.1f} %")
         st.metric("Verdict", verdict)
-        st.metric("Rank", views.NOTHING if ranked["rank"] is None else f"{ranked['rank']:.0f}")
-        st.metric("Seeds", f"{ranked['seeds'] or views.NOTHING}")
+        st.metric("Rank", NOTHING if ranked["rank"] is None else f"{ranked['rank']:.0f}")
+        st.metric("Seeds", f"{ranked['seeds'] or NOTHING}")
     for note in json.loads(ranked["notes"]):
         st.text(f"• {note}")
     if line is None:
@@ -38,7 +39,7 @@ def show(context: Context) -> None:
     drawn = figures.curves(table, {method: context.styles[method]}, context.facts, log=False, each_seed=True)
     show_figure(drawn, "method-curve", table, f"{context.facts['metric']} against rate of {method}", context.image)
     st.subheader("Records")
-    show_sheet(views.method_records(context.tables, context.choice, method))
+    show_sheet(listings.method_records(context.tables, context.choice, method))
 
 
 def _identity(context: Context, line: dict[str, object], ranked: dict[str, object]) -> None:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from icmbench.leaderboard import views
+from icmbench.leaderboard import listings, views
 from icmbench.leaderboard.page import Context, link, show_sheet
 
 TITLE, ICON = "Overview", ":material/leaderboard:"
@@ -16,7 +16,7 @@ def show(context: Context) -> None:
         "BD-rate is the mean change of the rate at equal accuracy. Methods that share a rank are not shown to differ from the "
         "best of them. Only rows of one protocol are ranked together."
     )
-    show_sheet(views.overview(context.tables, context.choice, link))
+    show_sheet(listings.overview(context.tables, context.choice, link))
     if text := views.doubled(context.tables, context.choice):
         st.text(text)
     found = views.remarks(context.tables, context.choice)

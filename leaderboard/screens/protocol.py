@@ -4,7 +4,7 @@ import json
 
 import streamlit as st
 
-from icmbench.leaderboard import views
+from icmbench.leaderboard import listings
 from icmbench.leaderboard.page import Context, show_sheet
 
 TITLE, ICON = "Protocol", ":material/description:"
@@ -26,11 +26,11 @@ def show(context: Context) -> None:
     st.code(facts["protocol"], language=None)
     st.caption("The hash covers everything that bears on results. Cite a BD-rate with it.")
     st.subheader("Data needed")
-    if (files := views.needed(facts)) is None:
+    if (files := listings.needed(facts)) is None:
         st.text("None: its pictures are generated and its weights come with icmbench.")
     else:
         show_sheet(files)
     st.subheader("Uncompressed")
-    show_sheet(views.ceilings(facts))
+    show_sheet(listings.ceilings(facts))
     st.subheader("Definition")
     st.json(definition, expanded=2)

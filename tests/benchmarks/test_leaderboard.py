@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from builders import RATES, SCORES, make_curve, make_protocol
-from icmbench.leaderboard import derived, figures, library, views
+from icmbench.leaderboard import derived, figures, library, listings, views
 from icmbench.leaderboard.derived import Tables
 from icmbench.leaderboard.views import Choice
 from icmbench.protocol import Protocol
@@ -111,7 +111,7 @@ def test_what_a_page_computes(benchmark: BenchmarkFixture, filled: Filled, shown
     turns = iter(choices * 9)
 
     def overview() -> None:
-        views.overview(filled.tables, next(turns)).html()
+        listings.overview(filled.tables, next(turns)).html()
 
     def curves() -> None:
         choice = next(turns)

@@ -1,0 +1,73 @@
+"""Scores of single classes that records do not carry: the average precision of each, from the tally of detections."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from icmbench.files import write_text
+from icmbench.leaderboard import shelf
+from icmbench.record import Record
+from icmbench.stats.detections import USED, Detections
+
+TALLY = "detections"
+SHAPES = ("stripes", "checker", "dots", "grain")
+COCO_FILE = re.compile(r"instances_(train|val)20\d\d\.json")
+COCO = tuple(
+    """
+    person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,bench,bird,cat,
+    dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella,handbag,tie,suitcase,frisbee,skis,snowboard,sports ball,
+    kite,baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle,wine glass,cup,fork,knife,spoon,bowl,banana,apple,
+    sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,potted plant,bed,dining table,toilet,tv,laptop,mouse,
+    remote,keyboard,cell phone,microwave,oven,toaster,sink,refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush
+    """.replace(",\n", ",").replace("    ", "").strip().split(",")
+)  # fmt: skip
+
+
+def scores(record: Record, rows: Path) -> dict[str, float]:
+    """The protocol's metric in percent for every class with objects: "AP.person". Empty where the tally knows no classes.
+
+    `rows`: the file of the images' rows. What is computed once is kept in the cache folder, under the digest of the rows.
+    """
+    metric = record.protocol.evaluation.metric
+    if record.tally != TALLY or metric not in USED or not rows.is_file():
+        return {}
+    path = shelf.place("classes", f"{record.rows_sha256}-{metric}.json")
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):  # not there, or not whole
+        found = average_precisions(pd.read_parquet(rows, columns=list(Detections.columns)), metric)
+        write_text(path, json.dumps(found))
+    known = names(record.protocol.data)
+    return {f"{metric}.{_name(int(label), known)}": score for label, score in found.items()}
+
+
+def average_precisions(rows: pd.DataFrame, metric: str) -> dict[int, float]:
+    """`metric` (AP, AP50 or AP75) in percent of every label with objects. Raises KeyError for rows without the tally."""
+    tally, once = Detections(rows), np.ones((1, len(rows)))
+    labels = np.unique(np.concatenate([np.asarray(found, np.int64) for found in rows["truth_label"]]))
+    one, result = copy(tally), {}
+    for label, category in zip(labels.tolist(), tally.categories, strict=True):
+        one.categories = [category]
+        result[label] = float(one.score(metric, once)[0])
+    return result
+
+
+def names(data: Mapping[str, Any]) -> Sequence[str]:
+    """The classes' names by number, as far as a protocol's data options tell them."""
+    if "classes" in data:
+        return [str(name) for name in data["classes"]]
+    if data.get("source") == "shapes":
+        return SHAPES
+    split = data.get("val")
+    annotations = Path(str(split.get("annotations", ""))).name if isinstance(split, Mapping) else ""
+    return COCO if COCO_FILE.fullmatch(annotations) else ()
+
+
+def _name(label: int, known: Sequence[str]) -> str:
+    return known[label] if label < len(known) else f"class {label}"

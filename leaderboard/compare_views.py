@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,21 @@ def spelt(value: Estimate | None, form: str, unit: str = "") -> tuple[str, str]:
     return f"{value.value:+{form}}{unit}", f"{ends[0]:+{form}} … {ends[1]:+{form}}{unit}" if ends else NOTHING
 
 
+def numbers(found: Pair) -> dict[str, tuple[str, str]]:
+    """The difference in a few figures: what it is → its text, and what that means."""
+    row = found.row
+    rate, rates = spelt(row.bd_rate, ".1f", " %")
+    gain, gains = spelt(row.bd_metric, ".2f")
+    overlap = NOTHING if row.overlap is None else f"{row.overlap:.0%}"
+    return {
+        "BD-rate of B against A": (rate, f"mean change of the rate at equal {row.metric}"),
+        "95 % interval": (rates, "over seeds and images"),
+        "Verdict": (verdict(found), "whether the interval leaves out 0"),
+        "BD-metric": (gain, f"mean change of {row.metric} at equal rate, percentage points; 95 % interval {gains}"),
+        "Overlap": (overlap, f"of the ranges of {row.metric}, the least of all seeds"),
+    }
+
+
 def seeds_sheet(found: Pair) -> Sheet:
     """The difference seed by seed."""
     columns = [
@@ -106,7 +122,7 @@ def seeds_sheet(found: Pair) -> Sheet:
         Column("overlap", True, f"of the ranges of {found.row.metric}"),
         Column("overlap of rates", True, "of the ranges of the logarithm of the rate"),
         Column("points", short=True, about="of A and B that were used"),
-        Column("notes"),
+        Column("notes", prose=True),
     ]
     lines = [
         [
@@ -306,6 +322,13 @@ def extremes(table: pd.DataFrame, by: str, metric: str, href: Callable[[str], st
 
 def _gain(value: float) -> Cell:
     return Cell("gains", badge="better") if value > 0 else Cell("loses", badge="worse") if value < 0 else Cell("the same")
+
+
+def legend(colours: Sequence[tuple[str, str]]) -> str:
+    """Which class has which colour (#rrggbb), as HTML."""
+    swatch = '<li><svg width="14" height="14" aria-hidden="true"><rect width="14" height="14" fill="{}"/></svg> {}</li>'
+    items = "".join(swatch.format(escape(colour), escape(name)) for name, colour in colours)
+    return f'<ul class="icm-legend" aria-label="Colours of the classes, mixed with the image">{items}</ul>'
 
 
 def scatter(table: pd.DataFrame, metric: str, title: str) -> go.Figure:

@@ -91,6 +91,11 @@ def verdict(line: Mapping[str, Any]) -> Cell:
     return Cell("fewer bits", badge="better") if line["bd_rate"] < 0 else Cell("more bits")
 
 
+def _difference(line: Mapping[str, Any]) -> list[Cell]:
+    """The BD-rate of a line of the ranking, its interval, and what they say."""
+    return [_bd_rate(line), interval(line["bd_rate_low"], line["bd_rate_high"]), verdict(line)]
+
+
 def _bd_rate(line: Mapping[str, Any]) -> Cell:
     return Cell("anchor", None) if line["reason"] == "anchor" else number(line["bd_rate"], "+.1f", " %")
 
@@ -157,9 +162,7 @@ def standings(tables: Tables, protocol: str, method: str, link: Link = no_links)
     lines = [
         [
             Cell(choice.anchor, href=link("overview", choice.parameters)),
-            _bd_rate(line),
-            interval(line["bd_rate_low"], line["bd_rate_high"]),
-            verdict(line),
+            *_difference(line),
             whole(line["rank"]),
             whole(line["seeds"] or None),
         ]
@@ -209,6 +212,31 @@ def method_records(tables: Tables, choice: Choice, method: str) -> Sheet:
     return Sheet(f"records-{_file_name(method)}", f"{len(lines)} records of {method}", columns, lines)
 
 
+def comparisons(tables: Tables, choice: Choice, methods: Sequence[str], link: Link = no_links) -> Sheet:
+    """Some methods against the anchor, each with where the comparison of the two is."""
+    columns = [
+        Column("method", names=True),
+        Column("BD-rate", True, "mean change of the rate at equal accuracy; negative: bits saved"),
+        Column("95 % interval", True, "over seeds and images"),
+        Column("verdict", about="whether the interval leaves out 0", short=True),
+        Column("BD-metric", True, "percentage points"),
+        Column("overlap", True, "of the ranges of accuracy"),
+        Column("seeds", True),
+    ]
+    lines = [
+        [
+            Cell(line["method"], href=link("pair", choice.parameters | {"method": line["method"]})),
+            *_difference(line),
+            number(line["bd_metric"], "+.2f"),
+            number(line["overlap"], ".0%"),
+            whole(line["seeds"] or None),
+        ]
+        for line in views.ranking(tables, choice)
+        if line["method"] in methods
+    ]
+    return Sheet("comparisons", f"Each method against {choice.anchor}, paired by seed and image", columns, lines)
+
+
 def ablation(lines: Sequence[Mapping[str, Any]], axis: str, choice: Choice, plugin: str) -> Sheet:
     """The settings of a method along one axis as a table."""
     columns = [
@@ -223,9 +251,7 @@ def ablation(lines: Sequence[Mapping[str, Any]], axis: str, choice: Choice, plug
     cells = [
         [
             Cell(f"{line['value']}{' (default)' if line['default'] else ''}", line["value"]),
-            number(line["bd_rate"], "+.1f", " %"),
-            interval(line["bd_rate_low"], line["bd_rate_high"]),
-            verdict(line),
+            *_difference(line),
             number(line["bd_metric"], "+.2f"),
             number(line["overlap"], ".0%"),
             whole(line["seeds"] or None),
@@ -239,7 +265,7 @@ def ablation(lines: Sequence[Mapping[str, Any]], axis: str, choice: Choice, plug
 def set_aside(tables: Tables) -> Sheet:
     """The files that are no sound record, with the reason."""
     lines = [[Cell(line["path"]), Cell(line["reason"])] for line in asdicts(tables.broken)]
-    columns = [Column("file", names=True), Column("why")]
+    columns = [Column("file", names=True), Column("why", prose=True)]
     return Sheet("set-aside", "Files that are no sound record. They count nowhere.", columns, lines)
 
 

@@ -26,6 +26,7 @@ from PIL import Image, ImageDraw
 from icmbench.errors import UserError
 from icmbench.files import build_once
 from icmbench.leaderboard import shelf
+from icmbench.leaderboard.classes import names as names_of
 from icmbench.leaderboard.compare_views import read
 from icmbench.record import LAMBDA, Record, method_label, point_name
 
@@ -33,14 +34,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from icmbench.codec import Codec
+    from icmbench.protocol import Protocol
     from icmbench.task import Sample, Task
 
-SCHEMA = 1  # of the files: another one makes all of them anew
+SCHEMA = 2  # of the files: another one makes all of them anew
 SIDES = ("a", "b")
 ORIGINAL, FOUND, TRUTH, BITS, FACTS = "original", "found", "truth", "bits", "facts.json"
 SURE = 0.5  # least score of a detection that is drawn
 LARGE = 512  # a smaller picture is enlarged before boxes and names are drawn
 PATIENCE = 600  # seconds
+IGNORED = 255  # in a mask: annotated as no class
 
 
 @dataclass(frozen=True)
@@ -150,20 +153,21 @@ def _build(wanted: Wanted, made: Path) -> None:
     rules, plugins = wanted.records[0].protocol, Plugins()
     task = plugins.task(rules.task, rules.data, rules.recognizer)
     task.freeze()
-    sample, names = _sample(task, wanted.image, int(rows[0]["number"]))
-    _save(_picture(sample.image), made / f"{ORIGINAL}.png")
-    _save(drawn(sample.image, task.predict(sample.image, sample), names), made / f"{ORIGINAL}-{FOUND}.png")
-    _save(drawn(sample.image, sample.target, names), made / f"{TRUTH}.png")
-    facts, maps = {}, {}
+    sample = _sample(task, wanted.image, int(rows[0]["number"]))
+    names = _class_names(task, rules)
+    images, facts, maps = {ORIGINAL: sample.image}, {}, {}
     for side, record, row in zip(SIDES, wanted.records, rows, strict=True):
         codec = _codec(wanted.runs, record)
-        facts[side], decoded = _coded(codec, sample, row)
-        _save(_picture(decoded), made / f"{side}.png")
-        _save(drawn(decoded, task.predict(decoded, sample), names), made / f"{side}-{FOUND}.png")
+        facts[side], images[side] = _coded(codec, sample, row)
         if (bits := _bit_map(codec, sample)) is not None:
             maps[side] = bits
-    top = _save_maps(maps, made)
-    (made / FACTS).write_text(json.dumps({"sides": facts, "top": top}))
+    found = {name: task.predict(image, sample) for name, image in images.items()}
+    for name, image in images.items():
+        _save(_picture(image), made / f"{name}.png")
+        _save(drawn(image, found[name], names), made / f"{name}-{FOUND}.png")
+    _save(drawn(sample.image, sample.target, names), made / f"{TRUTH}.png")
+    legend = colours_in([*found.values(), sample.target], sample.image, names)
+    (made / FACTS).write_text(json.dumps({"sides": facts, "top": _save_maps(maps, made), "legend": legend}))
 
 
 def _row(path: Path, image: str) -> Mapping[str, Any]:
@@ -175,13 +179,18 @@ def _row(path: Path, image: str) -> Mapping[str, Any]:
     return {str(name): value for name, value in found.iloc[0].items()}
 
 
-def _sample(task: "Task", image: str, number: int) -> tuple["Sample", Sequence[str]]:
-    """The image, which lies where its row does, and the names of the classes, as far as its data set has them."""
+def _sample(task: "Task", image: str, number: int) -> "Sample":
+    """The image, which lies where its row does."""
     dataset = task.dataset("val")
     sample = dataset[number] if number < len(dataset) else None
     if sample is None or sample.name != image:
         raise UserError(f"the data of this machine have no image {image} at its place.")
-    return sample, [str(category["name"]) for category in getattr(dataset, "categories", ())]
+    return sample
+
+
+def _class_names(task: "Task", rules: "Protocol") -> Sequence[str]:
+    """The classes' names by number, as the data set has them, else as far as the protocol tells them."""
+    return [str(category["name"]) for category in getattr(task.dataset("val"), "categories", ())] or names_of(rules.data)
 
 
 def _codec(runs: Path, record: Record) -> "Codec":
@@ -253,9 +262,24 @@ def drawn(image: "Tensor", found: Any, names: Sequence[str] = ()) -> Image.Image
         return _with_boxes(picture, boxes[sure], labels[sure], names)
     if hasattr(found, "boxes") and hasattr(found, "labels"):
         return _with_boxes(picture, found.boxes.numpy(), found.labels.numpy(), names)
-    if getattr(found, "shape", None) == image.shape[1:]:
+    if _is_mask(found, image):
         return _with_classes(picture, found.numpy())
     return picture
+
+
+def _is_mask(found: Any, image: "Tensor") -> bool:
+    return getattr(found, "shape", None) == image.shape[1:]
+
+
+def colours_in(findings: Sequence[Any], image: "Tensor", names: Sequence[str]) -> list[tuple[str, str]]:
+    """The classes in those findings that are masks of the image: name and colour (#rrggbb) of each, by number."""
+    masks = [found.numpy() for found in findings if _is_mask(found, image)]
+    labels = sorted({int(label) for mask in masks for label in np.unique(mask)})
+    return [(_name_of(label, names), "#{:02x}{:02x}{:02x}".format(*colour_of(label))) for label in labels]
+
+
+def _name_of(label: int, names: Sequence[str]) -> str:
+    return "not annotated" if label == IGNORED else names[label] if label < len(names) else str(label)
 
 
 def _with_boxes(
@@ -265,7 +289,7 @@ def _with_boxes(
     large = picture.resize((scale * picture.width, scale * picture.height), Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(large)
     for box, label in zip((scale * boxes).tolist(), labels.tolist(), strict=True):
-        colour, name = colour_of(label), names[label] if label < len(names) else str(label)
+        colour, name = colour_of(label), _name_of(label, names)
         draw.rectangle(box, outline=colour, width=3)
         place = draw.textbbox((box[0] + 4, max(0, box[1] - 14)), name)
         draw.rectangle((place[0] - 3, place[1] - 2, place[2] + 3, place[3] + 2), fill=colour)
@@ -281,8 +305,8 @@ def _with_classes(picture: Image.Image, classes: np.ndarray[Any, Any]) -> Image.
 
 
 def colour_of(label: int) -> tuple[int, int, int]:
-    """A class's colour; black for what is ignored (255). Neighbouring numbers are far apart."""
-    if label == 255:
+    """A class's colour; black for what is ignored. Neighbouring numbers are far apart."""
+    if label == IGNORED:
         return 0, 0, 0
     value = (0.85, 0.55)[label // 5 % 2]
     red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(label * 0.618034 % 1, 0.85, value))

@@ -17,7 +17,7 @@ def files(results: Path, report: Report = silent) -> dict[str, bytes]:
     """All files of the site of a results folder: path → content. Raises UserError where there is no such folder."""
     if not results.is_dir():
         raise UserError(f"there is no results folder {results}.")
-    made = site(derived.build(results, report), Plugins())
+    made = site(derived.build(results, report), Plugins(), results)
     return made | {MARKER: "".join(f"{path}\n" for path in sorted(made)).encode()}
 
 

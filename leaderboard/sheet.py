@@ -41,7 +41,7 @@ class Cell:
 class Column:
     """`numeric` columns are aligned at the right; `about` explains the header.
 
-    `names`: it names the line (one column of a table). `short`: its texts stay on one line.
+    `names`: it names the line (one column of a table). `short`: its texts stay on one line. `prose`: it holds sentences.
     """
 
     header: str
@@ -49,11 +49,13 @@ class Column:
     about: str = ""
     names: bool = False
     short: bool = False
+    prose: bool = False
 
     @property
     def style(self) -> str:
         """The attribute that styles its cells."""
-        return ' class="icm-num"' if self.numeric else ' class="icm-short"' if self.short else ""
+        kind = "num" if self.numeric else "short" if self.short else "prose" if self.prose else ""
+        return f' class="icm-{kind}"' if kind else ""
 
 
 @dataclass(frozen=True)

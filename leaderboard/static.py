@@ -1,4 +1,4 @@
-"""The static site: the pages of the leaderboard as files. Knows templates and addresses, and no file system.
+"""The static site: the pages of the leaderboard as files. Knows templates and addresses, and writes nothing.
 
 A page is a function that is given a `Page` and returns what its template of the same name shows. `PAGES` lists those of a
 protocol. All text is data: the templates escape it, and addresses are made of `slug`s.
@@ -25,7 +25,8 @@ from markupsafe import Markup
 from plotly.io import to_json
 from plotly.offline import get_plotlyjs
 
-from icmbench.leaderboard import static_pages, views
+from icmbench.leaderboard import compare_views, static_pages, views
+from icmbench.leaderboard.compare_views import Measured
 from icmbench.leaderboard.derived import NAMES, Tables, asdicts
 from icmbench.leaderboard.sheet import FORMATS, Sheet
 from icmbench.leaderboard.subject import Subject
@@ -34,12 +35,13 @@ from icmbench.plugins import Plugins
 
 HERE = Path(__file__).parent
 NOWHERE = Choice("", "")  # of pages that are about no protocol
+OF_METHODS = {"method": "methods", "pair": "compare"}  # pages that are about one method → their folder
 LONGEST = 60  # characters of a slug before its digest
 
 
-def site(tables: Tables, plugins: Plugins) -> dict[str, bytes]:
-    """All files of the site: path → content. The same tables give the same bytes."""
-    made = Site(tables, plugins)
+def site(tables: Tables, plugins: Plugins, results: Path) -> dict[str, bytes]:
+    """All files of the site: path → content. The same records in `results` and their `tables` give the same bytes."""
+    made = Site(tables, plugins, results)
     made.build()
     return made.files
 
@@ -57,7 +59,7 @@ class Kind:
     """A kind of page of a protocol. `make` gives its content; `anchored`: there is one for every anchor."""
 
     title: str
-    make: "Callable[[Page], Mapping[str, Any]]"
+    make: "Make"
     anchored: bool = True
 
 
@@ -67,7 +69,9 @@ class Site:
 
     tables: Tables
     plugins: Plugins
+    results: Path
     files: dict[str, bytes] = made_anew(default_factory=dict)
+    _measured: dict[str, Measured] = made_anew(default_factory=dict)
 
     @cached_property
     def templates(self) -> Environment:
@@ -96,11 +100,23 @@ class Site:
             return "index.html"
         protocol = parameters["protocol"]
         folder = f"protocols/{slug(protocol)}"
-        if page == "method":
-            return f"{folder}/methods/{slug(parameters['method'])}.html"
+        if page in OF_METHODS:
+            return f"{folder}/{OF_METHODS[page]}/{slug(parameters['method'])}.html"
         if PAGES[page].anchored and parameters["anchor"] != self.anchors[protocol]:
             folder += f"/against/{slug(parameters['anchor'])}"
         return f"{folder}/{'index' if page == 'overview' else page}.html"
+
+    def measured(self, protocol: str) -> Measured:
+        """The records of a protocol. Pages are made protocol by protocol, so that those of one are in memory."""
+        if protocol not in self._measured:
+            self._measured = {protocol: Measured.read(self.results, protocol)}
+        return self._measured[protocol]
+
+    def compared(self, protocol: str) -> list[str]:
+        """The methods that are compared with the protocol's own anchor, in the order of the ranking."""
+        own = Choice(protocol, self.anchors[protocol])
+        methods = compare_views.methods(self.tables, own)
+        return [label for label in methods if label != own.anchor] if own.anchor in methods else []
 
     def build(self) -> None:
         """Make all files."""
@@ -119,8 +135,13 @@ class Site:
                 choice = Choice(protocol, anchor)
                 Page(self, self.address(name, choice.parameters), choice, name).write(name, kind.title, kind.make)
         for label in views.all_method_names(self.tables, protocol):
-            address = self.address("method", own.parameters | {"method": label})
-            Page(self, address, own, method=label).write("method", label, static_pages.method)
+            self._of_method("method", own, label, label, static_pages.method)
+        for label in self.compared(protocol):
+            self._of_method("pair", own, label, f"{label} against {own.anchor}", static_pages.pair)
+
+    def _of_method(self, page: str, own: Choice, label: str, title: str, make: "Make") -> None:
+        address = self.address(page, own.parameters | {"method": label})
+        Page(self, address, own, "compare" if page == "pair" else "", label).write(page, title, make)
 
     def _assets(self) -> None:
         style = "".join(path.read_text() for path in (HERE / "style.css", HERE / "site" / "site.css"))
@@ -147,7 +168,7 @@ def _finite(line: Mapping[str, Any]) -> dict[str, Any]:
 class Page(Subject):
     """A page while it is being made, with the files that lie beside it.
 
-    `kind`: its name in `PAGES`. `method`: the one that it is about, if it is about one.
+    `kind`: the one of `PAGES` that it is or belongs to. `method`: the one that it is about, if it is about one.
     """
 
     site: Site
@@ -194,13 +215,13 @@ class Page(Subject):
     def _part(self, template: str, **content: Any) -> Markup:
         return Markup(self.site.templates.get_template(f"{template}.html").render(content))
 
-    def write(self, template: str, title: str, make: "Callable[[Page], Mapping[str, Any]]") -> None:
+    def write(self, template: str, title: str, make: "Make") -> None:
         """Make the page."""
         text = self._part(template, page=self, title=title, navigation=self._navigation(), anchors=self._anchors(), **make(self))
         self.site.files[self.address] = f"{text}\n".encode()
 
     def _navigation(self) -> list[tuple[str, str, bool]]:
-        """Pages of the protocol: title, address, whether it is this one."""
+        """Pages of the protocol: title, address, whether it is this one or this one belongs to it."""
         if not self.chosen:
             return []
         return [(kind.title, self.link(name, self.choice.parameters), name == self.kind) for name, kind in PAGES.items()]
@@ -221,10 +242,13 @@ def _content(figure: go.Figure) -> dict[str, Any]:
     return {"data": content["data"], "layout": content["layout"]}
 
 
+Make = Callable[[Page], Mapping[str, Any]]
 PAGES = {
     "overview": Kind("Overview", static_pages.overview),
     "curves": Kind("Curves", static_pages.curves),
     "ablations": Kind("Ablations", static_pages.ablations),
     "cost": Kind("Cost", static_pages.cost),
+    "compare": Kind("Compare", static_pages.compare, anchored=False),
     "protocol": Kind("Protocol", static_pages.protocol, anchored=False),
+    "submit": Kind("Submit", static_pages.submit, anchored=False),
 }

@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from markupsafe import Markup
 
-from icmbench.leaderboard import figures, listings, views
+from icmbench.errors import UserError
+from icmbench.leaderboard import compare_views, figures, listings, views
+from icmbench.leaderboard.compare_views import Matched
 from icmbench.leaderboard.derived import NAMES
 from icmbench.leaderboard.subject import FIRST_SHOWN
+from icmbench.table import notes
 
 if TYPE_CHECKING:
     from icmbench.leaderboard.static import Page
@@ -136,6 +140,81 @@ def method(page: "Page") -> dict[str, Any]:
     }
 
 
+def compare(page: "Page") -> dict[str, Any]:
+    """Each method against the protocol's anchor, with where the comparison of the two is."""
+    methods = page.site.compared(page.choice.protocol)
+    return {"sheet": page.sheet(listings.comparisons(page.tables, page.choice, methods, page.link)) if methods else None}
+
+
+def pair(page: "Page") -> dict[str, Any]:
+    """A method (B) against the protocol's anchor (A): in numbers, class by class, and image by image."""
+    choice, a, b = page.choice, page.choice.anchor, page.method
+    found = page.site.measured(choice.protocol).pair(a, b)
+    table, against = views.points(page.tables, choice.protocol, [a, b]), views.gains(page.tables, choice, [b])
+    drawn = figures.curves(table, {label: page.styles[label] for label in (a, b)}, page.facts, log=False, each_seed=True)
+    return {
+        "numbers": compare_views.numbers(found),
+        "notes": notes(found.row),
+        "seeds": page.sheet(compare_views.seeds_sheet(found)) if found.by_seed else None,
+        "curves": page.figure(drawn, "curves", table, f"{page.facts['metric']} against rate of {a} and {b}", log=True),
+        "gains": None if against.empty else _gains(page, against),
+        "points": [_at_point(page, number, *points) for number, points in enumerate(_partners(page))],
+        "images": _image_by_image(page),
+        "addresses": {label: page.link("method", choice.parameters | {"method": label}) for label in (a, b)},
+        "few_objects": compare_views.FEW_OBJECTS,
+        "no_classes": compare_views.NO_CLASSES,
+    }
+
+
+def _partners(page: "Page") -> list[tuple[str, str]]:
+    """The rate points of A, each with the one of B that goes with it."""
+    protocol = page.choice.protocol
+    ours, theirs = (compare_views.rate_points(page.tables, protocol, label) for label in (page.choice.anchor, page.method))
+    return [(point, compare_views.partner(point, ours, theirs)) for point in ours]
+
+
+def _matched(page: "Page", point: str, other: str) -> Matched:
+    return compare_views.matched(page.tables, page.choice.protocol, (page.choice.anchor, point), (page.method, other))
+
+
+def _at_point(page: "Page", number: int, point: str, other: str) -> dict[str, Any]:
+    """The scores of both at one rate point; the sheets are empty where they have no seed in common."""
+    found = compare_views.with_classes(page.site.results, _matched(page, point, other))
+    scores = compare_views.scores_sheet(found, page.facts["metric"]) if found else None
+    classes = compare_views.classes_sheet(found) if found else None
+    return {
+        "title": f"A at {point}, B at {other}",
+        "scores": scores and page.sheet(replace(scores, name=f"scores-{number}")),
+        "classes": classes and page.sheet(replace(classes, name=f"classes-{number}")),
+        "count": len(classes.lines) if classes else 0,
+    }
+
+
+def _image_by_image(page: "Page") -> dict[str, Any] | None:
+    """Winners and losers at the middle rate point and the first seed; None without the rows of the images."""
+    points, metric = _partners(page), page.facts["metric"]
+    point, other = points[len(points) // 2]
+    try:
+        seed, lines = next(iter(_matched(page, point, other).items()))
+        table = compare_views.images(page.site.results, *(line["path"] for line in lines))
+    except (StopIteration, UserError):
+        return None
+    alt = f"Change of {metric} against change of bits, {len(table)} images; the numbers are in the data of the figure."
+    drawn = compare_views.scatter(table, metric, page.choice.protocol)
+    by = ("score", "bits") if compare_views.scored(table) else ("bits",)
+    return {
+        "where": f"A at {point}, B at {other}, seed {seed}",
+        "figure": page.figure(drawn, "images", table, alt),
+        "sheets": [page.sheet(compare_views.extremes(table, one, metric, lambda image: "")) for one in by],
+        "scored": compare_views.scored(table),
+    }
+
+
+def submit(page: "Page") -> dict[str, Any]:
+    """How a result gets here."""
+    return {"steps": views.submit_steps(page.facts), "paragraphs": views.STATUSES}
+
+
 def _computed(page: "Page", line: dict[str, Any], seeds: int) -> dict[str, Any]:
     """What only a method has that was computed here."""
     choice, facts, label = page.choice, page.facts, page.method
@@ -150,4 +229,7 @@ def _computed(page: "Page", line: dict[str, Any], seeds: int) -> dict[str, Any]:
         "command": views.command(line, facts["task"], choice.protocol, seeds, choice.anchor),
         "curve": page.figure(drawn, f"curve-{label}", table, f"{facts['metric']} against rate of {label}", log=True),
         "records": page.sheet(listings.method_records(page.tables, choice, label)),
+        "compared": page.link("pair", choice.parameters | {"method": label})
+        if label in page.site.compared(choice.protocol)
+        else "",
     }

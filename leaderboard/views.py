@@ -148,6 +148,36 @@ def command(line: Mapping[str, Any], task: str, protocol: str, seeds: int, ancho
     return shlex.join(words)
 
 
+def submit_steps(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The way from a method's file to a row of a protocol: sentences, each with its command."""
+    task, name, file = facts["task"], facts["name"], "my_method"
+    known = f"--protocol {shlex.quote(name)} --plugin {file}.py"
+    return [
+        ("Write the method as one file and try its contract:", f"icmbench check {file} --plugin {file}.py --task {task}"),
+        (
+            "Compute its records under this protocol, with at least three seeds:",
+            f"icmbench run {file} {task} {known} --seeds 3 --keep-bitstreams",
+        ),
+        (
+            "Pack them into a bundle, with the plugin, the codecs and the bitstreams:",
+            f"icmbench submit {file} {task} {known} --out {file}.zip --author 'Your Name' --licence Apache-2.0",
+        ),
+        ("See whether somebody else would get the same from it:", f"icmbench verify {file}.zip"),
+        (
+            "Send the bundle to whoever keeps this leaderboard. They verify it and add its records:",
+            f"icmbench accept {file}.zip --results RESULTS",
+        ),
+    ]
+
+
+STATUSES = (
+    "A row is verified where all of its records came in a bundle whose bitstreams were decoded and scored again, with the scores "
+    "that it claims. Other rows are claimed: they show what their author computed. Curves published elsewhere are external.",
+    "Records can also be copied into the results folder: their paths spell what they are. One that was edited, is out of place "
+    "or has impossible values is set aside with the reason.",
+)
+
+
 def axes(tables: Tables, choice: Choice) -> dict[str, list[str]]:
     """The parameter axes along which at least two settings were measured: plugin → names of the axes."""
     found: dict[str, list[str]] = {}

@@ -1,5 +1,6 @@
 """The page that compares two methods: its numbers, its pictures, and what it says where something is missing."""
 
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,14 +16,15 @@ from streamlit.testing.v1 import AppTest
 from builders import RATES, SCORES, curve, make_curve, make_protocol, make_record
 from icmbench.codec import NeuralCodec, build_model, load_weights
 from icmbench.errors import UserError
-from icmbench.files import cache_root, sha256
-from icmbench.leaderboard import compare_views, derived, pictures, workshop
+from icmbench.files import cache_root, data_root, sha256
+from icmbench.leaderboard import classes, compare_views, derived, pictures, workshop
 from icmbench.leaderboard.screens import compare
 from icmbench.leaderboard.views import Choice
 from icmbench.leaderboard.workshop import Workshop
 from icmbench.plugins import Plugins
 from icmbench.record import Record, Store
 from icmbench.tasks._data.coco import Boxes
+from icmbench.tasks._procedural.shapes import CLASSES
 from icmbench.weights import verified_path
 
 PROTOCOL = make_protocol().identity
@@ -132,6 +134,43 @@ def test_scores_of_single_classes_are_compared(tmp_path: Path) -> None:
     assert [cell.text for cell in sheet.lines[0]] == ["car", "10.50", "14.50", "+4.00", "+4.00 … +4.00"]
 
 
+COMMITTED = Path(__file__).parents[1] / "results"
+
+
+def test_classes_of_detection_are_scored_from_the_rows() -> None:
+    store = Store(COMMITTED)
+    for record in store.read("coco128-*")[0]:
+        rows = store.path_of(record).with_suffix(".parquet")
+        found = classes.scores(record, rows)
+        assert np.mean(list(found.values())) == pytest.approx(record.quality)  # AP is the mean over the classes with objects
+        assert {"AP.person", "AP.dog"} <= set(found)
+        (kept,) = (cache_root() / "classes").glob(f"{record.rows_sha256}*")
+        kept.write_text("{")  # not whole
+        assert classes.scores(record, rows) == found
+        assert classes.scores(record, rows.with_name("missing")) == {}
+    record = store.read("camvid-*")[0][0]
+    assert classes.scores(record, store.path_of(record).with_suffix(".parquet")) == {}  # the record has them
+
+
+def test_classes_have_their_names() -> None:
+    assert tuple(CLASSES) == classes.SHAPES
+    assert len(classes.COCO) == 80
+    assert {"person", "traffic light", "hair drier"} <= set(classes.COCO)
+    assert all(name == name.strip() for name in classes.COCO)
+    annotations = Plugins().protocol("coco2017-fasterrcnn-v1")
+    assert classes.names(annotations.data) == classes.COCO
+    assert classes.names(Plugins().protocol("shapes-detection-v2").data) == classes.SHAPES
+    assert classes.names({"source": "coco", "val": {"annotations": "mine.json"}}) == ()
+    assert classes.names({"classes": ["sky"]}) == ["sky"]
+
+
+@pytest.mark.data
+def test_the_names_are_those_of_the_annotations(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Plugins().protocol("coco128-nanodet-v1").data
+    content = json.loads((data_root() / data["val"]["annotations"]).read_text())
+    assert tuple(one["name"] for one in sorted(content["categories"], key=lambda one: one["id"])) == classes.names(data)
+
+
 def of(method: str) -> str:
     return f"{PROTOCOL}/{method}/lambda=0.1,seed=0.json"
 
@@ -215,10 +254,17 @@ def test_findings_are_drawn() -> None:
     assert (np.asarray(unsure) == 128).all()
     annotated = pictures.drawn(image, Boxes(boxes, labels, (64, 64), 0))
     assert len(np.unique(np.asarray(annotated))) > 1
-    classes = torch.zeros(64, 64, dtype=torch.int64)
-    classes[32:] = 1
-    masks = np.asarray(pictures.drawn(image, classes))
+    mask = torch.zeros(64, 64, dtype=torch.int64)
+    mask[32:] = 1
+    masks = np.asarray(pictures.drawn(image, mask))
     assert (masks[0, 0] != masks[63, 63]).any()
+    legend = pictures.colours_in([mask, torch.full((64, 64), 255), (boxes, labels)], image, ["sky", "<b>"])
+    assert [name for name, _ in legend] == ["sky", "<b>", "not annotated"]
+    assert len({colour for _, colour in legend}) == 3
+    html = compare_views.legend(legend)
+    assert html.count("<li>") == 3
+    assert "&lt;b&gt;" in html
+    assert pictures.colours_in([(boxes, labels), None], image, []) == []
 
 
 def page(results: str, protocol: str, runs: str) -> None:
@@ -313,6 +359,7 @@ def test_pictures_are_made_of_real_codecs(short_protocol: Path, tmp_path: Path, 
     assert made == {"original", "original-found", "truth", "a", "a-found", "a-bits", "b", "b-found"}
     size = Image.open(wanted.file("original")).size
     assert {Image.open(file).size for file in wanted.folder.glob("*.png")} == {size}
+    assert {"background", "stripes"} & {name for name, _ in wanted.facts()["legend"]}
     assert not wanted.facts()["sides"]["a"]["same"]  # the rows above were made up
     assert wanted.facts()["sides"]["b"]["bits"] > 8
     with pytest.raises(UserError, match="no image 9"):

@@ -22,7 +22,7 @@ from icmbench import comparison, external
 from icmbench.difference import compare
 from icmbench.external import ExternalCurve
 from icmbench.files import cache_root, sha256
-from icmbench.leaderboard import derived, figures, library, listings, pairs, views
+from icmbench.leaderboard import derived, figures, library, listings, pairs, shelf, views
 from icmbench.leaderboard.derived import NAMES, Tables, asdicts, build
 from icmbench.leaderboard.library import Library
 from icmbench.leaderboard.sheet import Cell, Column, Sheet
@@ -341,6 +341,23 @@ def test_tables_that_nobody_used_for_a_month_are_cleared_away(results: Path) -> 
     write(results, curve("fourth", 0.7, protocol=FIRST))
     build(results)
     assert not old.exists()
+
+
+def test_what_is_kept_does_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(shelf.MOST, "pictures", 3)
+    for kind in ("pairs", "pictures"):
+        (cache_root() / kind).mkdir(parents=True)
+        for age in range(5):
+            path = cache_root() / kind / str(age)
+            path.mkdir()
+            (path / "file").touch()
+            os.utime(path, (time.time() - 10 * 86400 * age,) * 2)
+    (cache_root() / "other").mkdir()
+    shelf.place("pictures", "4")  # used now
+    shelf.clear_away()
+    left = {kind: sorted(path.name for path in (cache_root() / kind).iterdir()) for kind in ("pairs", "pictures")}
+    assert left == {"pairs": ["0", "1", "2"], "pictures": ["0", "1", "4"]}
+    assert (cache_root() / "other").is_dir()  # what is not the leaderboard's stays
 
 
 # What counts nowhere

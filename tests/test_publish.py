@@ -125,6 +125,49 @@ def test_every_method_has_a_card_and_every_table_its_files(made: dict[str, bytes
     assert made[f"{HOME}/files/curves/curves-{PROTOCOL.name}-data.csv"].startswith(b"protocol,method,seed")
 
 
+@pytest.fixture(scope="module")
+def real() -> dict[str, Reader]:
+    """The pages of the committed results."""
+    return pages(files(COMMITTED))
+
+
+@pytest.mark.parametrize(("protocol", "classes"), [("coco128-nanodet-v1", "person"), ("camvid-deeplabv3plus-v1", "road")])
+def test_each_method_is_compared_with_the_anchor(real: dict[str, Reader], protocol: str, classes: str) -> None:
+    (overview,) = (page for path, page in real.items() if re.fullmatch(rf"protocols/{protocol}@\w+/compare.html", path))
+    compared = {path: page for path, page in real.items() if f"/{protocol}@" in path and "/compare/" in path}
+    assert compared
+    assert any("compare/aux_loss" in address for address in overview.addresses)
+    for page in compared.values():
+        assert "BD-rate of B against A" in page.text
+        assert classes in page.text
+        assert "AP of each class" in page.text or "IoU of each class" in page.text
+        assert "Images on which B gains and loses most against A, by bits" in page.text
+        assert "images side by side as the two codecs show them, are in the app only" in page.text
+        assert page.tags.count("figure") == 3
+
+
+def test_without_rows_or_without_another_method_the_comparison_says_so(made: dict[str, bytes], tmp_path: Path) -> None:
+    page = pages(made)[f"{HOME}/compare/x.html"]
+    assert "The rows of the images are not all there" in page.text
+    assert str(tmp_path.parent) not in page.text
+    assert "tell single classes apart" in page.text
+    for record in curve("task_loss"):
+        Store(tmp_path).write(record)
+    (alone,) = (found for path, found in pages(files(tmp_path)).items() if path.endswith("/compare.html"))
+    assert "A comparison needs the anchor task_loss and another method" in alone.text
+
+
+def test_the_way_to_a_row_is_told_with_its_commands(made: dict[str, bytes]) -> None:
+    text = pages(made)[f"{HOME}/submit.html"].text
+    for command in (
+        "check my_method",
+        f"run my_method detection --protocol {PROTOCOL.name}",
+        "submit my_method",
+        "verify my_method",
+    ):
+        assert f"icmbench {command}" in text
+
+
 def test_the_tables_are_there_as_data(made: dict[str, bytes], tmp_path: Path) -> None:
     for name in NAMES:
         lines = json.loads(made[f"data/{name}.json"], parse_constant=pytest.fail)

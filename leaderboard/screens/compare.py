@@ -12,7 +12,6 @@ from icmbench.leaderboard import compare_views, pictures, views
 from icmbench.leaderboard.compare_views import Line, Matched, Pair
 from icmbench.leaderboard.page import BIND, Context, link, show_figure, show_sheet
 from icmbench.leaderboard.pictures import BITS, FOUND, ORIGINAL, SIDES, TRUTH, Wanted
-from icmbench.leaderboard.sheet import NOTHING
 from icmbench.leaderboard.workshop import Workshop
 from icmbench.table import notes
 
@@ -100,21 +99,14 @@ def _content(context: Context, method: str) -> int:
 
 
 def _in_numbers(found: Pair) -> None:
-    row = found.row
-    rate, rates = compare_views.spelt(row.bd_rate, ".1f", " %")
-    gain, gains = compare_views.spelt(row.bd_metric, ".2f")
-    overlap = NOTHING if row.overlap is None else f"{row.overlap:.0%}"
     with st.container(horizontal=True):
-        st.metric("BD-rate of B against A", rate, help=f"mean change of the rate at equal {row.metric}")
-        st.metric("95 % interval", rates)
-        st.metric("Verdict", compare_views.verdict(found))
-        st.metric("BD-metric", gain, help=f"mean change of {row.metric} at equal rate, percentage points")
-        st.metric("Overlap", overlap, help=f"of the ranges of {row.metric}, the least of all seeds")
-    for note in notes(row):
+        for name, (text, about) in compare_views.numbers(found).items():
+            st.metric(name, text, help=about)
+    for note in notes(found.row):
         st.text(f"• {note}")
     if found.by_seed:
         show_sheet(compare_views.seeds_sheet(found))
-    st.caption(f"Negative BD-rates: B needs fewer bits. In notes A is the anchor. 95 % interval of the BD-metric: {gains}.")
+    st.caption("Negative BD-rates: B needs fewer bits. In notes A is the anchor.")
 
 
 def _at_one_rate(context: Context, a: str, b: str) -> Matched:
@@ -228,6 +220,8 @@ def _make(wanted: Wanted) -> None:
 def _gallery(wanted: Wanted) -> None:
     facts = wanted.facts()
     top = "" if facts["top"] is None else f"from none (dark) to {facts['top']:.2g} bits a pixel (bright)"
+    if facts["legend"]:
+        st.html(compare_views.legend(facts["legend"]))
     original, *decoded = st.columns(3)
     with original:
         _shown(wanted, ORIGINAL, "The original")

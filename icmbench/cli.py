@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from icmbench import __version__
 from icmbench.commands import (
+    accept,
     bdrate,
     check,
     converge,
@@ -16,14 +17,18 @@ from icmbench.commands import (
     import_,
     leaderboard,
     list_,
+    new,
     power,
     prepare,
     publish,
+    retract,
     run,
     show,
+    submit,
     sweep,
     table,
     transfer,
+    verify,
 )
 from icmbench.errors import UserError
 
@@ -41,8 +46,13 @@ COMMANDS = {
     "converge": converge,
     "dynamics": dynamics,
     "doctor": doctor,
+    "new": new,
     "check": check,
     "decode": decode,
+    "submit": submit,
+    "verify": verify,
+    "accept": accept,
+    "retract": retract,
     "prepare": prepare,
     "import": import_,
     "export": export,

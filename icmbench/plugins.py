@@ -11,7 +11,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
@@ -46,14 +46,16 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Plugins:
-    """All plugins: built-in, installed, and the loose `files` named by the user."""
+    """All plugins: built-in, installed, the loose `files` named by the user, and `entries` as if they were installed."""
 
     files: Sequence[Path] = field(default=())
+    entries: Sequence[EntryPoint] = field(default=())
 
     def find(self, kind: Kind) -> dict[str, Plugin]:
         """The plugins of a kind by name; a loose file wins over an installed one, which wins over a built-in one."""
         found = {plugin.name: plugin for plugin in _built_in(kind)}
-        for entry in entry_points(group=f"icmbench.{kind}"):
+        given = (entry for entry in self.entries if entry.group == f"icmbench.{kind}")
+        for entry in (*entry_points(group=f"icmbench.{kind}"), *given):
             found[entry.name] = _inspected(entry.name, entry.value.split(":")[0], None)
         for path in self.files:
             plugin = _inspected(path.stem, f"icmbench_plugin_{path.stem}", path)
@@ -102,13 +104,15 @@ class Plugins:
         return protocol
 
     def default_protocol(self, task: str) -> str:
-        """Name of the protocol a task takes when none is given, read from its source (importing a task takes seconds)."""
+        """The protocol a task takes when none is given: its name, or the path of its file (written from the task's folder on).
+
+        It is read from the task's source, as importing a task takes seconds. Raises UserError where the task names none.
+        """
         plugin = self._get("tasks", task)
-        if plugin.path is not None and not plugin.problem:
-            for node in ast.walk(ast.parse(plugin.path.read_text())):
-                if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "default_protocol":
-                    return str(ast.literal_eval(node.value))
-        return self.task_class(task).default_protocol
+        name = _default_protocol(plugin) or getattr(self.task_class(task), "default_protocol", "")
+        if not name:
+            raise UserError(f"the task {task} names no default_protocol.")
+        return str(plugin.path.parent / name) if plugin.path is not None and name.endswith(".toml") else name
 
     def _get(self, kind: Kind, name: str) -> Plugin:
         found = self.find(kind)
@@ -165,6 +169,15 @@ def _missing_import(tree: ast.Module) -> str:
     return ""
 
 
+def _default_protocol(plugin: Plugin) -> str:
+    """What the plugin's source assigns to default_protocol; nothing where it cannot be read there."""
+    if plugin.path is not None and not plugin.problem:
+        for node in ast.walk(ast.parse(plugin.path.read_text())):
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "default_protocol":
+                return str(ast.literal_eval(node.value))
+    return ""
+
+
 def _derives_from_task(path: Path) -> bool:
     classes = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
     return any("Task" in ast.unparse(base).split(".") for node in classes for base in node.bases)
@@ -198,5 +211,9 @@ def _class_of(plugin: Plugin, *bases: type) -> Any:
     if len(own) != 1:
         *most, last = (base.__name__ for base in bases)
         names = f"{', '.join(most)} or {last}" if most else last
-        raise UserError(f"the plugin {plugin.name} must define one class derived from {names}, not {len(own)}.")
+        raise UserError(f"the plugin {plugin.name} must define one class derived from {names}, not {_counted(own)}.")
     return own[0]
+
+
+def _counted(classes: list[type]) -> str:
+    return f"{len(classes)} ({', '.join(cls.__name__ for cls in classes)})" if classes else "0"

@@ -83,12 +83,16 @@ class Evaluation(Strict):
     """What is reported, and when a record is marked.
 
     `rate_tolerance`: largest |real / estimated - 1| of the summed bits. `score_noise`: how far, in
-    points, a score may rise above the ceiling before the value counts as impossible.
+    points, a score may rise above the ceiling before the value counts as impossible. `score_tolerance`: how far, in points,
+    the scores of a submission may lie from those that its bitstreams give elsewhere. `submitted_bitstreams`: of how many
+    pictures, chosen by the protocol's hash, a submission holds the bitstreams; None: of all.
     """
 
     metric: str
     rate_tolerance: Annotated[float, Field(gt=0)] = 0.05
     score_noise: Annotated[float, Field(ge=0)] = 1.0
+    score_tolerance: Annotated[float, Field(gt=0)] = 0.5
+    submitted_bitstreams: Annotated[int, Field(ge=1)] | None = None
 
 
 class NeededFile(Strict):

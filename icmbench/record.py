@@ -203,6 +203,13 @@ def _other_experiment(record: Record) -> list[str]:
     return found
 
 
+def flaws(record: Record, fields: dict[str, Any]) -> list[str]:
+    """Reasons why the record that was read from JSON `fields` must not be used; empty for a sound one."""
+    unsealed = fields.get("content_sha256") != seal(fields)
+    changed = ["it was changed after it was written: its content does not match its hash"] if unsealed else []
+    return [*impossible(record), *changed]
+
+
 def parse(fields: Any) -> Record:
     """A record of this or the last schema. Raises ValueError for other content."""
     version = fields.get("schema_version") if isinstance(fields, dict) else None
@@ -259,11 +266,9 @@ class Store:
         return records, broken
 
     def _problems(self, record: Record, fields: dict[str, Any], path: Path) -> list[str]:
-        problems = impossible(record)
+        problems = flaws(record, fields)
         if path != self.path_of(record):
             problems.append("it lies where another cell's record belongs")
-        if fields.get("content_sha256") != seal(fields):
-            problems.append("it was changed after it was written: its content does not match its hash")
         rows = path.with_suffix(".parquet")
         if rows.is_file() and sha256(rows) != record.rows_sha256:
             problems.append("the rows of its images were changed after they were written")

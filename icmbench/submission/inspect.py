@@ -1,0 +1,257 @@
+"""What a bundle holds, and whether that can be: shape, digests and possible values. Runs no code of it, needs no torch."""
+
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+from pydantic import ValidationError
+
+from icmbench.protocol import Protocol, describe_errors
+from icmbench.record import LAMBDA, Record, Store, flaws, parse
+from icmbench.stats.tally import KINDS
+from icmbench.submission import archive
+from icmbench.submission.archive import Archive, Refused
+from icmbench.submission.manifest import ENVIRONMENT, TRAINING_IMAGES, Cell, Manifest, sample
+
+RECORD_BYTES = 8 * 2**20
+ROWS_BYTES = 2**30
+PLUGIN_BYTES = 2**20  # source is text: more than this hides something
+ROUNDING = 1e-6
+NEEDED = ("image", "pixels", "bits", "estimated_bits", "decoded_sha256", "psnr")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One record of a bundle, with the rows of its images."""
+
+    cell: Cell
+    record: Record
+    rows: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a sound bundle claims. `training_images`: SHA-256 of the pixels of every image that was trained on."""
+
+    manifest: Manifest
+    claims: tuple[Claim, ...]
+    training_images: frozenset[str]
+
+    @property
+    def protocol(self) -> Protocol:
+        """The protocol as the records tell it."""
+        return self.claims[0].record.protocol
+
+
+def inspect(path: Path) -> Contents:
+    """The contents of the bundle at `path`.
+
+    Raises Refused, saying why, for one that cannot be true; UserError where the file cannot be read.
+    """
+    with archive.opened(path) as bundle:
+        return contents(bundle)
+
+
+def contents(bundle: Archive) -> Contents:
+    """The same of an open bundle."""
+    manifest = bundle.manifest
+    _check_files(manifest)
+    claims = tuple(_claim(bundle, cell) for cell in manifest.cells)
+    _check_identity(manifest, claims)
+    _check_plugin(bundle, claims[0].record)
+    _check_curves(claims)
+    for claim in claims:
+        _check_bitstreams(bundle, claim)
+    trained = any(claim.record.trained for claim in claims)
+    return Contents(manifest, claims, _training_images(bundle) if trained else frozenset())
+
+
+def _check_files(manifest: Manifest) -> None:
+    """Every file of the bundle has a use, and every file that is used is there."""
+    used = [*manifest.plugin.files, ENVIRONMENT]
+    for cell in manifest.cells:
+        used += [name for name in (cell.record, cell.rows, cell.codec, cell.log) if name]
+        used += [cell.bitstream(number) for number in cell.shipped]
+    if double := [name for name, count in Counter(used).items() if count > 1]:
+        raise Refused(f"the manifest uses {double[0]!r} for two things.")
+    wanted = set(used)
+    if missing := sorted(wanted - set(manifest.files)):
+        raise Refused(f"the bundle lacks {missing[0]!r}.")
+    if unused := sorted(set(manifest.files) - wanted - {TRAINING_IMAGES}):
+        raise Refused(f"nothing in the manifest says what {unused[0]!r} is for.")
+
+
+def _claim(bundle: Archive, cell: Cell) -> Claim:
+    fields = _json(bundle, cell.record)
+    try:
+        record = parse(fields)
+    except ValidationError as error:
+        raise Refused(f"{cell.record} is no record: {describe_errors(error)}.") from error
+    except ValueError as error:
+        raise Refused(f"{cell.record} is no record: {error}.") from error
+    if problems := flaws(record, fields):
+        raise Refused(f"{cell.record} cannot be true: {'; '.join(problems)}.")
+    place = Store(Path("records")).path_of(record)
+    if cell.record != f"records/{place.parent.name}/{place.name}":
+        raise Refused(f"{cell.record} lies where another cell's record belongs.")
+    if bundle.manifest.files[cell.rows].sha256 != record.rows_sha256:
+        raise Refused(f"{cell.rows} is not the file of rows that {cell.record} was made with.")
+    rows = _rows(bundle, cell, record)
+    _check_sums(cell, record, rows)
+    return Claim(cell, record, rows)
+
+
+def _json(bundle: Archive, name: str) -> Any:
+    if bundle.manifest.files[name].bytes > RECORD_BYTES:
+        raise Refused(f"{name} is too large for a record.")
+    try:
+        return json.loads(bundle.read(name))
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"{name} is not JSON: {error}.") from error
+
+
+def _rows(bundle: Archive, cell: Cell, record: Record) -> pd.DataFrame:
+    """The rows of the images, as many as the record says, read without the metadata that could name Python objects."""
+    name, tally = cell.rows, KINDS.get(record.tally)
+    columns = [*NEEDED, *(tally.columns if tally else ())]
+    try:
+        file = pyarrow.parquet.ParquetFile(io.BytesIO(bundle.read(name)))
+        groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
+        size = sum(group.total_byte_size for group in groups)
+        if file.metadata.num_rows != record.images or size > ROWS_BYTES:
+            raise Refused(f"{name} has {file.metadata.num_rows} rows of {size} bytes; its record says {record.images} images.")
+        if missing := [column for column in columns if column not in file.schema_arrow.names]:
+            raise Refused(f"{name} has no column '{missing[0]}'.")
+        rows: pd.DataFrame = file.read(columns).replace_schema_metadata(None).to_pandas()
+    except (pyarrow.ArrowException, OSError, ValueError, TypeError, KeyError, MemoryError, OverflowError) as error:
+        raise Refused(f"{name} is no file of rows: {_first_line(error)}.") from error
+    return rows
+
+
+def _check_sums(cell: Cell, record: Record, rows: pd.DataFrame) -> None:
+    """The record says what its rows come to."""
+    try:
+        bits, pixels, estimated, psnr = (
+            rows[column].to_numpy(np.float64) for column in ("bits", "pixels", "estimated_bits", "psnr")
+        )
+        named = all(isinstance(text, str) for column in ("image", "decoded_sha256") for text in rows[column])
+    except (TypeError, ValueError) as error:
+        raise Refused(f"{cell.rows} is no file of rows: {_first_line(error)}.") from error
+    if not named or rows["image"].duplicated().any():
+        raise Refused(f"{cell.rows} names an image twice, or not at all.")
+    if not (np.isfinite(bits).all() and np.isfinite(pixels).all() and (bits > 0).all() and (pixels > 0).all()):
+        raise Refused(f"{cell.rows} has an image without bits or without pixels.")
+    sums = {
+        "bpp": bits.sum() / pixels.sum(),
+        "bpp_mean": (bits / pixels).mean(),
+        "estimated_bpp": estimated.sum() / pixels.sum(),
+        "psnr": psnr.mean(),
+    }
+    for name, found in sums.items():
+        said = getattr(record, name)
+        if not math.isclose(said, found, rel_tol=ROUNDING) and not (math.isnan(said) and math.isnan(found)):
+            raise Refused(f"{cell.record} says {name} {said:.6g}, the rows of its images give {found:.6g}.")
+    for name, found in tallied(record, rows).items():
+        if not abs(found - record.scores[name]) < ROUNDING * 100:
+            said = record.scores[name]
+            raise Refused(f"{cell.record} says {name} {said:.4f}, the rows of its images give {found:.4f}.")
+
+
+def tallied(record: Record, rows: pd.DataFrame) -> dict[str, float]:
+    """The record's scores as the tallies in `rows` give them, those that the kind of tally knows. Raises Refused."""
+    kind = KINDS.get(record.tally)
+    if kind is None:
+        return {}
+    weights, found = np.ones((1, len(rows))), {}
+    try:
+        tally = kind(rows)
+        for name in record.scores:
+            try:
+                found[name] = float(tally.score(name, weights)[0])
+            except KeyError:
+                continue
+    except (ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
+        raise Refused(f"the rows hold no tally of the kind '{record.tally}': {_first_line(error)}.") from error
+    return found
+
+
+def _check_identity(manifest: Manifest, claims: tuple[Claim, ...]) -> None:
+    for record in (claim.record for claim in claims):
+        if record.protocol.identity != manifest.protocol:
+            raise Refused(f"the manifest says {manifest.protocol}, a record is of {record.protocol.identity}.")
+        if (record.method, record.label) != (manifest.plugin.name, manifest.label):
+            raise Refused(f"the manifest says {manifest.label}, a record is of {record.label}.")
+        if record.parameters != manifest.parameters or record.trained_under:
+            raise Refused("the manifest has other parameters than a record.")
+    if double := [place for place, count in Counter(claim.cell.record for claim in claims).items() if count > 1]:
+        raise Refused(f"{double[0]} is there twice.")
+
+
+def _check_plugin(bundle: Archive, record: Record) -> None:
+    plugin, files = bundle.manifest.plugin, bundle.manifest.files
+    if sum(files[name].bytes for name in plugin.files) > PLUGIN_BYTES:
+        raise Refused(f"the plugin's source has more than {PLUGIN_BYTES} bytes: source is text, data belongs into the codec.")
+    if odd := [name for name in plugin.files if not (name.startswith("plugin/") and name.endswith(".py"))]:
+        raise Refused(f"{odd[0]!r} is no Python file below plugin/.")
+    base = f"plugin/{plugin.module.replace('.', '/') or plugin.name}"
+    main = next((name for name in (f"{base}.py", f"{base}/__init__.py") if name in plugin.files), None)
+    if main is None:
+        raise Refused(f"the bundle lacks the source of the plugin {plugin.name}.")
+    if files[main].sha256 != record.method_sha256:
+        raise Refused("the records were made by another version of the plugin than the one in the bundle.")
+
+
+def _check_curves(claims: tuple[Claim, ...]) -> None:
+    """Each seed has every rate point, so that nobody leaves out what spoils a curve; all have the same images."""
+    protocol = claims[0].record.protocol
+    there = {(claim.record.rate_index, claim.record.seed) for claim in claims}
+    if LAMBDA in claims[0].record.rate_point:
+        for seed in sorted({seed for _, seed in there}):
+            if missing := [number for number in range(len(protocol.rates)) if (number, seed) not in there]:
+                raise Refused(f"the curve has a hole: seed {seed} has no record at λ={protocol.rates[missing[0]].lmbda:g}.")
+    images = claims[0].rows["image"].tolist()
+    for claim in claims:
+        if claim.rows["image"].tolist() != images or claim.record.ceiling != claims[0].record.ceiling:
+            raise Refused(f"{claim.cell.record} has other images, or another ceiling, than {claims[0].cell.record}.")
+
+
+def _check_bitstreams(bundle: Archive, claim: Claim) -> None:
+    cell, images = claim.cell, len(claim.rows)
+    if len(cell.bitstreams) != images or cell.shipped != sample(claim.record.protocol, images):
+        raise Refused(f"{cell.folder} does not hold the bitstreams that the protocol asks for.")
+    learned = LAMBDA in claim.record.rate_point
+    if learned != (cell.codec is not None):
+        raise Refused(f"{cell.record} comes {'without' if learned else 'with'} the weights of a codec.")
+    for number in cell.shipped:
+        name, bits = cell.bitstream(number), int(claim.rows["bits"].iloc[number])
+        file = bundle.manifest.files[name]
+        if 8 * file.bytes != bits:
+            raise Refused(f"{name} has {8 * file.bytes} bits, the record's rows say {bits}.")
+        if file.sha256 != cell.bitstreams[number]:
+            raise Refused(f"{name} is not the bitstream whose digest the manifest gives.")
+
+
+def _training_images(bundle: Archive) -> frozenset[str]:
+    if TRAINING_IMAGES not in bundle.manifest.files:
+        raise Refused(f"the bundle lacks {TRAINING_IMAGES}: which images its codecs were trained on.")
+    return frozenset(_lines(bundle.read(TRAINING_IMAGES).decode(errors="replace")))
+
+
+def _lines(text: str) -> Iterator[str]:
+    for line in text.splitlines():
+        if len(line) != 64 or set(line) - set("0123456789abcdef"):
+            raise Refused(f"{TRAINING_IMAGES} holds a line that is no SHA-256.")
+        yield line
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]

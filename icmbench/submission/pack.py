@@ -1,0 +1,173 @@
+"""Packing a bundle: a method's records of one protocol with everything that somebody else needs to verify them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import distributions
+from pathlib import Path
+
+import pandas as pd
+
+from icmbench import seeds
+from icmbench.bitstreams import SUFFIX, FileNames
+from icmbench.cell import Cell, CellRun, Place
+from icmbench.errors import UserError
+from icmbench.evaluate import pixels_sha256
+from icmbench.files import sha256
+from icmbench.method import ClassicalMethod, TrainedMethod
+from icmbench.plugins import Plugin
+from icmbench.protocol import Protocol
+from icmbench.record import LAMBDA, Record, Store, method_label, point_name
+from icmbench.runner import own_parameters
+from icmbench.submission import archive, manifest
+from icmbench.submission.manifest import ENVIRONMENT, TRAINING_IMAGES, About, Manifest, sample
+
+
+@dataclass
+class _Content:
+    """What goes into the bundle, by its name there."""
+
+    files: dict[str, Path | bytes] = field(default_factory=dict)
+
+    def add(self, name: str, source: Path | bytes) -> str:
+        self.files[name] = source
+        return name
+
+
+def pack(place: Place, protocol: Protocol, method: str, given: dict[str, object], about: About, out: Path) -> Manifest:
+    """Write the bundle of a method with its parameters: all its seeds under the protocol. The same inputs give the same bytes.
+
+    Bitstreams that were not kept are made again with the trained codecs. Raises UserError where records are missing, where
+    they are of another version of the plugin, or where codecs are gone.
+    """
+    parameters = own_parameters(place.plugins, method, dict(given))
+    plugin = place.plugins.find("methods")[method]
+    runs = _runs(place, protocol, method, parameters)
+    content = _Content()
+    source = _add_plugin(content, plugin)
+    cells = tuple(_add_cell(content, record, run) for record, run in runs)
+    if hashes := training_images(run for _, run in runs):
+        content.add(TRAINING_IMAGES, "".join(f"{digest}\n" for digest in hashes).encode())
+    content.add(ENVIRONMENT, _installed().encode())
+    made = Manifest(
+        about=about,
+        protocol=protocol.identity,
+        parameters=parameters,
+        label=method_label(method, parameters),
+        plugin=source,
+        cells=cells,
+        files={name: archive.describe(item) for name, item in content.files.items()},
+    )
+    archive.write(out, made, content.files)
+    return made
+
+
+def _runs(place: Place, protocol: Protocol, method: str, parameters: dict[str, object]) -> list[tuple[Record, CellRun]]:
+    """The records and their cells, seed by seed. Raises UserError where the curve of a seed has holes."""
+    store, label = Store(place.results), method_label(method, parameters)
+    records, broken = store.read(protocol.identity)
+    for path, reason in broken.items():
+        if path.parent.name == label:
+            raise UserError(f"{path} cannot be submitted: {reason}.")
+    mine = [record for record in records if record.label == label]
+    if not mine:
+        raise UserError(f"there are no records of {label} under {protocol.identity} in {place.results}; run it first.")
+    found = sorted(mine, key=lambda record: (record.seed, record.rate_index))
+    _demand_whole(protocol, found)
+    pairs = tuple(parameters.items())
+    runs = [CellRun(_cell(protocol, record, pairs), place) for record in found]
+    if stale := [run.cell.name for record, run in zip(found, runs, strict=True) if record.method_sha256 != run.source]:
+        raise UserError(f"{stale[0]} was made by another version of the plugin {method}: run it again.")
+    return list(zip(found, runs, strict=True))
+
+
+def _cell(protocol: Protocol, record: Record, parameters: tuple[tuple[str, object], ...]) -> Cell:
+    own = None if LAMBDA in record.rate_point else next(iter(record.rate_point.items()))
+    return Cell(protocol, record.method, parameters, record.rate_index, record.seed, own)
+
+
+def _demand_whole(protocol: Protocol, records: Sequence[Record]) -> None:
+    if LAMBDA not in records[0].rate_point:
+        return
+    there = {(record.rate_index, record.seed) for record in records}
+    for seed in sorted({record.seed for record in records}):
+        for number, point in enumerate(protocol.rates):
+            if (number, seed) not in there:
+                raise UserError(f"the curve has a hole: seed {seed} has no record at λ={point.lmbda:g}; run it first.")
+
+
+def _add_plugin(content: _Content, plugin: Plugin) -> manifest.Plugin:
+    """The plugin's source: one file, or all Python files of the package that it is installed from."""
+    assert plugin.path is not None
+    if plugin.module.startswith(("icmbench.methods.", "icmbench_plugin_")):
+        files = [content.add(f"plugin/{plugin.name}.py", plugin.path)]
+        return manifest.Plugin(name=plugin.name, files=tuple(files))
+    depth = plugin.module.count(".") + (plugin.folder is not None)
+    root = plugin.path.parents[depth]
+    package = root / plugin.module.split(".")[0]
+    sources = sorted(package.rglob("*.py")) if package.is_dir() else [plugin.path]
+    files = [content.add(f"plugin/{path.relative_to(root).as_posix()}", path) for path in sources]
+    return manifest.Plugin(name=plugin.name, module=plugin.module, files=tuple(files))
+
+
+def _add_cell(content: _Content, record: Record, run: CellRun) -> manifest.Cell:
+    store = Store(run.place.results)
+    path = store.path_of(record)
+    name = f"{record.label}/{point_name(record.rate_point)},seed={record.seed}"
+    if "trained_under=" in record.label:
+        raise UserError("a codec that was trained under another protocol is submitted to that one.")
+    run.keep_bitstreams()
+    rows = pd.read_parquet(path.with_suffix(".parquet"), columns=["image", "bits"])
+    names = FileNames()
+    streams = [run.bitstreams / (names.name(image) + SUFFIX) for image in rows["image"]]
+    cell = manifest.Cell(
+        record=content.add(f"records/{name}.json", path),
+        rows=content.add(f"records/{name}.parquet", path.with_suffix(".parquet")),
+        codec=None if issubclass(run.kind, ClassicalMethod) else content.add(f"codecs/{name}.safetensors", run.codec_path),
+        log=_add_log(content, f"logs/{name}.csv", run.folder / "tensorboard"),
+        folder=f"bitstreams/{name}",
+        bitstreams=tuple(_digests(streams, rows["bits"], run)),
+        shipped=sample(record.protocol, len(streams)),
+    )
+    for number in cell.shipped:
+        content.add(cell.bitstream(number), streams[number])
+    return cell
+
+
+def _digests(streams: Iterable[Path], bits: Iterable[int], run: CellRun) -> Iterator[str]:
+    for path, wanted in zip(streams, bits, strict=True):
+        if not path.is_file() or 8 * path.stat().st_size != wanted:
+            raise UserError(f"{path} is not the bitstream that the record of {run.cell.name} was made from; delete its folder.")
+        yield sha256(path)
+
+
+def _add_log(content: _Content, name: str, folder: Path) -> str | None:
+    """The training curves as CSV: step, term, value. None where nothing was trained."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    if not any(folder.glob("events.*")):
+        return None
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    terms = sorted(events.Tags()["scalars"])
+    values = {(scalar.step, term): scalar.value for term in terms for scalar in events.Scalars(term)}
+    lines = ["step,term,value", *(f"{step},{term},{value!r}" for (step, term), value in sorted(values.items()))]
+    return content.add(name, ("\n".join(lines) + "\n").encode())
+
+
+def training_images(runs: Iterable[CellRun]) -> list[str]:
+    """SHA-256 of the pixels of every image that the trainings saw, sorted; empty where nothing was trained."""
+    trained = [run for run in runs if issubclass(run.kind, TrainedMethod)]
+    if not trained:
+        return []
+    task, training = trained[0].task, trained[0].protocol.training
+    dataset = task.dataset("train")
+    draw = partial(seeds.batch_indices, batch_size=training.batch_size, length=len(dataset))
+    seen = {int(i) for run in trained for step in range(training.steps) for i in draw(run.seed("batches"), step)}
+    return sorted({pixels_sha256(dataset[index].image) for index in seen})
+
+
+def _installed() -> str:
+    """`name==version` of everything installed, a line each."""
+    names = {f"{item.metadata['Name']}=={item.version}" for item in distributions()}
+    return "".join(f"{line}\n" for line in sorted(names, key=str.casefold))

@@ -1,0 +1,182 @@
+"""What a results folder says of submissions: which records came in a bundle, and whether they were verified. Needs no torch.
+
+RESULTS/submissions/PROTOCOL@HASH/LABEL/submission.json    who, what, status; the seals of the records that it covers
+RESULTS/submissions/PROTOCOL@HASH/LABEL/plugin/            the method's source
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from icmbench import external
+from icmbench.errors import UserError
+from icmbench.external import ExternalCurve
+from icmbench.files import replacing, sha256, write_text
+from icmbench.protocol import Strict, describe_errors
+from icmbench.record import Environment, Store
+from icmbench.submission.archive import Archive, opened
+from icmbench.submission.inspect import Contents, contents
+from icmbench.submission.manifest import About, Digest, Identity, Line
+
+Status = Literal["claimed", "verified", "retracted"]
+STATUSES: tuple[Status, ...] = ("claimed", "verified", "retracted")
+
+
+class Submission(Strict):
+    """What is known of a method that came in a bundle.
+
+    `seals`: `content_sha256` of the records that the status is about; a record with another one is not covered. `reason`: why
+    it was not verified, or was retracted. `environment`: where it was verified. `images`: how many bitstreams were decoded, and
+    `same` of them to exactly the claimed pixels.
+    """
+
+    status: Status
+    reason: str = ""
+    protocol: Identity
+    label: Line
+    about: About
+    bundle_sha256: Digest
+    seals: tuple[Digest, ...]
+    images: int = 0
+    same: int = 0
+    environment: Environment | None = None
+    accepted: str
+    changed: str | None = None
+
+
+def folder_of(results: Path, protocol: str, label: str) -> Path:
+    """Where the submission of a method under a protocol lies, whether it is there or not."""
+    return results / "submissions" / protocol / label
+
+
+def read(results: Path) -> tuple[dict[tuple[str, str], Submission], dict[Path, str]]:
+    """The submissions of a results folder by (protocol identity, label), and the files that are none with the reason."""
+    found, broken = {}, {}
+    for path in sorted((results / "submissions").glob("*@*/*/submission.json")):
+        try:
+            submission = Submission.model_validate_json(path.read_text())
+        except ValidationError as error:
+            broken[path] = describe_errors(error)
+        except (OSError, ValueError) as error:
+            broken[path] = str(error)
+        else:
+            if path.parent == folder_of(results, submission.protocol, submission.label):
+                found[submission.protocol, submission.label] = submission
+            else:
+                broken[path] = "it lies where another submission belongs"
+    return found, broken
+
+
+def source_files(results: Path, submission: Submission) -> list[Path]:
+    """The files of the method's source, as they came in the bundle."""
+    return sorted((folder_of(results, submission.protocol, submission.label) / "plugin").rglob("*.py"))
+
+
+def accept(results: Path, path: Path, submission: Submission) -> list[Path]:
+    """Add the records of the bundle at `path` with their status; returns the records' files.
+
+    Raises UserError where other records of that method are there, or the file is not the one that was verified.
+    """
+    if sha256(path) != submission.bundle_sha256:
+        raise UserError(f"{path} was changed while it was being verified.")
+    with opened(path) as bundle:
+        found = contents(bundle)
+        store = Store(results)
+        files = [store.path_of(claim.record) for claim in found.claims]
+        _demand_free(results, bundle, found, files)
+        for claim, file in zip(found.claims, files, strict=True):
+            _write(file.with_suffix(".parquet"), bundle.read(claim.cell.rows))
+            _write(file, bundle.read(claim.cell.record))
+        folder = folder_of(results, submission.protocol, submission.label)
+        shutil.rmtree(folder / "plugin", ignore_errors=True)
+        for name in found.manifest.plugin.files:
+            _write(folder / name, bundle.read(name))
+    write_text(folder / "submission.json", submission.model_dump_json(indent=1) + "\n")
+    return files
+
+
+def seals(bundle: Archive, found: Contents) -> tuple[str, ...]:
+    """`content_sha256` of the records of a bundle."""
+    return tuple(sorted(str(json.loads(bundle.read(claim.cell.record))["content_sha256"]) for claim in found.claims))
+
+
+def _demand_free(results: Path, bundle: Archive, found: Contents, files: Sequence[Path]) -> None:
+    """No record of the method is there but those that the bundle brings, byte for byte."""
+    there = set(files[0].parent.glob("*.json"))
+    same = {file for claim, file in zip(found.claims, files, strict=True) if _is(file, bundle.read(claim.cell.record))}
+    if others := sorted(there - same):
+        raise UserError(f"{others[0]} is there already and is not this bundle's; retract the method or move its records away.")
+
+
+def _is(file: Path, data: bytes) -> bool:
+    return file.is_file() and file.read_bytes() == data
+
+
+def _write(path: Path, data: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def retract(results: Path, protocol: str, label: str, reason: str) -> list[Path]:
+    """Take a submission's records out of the results folder; what is known of it stays, with the reason.
+
+    Returns the records' files, which are gone. Raises UserError where there is no such submission.
+    """
+    found, _ = read(results)
+    if (protocol, label) not in found:
+        known = ", ".join(f"{label} under {protocol}" for protocol, label in found) or "none"
+        raise UserError(f"there is no submission of {label} under {protocol} in {results}; there: {known}.")
+    submission = found[protocol, label]
+    gone = list(_records(results, submission))
+    for file in gone:
+        file.unlink()
+        file.with_suffix(".parquet").unlink(missing_ok=True)
+    if gone and not any(gone[0].parent.iterdir()):
+        gone[0].parent.rmdir()
+    changed = submission.model_copy(update={"status": "retracted", "reason": reason, "changed": now()})
+    write_text(folder_of(results, protocol, label) / "submission.json", changed.model_dump_json(indent=1) + "\n")
+    return gone
+
+
+def _records(results: Path, submission: Submission) -> Iterator[Path]:
+    """The files of the records that a submission covers."""
+    for file in Store(results).files(submission.protocol):
+        if file.parent.name == submission.label:
+            try:
+                if json.loads(file.read_text()).get("content_sha256") in submission.seals:
+                    yield file
+            except (OSError, ValueError, AttributeError):
+                continue
+
+
+def add_external(results: Path, name: str, found: Contents, points: Sequence[tuple[float, float]]) -> ExternalCurve:
+    """Keep what was measured of a bundle as an external curve, which stands beside the methods and is not ranked with them.
+
+    `points`: (bits per pixel, score in percent). Raises UserError where another curve has the name.
+    """
+    about = found.manifest.about
+    source = "; ".join([", ".join(about.authors), *filter(None, (about.title, about.link)), "decoded and scored again"])
+    try:
+        curve = ExternalCurve(
+            name=name,
+            source=source,
+            metric=found.protocol.evaluation.metric,
+            points=tuple(points),
+            protocol=found.manifest.protocol,
+            anchor=found.protocol.anchor,
+            created=now(),
+        )
+    except ValidationError as error:
+        raise UserError(f"{name} cannot be kept as an external curve: {describe_errors(error)}.") from error
+    external.add(results, curve)
+    return curve
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

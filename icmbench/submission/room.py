@@ -1,0 +1,137 @@
+"""One run of a bundle's codecs in the sandbox: what goes in, what comes out, and how a failure is told."""
+
+import json
+import os
+import random
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from icmbench.codec import saved_metadata
+from icmbench.errors import UserError
+from icmbench.record import Record
+from icmbench.submission import sandbox
+from icmbench.submission.archive import Archive, Refused
+from icmbench.submission.child import CANNOT, Job, Step, Work
+from icmbench.submission.inspect import Claim, Contents
+from icmbench.submission.sandbox import Limits, Outcome
+
+WEIGHT_BYTES = 8, 2**20  # a codec's file: bytes a parameter, and for the tables of its entropy coder
+
+
+class NotHere(UserError):
+    """This machine cannot tell whether the bundle is true."""
+
+
+class Room:
+    """A scratch folder for one run in the sandbox: what goes in, what comes out. Files have numbers of chance for names."""
+
+    def __init__(self, bundle: Archive, found: Contents, chance: random.Random) -> None:
+        self.bundle, self.found, self.chance = bundle, found, chance
+        self.steps: dict[int, Step] = {}
+
+    def __enter__(self) -> "Room":
+        self._temporary = tempfile.TemporaryDirectory(prefix="icmbench-verify-")
+        self.folder = Path(self._temporary.name)
+        self.inside, self.out = self.folder / "in", self.folder / "out"
+        for path in (self.inside, self.out):
+            path.mkdir()
+        for name in self.found.manifest.plugin.files:
+            self._put(self.inside / name, self.bundle.read(name))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._temporary.cleanup()
+
+    def _put(self, path: Path, data: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        os.utime(path, (0, 0))
+
+    def add(self, data: bytes, image: Tensor | None = None) -> int:
+        """Something to be coded, an image to be encoded if `image` is given; returns its number."""
+        number = self.chance.getrandbits(60)
+        self._put(self.inside / str(number), data)
+        self.steps[number] = {"number": number}
+        if image is not None:
+            self.steps[number]["size"] = (int(image.shape[1]), int(image.shape[2]))
+        return number
+
+    def work(self, claim: Claim, numbers: Sequence[int]) -> Work:
+        """What the codec of a record does, in an order of chance."""
+        record, codec = claim.record, ""
+        if claim.cell.codec:
+            codec = f"{self.chance.getrandbits(60)}.safetensors"
+            self._put(self.inside / codec, self.bundle.read(claim.cell.codec))
+            _check_codec(self.inside / codec, record)
+        rate = next(iter(record.rate_point.values()))
+        steps = [self.steps[number] for number in self.chance.sample(list(numbers), len(numbers))]
+        return {"codec": codec, "spec": record.protocol.codec.model_dump(mode="json"), "rate": rate, "steps": steps}
+
+    def run(self, work: list[Work], show: Callable[[int, int], None]) -> None:
+        """Do the work in the sandbox; `show` gets how much of it is done, and how much there is."""
+        plugin, total = self.found.manifest.plugin, len(self.steps)
+        limits = Limits(seconds=600 + 5 * total)
+        job: Job = {
+            "name": plugin.name,
+            "module": plugin.module,
+            "parameters": self.found.manifest.parameters,
+            "work": work,
+            "memory": limits.memory,
+            "file_size": 2**30,
+            "seconds": int(limits.seconds),
+        }
+        self._put(self.inside / "job.json", json.dumps(job).encode())
+        _check_outcome(
+            sandbox.run(["-m", "icmbench.submission.child"], self.folder, limits, lambda files: show(min(files, total), total))
+        )
+
+    def result(self, number: int, limit: int) -> bytes:
+        """What came out under a number."""
+        path = self.out / str(number)
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > limit:
+            raise Refused("the codec ended without giving back every image.")
+        return path.read_bytes()
+
+    def image(self, number: int, like: Tensor) -> Tensor:
+        """The decoded image of a number, which has the size of `like`."""
+        data = self.result(number, limit=like.numel())
+        if len(data) != like.numel():
+            raise Refused("the codec gave back an image of another size than the original's.")
+        return torch.from_numpy(np.frombuffer(data, np.uint8).copy()).reshape(like.shape)
+
+
+def _check_codec(path: Path, record: Record) -> None:
+    """The weights are those of the method with its parameters, and no more than the record says."""
+    try:
+        saved: dict[str, Any] = saved_metadata(path)
+        parameters = json.loads(saved.get("parameters", "{}"))
+        method, spec = saved.get("method", record.method), json.loads(saved.get("codec", "null"))
+    except (UserError, ValueError, RecursionError) as error:
+        raise Refused(f"the weights of a codec cannot be read: {error}") from error
+    if method != record.method or parameters != record.defaults | record.parameters:
+        raise Refused("the weights of a codec are of another method, or of other parameters, than its record.")
+    if spec is not None and spec != record.protocol.codec.model_dump(mode="json"):
+        raise Refused("the weights are of another codec than the protocol's.")
+    each, tables = WEIGHT_BYTES
+    most = each * record.cost.codec_parameters + tables
+    if path.stat().st_size > most:
+        raise Refused(
+            f"the codec's weights take {path.stat().st_size} bytes; the {record.cost.codec_parameters} parameters that its "
+            f"record declares take {most} at most."
+        )
+
+
+def _check_outcome(outcome: Outcome) -> None:
+    said = outcome.printed.splitlines()[-1][:300] if outcome.printed else ""
+    if outcome.broken_limit:
+        raise Refused(f"the codec was stopped: {outcome.broken_limit}.")
+    if outcome.status == CANNOT:
+        raise NotHere(f"the codec cannot run here: {said}.")
+    if outcome.status:
+        raise Refused(f"the codec failed with status {outcome.status}: {said or 'it printed nothing'}")

@@ -1,0 +1,276 @@
+"""Verifying a bundle: its bitstreams, decoded by its codec in a sandbox and scored by the protocol's recogniser.
+
+The code of the bundle runs in the sandbox and nowhere else. What comes back are pixels, which are scored here.
+"""
+
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from icmbench import environment
+from icmbench.cell import load_task
+from icmbench.errors import UserError
+from icmbench.evaluate import evaluate_uncompressed, pixels, pixels_sha256, psnr
+from icmbench.files import sha256
+from icmbench.plugins import Plugins
+from icmbench.protocol import Protocol, Strict
+from icmbench.record import Environment
+from icmbench.requirements import demand
+from icmbench.submission import sandbox
+from icmbench.submission.archive import Archive, Refused, opened
+from icmbench.submission.inspect import Claim, Contents, contents, tallied
+from icmbench.submission.room import NotHere, Room
+from icmbench.task import Task
+from icmbench.train import device_name
+
+ROOM_BYTES = 2**30  # decoded images that lie in a scratch folder at once
+DECIBELS = 0.5  # how far the PSNR of an image may lie from that in its row
+PROBES = 8  # images that the codec has never seen, for every rate point
+PROBE_BITS = 1.5  # how many times the bits of the image itself a probe may take
+PROBE_DECIBELS = 2.0  # how much worse it may look
+
+Progress = Callable[[str, int, int], None]  # phase, done, total
+
+
+def silent(phase: str, done: int, total: int) -> None:
+    """Shows nothing."""
+
+
+class Measured(Strict):
+    """A record's claim beside what its bitstreams gave here: bits per pixel, and the primary score in percent.
+
+    `images`: how many bitstreams were decoded, `same` of them to exactly the pixels that the record's rows name.
+    `probe_bits` and `probe_psnr`: mirrored and shifted images through the same codec, bits over those of the images
+    themselves, and PSNR minus theirs in dB.
+    """
+
+    record: str
+    bpp: float
+    claimed_score: float
+    score: float
+    images: int
+    same: int
+    probe_bits: float
+    probe_psnr: float
+
+
+class Verdict(Strict):
+    """What became of a bundle. `reason` says why it was not verified."""
+
+    status: Literal["verified", "rejected", "claimed"]
+    reason: str = ""
+    bundle_sha256: str
+    protocol: str = ""
+    label: str = ""
+    cells: tuple[Measured, ...] = ()
+    environment: Environment
+    seconds: float
+
+
+def verify(path: Path, plugins: Plugins, protocol: str | None = None, progress: Progress = silent) -> Verdict:
+    """Verify the bundle at `path` against the protocol of its name, or against `protocol` (a name or a file).
+
+    Raises UserError where the file cannot be read.
+    """
+    start = time.monotonic()
+    verdict = Verdict(
+        status="rejected", bundle_sha256=sha256(path) if path.is_file() else "", environment=_environment(), seconds=0
+    )
+    try:
+        with opened(path) as bundle:
+            found = contents(bundle)
+            verdict = verdict.model_copy(update={"protocol": found.manifest.protocol, "label": found.manifest.label})
+            cells = Verification(bundle, found, _protocol(found, plugins, protocol), plugins, progress).run()
+        ended = {"status": "verified", "cells": cells}
+    except Refused as error:
+        ended = {"status": "rejected", "reason": str(error)}
+    except NotHere as error:
+        ended = {"status": "claimed", "reason": str(error)}
+    return verdict.model_copy(update=ended | {"seconds": time.monotonic() - start})
+
+
+def _environment() -> Environment:
+    return environment.describe(device_name(torch.device("cpu")))
+
+
+def _protocol(found: Contents, plugins: Plugins, name: str | None) -> Protocol:
+    """The protocol as this machine knows it."""
+    claimed = found.protocol
+    if name is None and claimed.name not in plugins.protocols():
+        raise NotHere(f"this machine knows no protocol {claimed.name}; it may be of a task that is not installed.")
+    ours = plugins.protocol(name or claimed.name)
+    if ours.identity != claimed.identity:
+        raise Refused(
+            f"the records are of {claimed.identity}, the protocol is {ours.identity}: other data, another recogniser, "
+            "other start codecs or another budget."
+        )
+    try:
+        demand(ours)
+    except UserError as error:
+        raise NotHere(str(error)) from error
+    if reason := sandbox.why_not():
+        raise NotHere(f"code of strangers cannot be isolated on this machine: {reason}.")
+    return ours
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A picture that no codec has seen: image `number` of the data set, mirrored and shifted around its edges."""
+
+    number: int
+    image: Tensor
+
+
+@dataclass(frozen=True)
+class Places:
+    """Under which numbers a record's bitstreams, and those of the probes, lie in a room: they tell nothing of the order."""
+
+    claim: Claim
+    images: Sequence[int]
+    probes: Sequence[int]
+
+
+class Verification:
+    """The steps that verify one bundle of sound shape. Each raises Refused or NotHere."""
+
+    def __init__(self, bundle: Archive, found: Contents, protocol: Protocol, plugins: Plugins, progress: Progress) -> None:
+        self.bundle, self.found, self.protocol, self.progress = bundle, found, protocol, progress
+        self.task: Task = load_task(protocol.model_dump_json(by_alias=True), plugins, "cpu")
+        self.dataset = self.task.dataset("val")
+        self.chance = random.SystemRandom()  # what a submitter cannot foresee
+
+    def run(self) -> tuple[Measured, ...]:
+        """All steps, for every record."""
+        self.check_images()
+        self.check_ceiling()
+        probes = self.probes()
+        streams = self.encode(probes)
+        measured: list[Measured] = []
+        for group in self._groups():
+            measured += self.measure(group, probes, {name: streams[name] for name in (claim.cell.record for claim in group)})
+        return tuple(measured)
+
+    def _groups(self) -> list[list[Claim]]:
+        """The records, as many together as have decoded images of ROOM_BYTES: a run in the sandbox starts slowly."""
+        size = 3 * int(self.found.claims[0].rows["pixels"].sum())
+        each = max(1, ROOM_BYTES // size)
+        claims = self.found.claims
+        return [list(claims[first : first + each]) for first in range(0, len(claims), each)]
+
+    def check_images(self) -> None:
+        """The rows are those of the protocol's images, and none of these was trained on."""
+        rows, seen = self.found.claims[0].rows, []
+        if len(rows) != len(self.dataset):
+            raise Refused(f"the rows are of {len(rows)} images, the protocol has {len(self.dataset)}.")
+        for number, (name, size) in enumerate(zip(rows["image"], rows["pixels"], strict=True)):
+            sample = self.dataset[number]
+            if (name, size) != (sample.name, pixels(sample.image)):
+                raise Refused(f"the rows tell of {name!r} with {size} pixels where the protocol has {sample.name!r}.")
+            if pixels_sha256(sample.image) in self.found.training_images:
+                seen.append(name)
+            self.progress("images", number + 1, len(rows))
+        if seen:
+            raise Refused(f"the codec was trained on {len(seen)} of the images that it is scored on, {seen[0]!r} among them.")
+
+    def check_ceiling(self) -> None:
+        """The recogniser on uncompressed pictures gives the ceiling that the records claim."""
+        measured = evaluate_uncompressed(self.task, partial(self.progress, "ceiling"))
+        self._same_scores("the ceiling", self.found.claims[0].record.ceiling, measured)
+
+    def _same_scores(self, what: str, claimed: dict[str, float], measured: dict[str, float]) -> None:
+        tolerance = self.protocol.evaluation.score_tolerance
+        for name, value in claimed.items():
+            found = measured.get(name, math.nan)
+            if not abs(found - value) <= tolerance and not (math.isnan(found) and math.isnan(value)):
+                raise Refused(f"{what} is claimed with {name} {value:.2f}, here it is {found:.2f}.")
+
+    def probes(self) -> list[Probe]:
+        """A few of the images, mirrored and shifted around by chance: the same content, which no table can hold."""
+        numbers = self.chance.sample(range(len(self.dataset)), min(PROBES, len(self.dataset)))
+        return [Probe(number, self._moved(self.dataset[number].image)) for number in numbers]
+
+    def _moved(self, image: Tensor) -> Tensor:
+        shifts = [self.chance.randrange(1, max(side, 2)) for side in image.shape[1:]]
+        return image.flip(2).roll(shifts, (1, 2)).contiguous()
+
+    def encode(self, probes: Sequence[Probe]) -> dict[str, list[bytes]]:
+        """The bitstreams of the probes, for every record."""
+        claims = self.found.claims
+        with Room(self.bundle, self.found, self.chance) as room:
+            work, numbers = [], {}
+            for claim in claims:
+                numbers[claim.cell.record] = [room.add(probe.image.numpy().tobytes(), probe.image) for probe in probes]
+                work.append(room.work(claim, numbers[claim.cell.record]))
+            room.run(work, partial(self.progress, "encode"))
+            return {name: [room.result(number, limit=2**28) for number in of] for name, of in numbers.items()}
+
+    def measure(self, claims: Sequence[Claim], probes: Sequence[Probe], streams: dict[str, list[bytes]]) -> list[Measured]:
+        """Decode the bitstreams of records and those of the probes, and score the pictures."""
+        with Room(self.bundle, self.found, self.chance) as room:
+            places, work = [], []
+            for claim in claims:
+                images = [room.add(self.bundle.read(claim.cell.bitstream(number))) for number in claim.cell.shipped]
+                places.append(Places(claim, images, [room.add(data) for data in streams[claim.cell.record]]))
+                work.append(room.work(claim, [*places[-1].images, *places[-1].probes]))
+            room.run(work, partial(self.progress, "decode"))
+            return [self._measure(room, place, probes, streams[place.claim.cell.record]) for place in places]
+
+    def _measure(self, room: Room, places: Places, probes: Sequence[Probe], streams: Sequence[bytes]) -> Measured:
+        claim = places.claim
+        bits, gained = self._check_probes(room, places, probes, streams)
+        score, same = self._check_scores(room, places)
+        return Measured(
+            record=claim.cell.record,
+            bpp=claim.record.bpp,
+            claimed_score=claim.record.quality,
+            score=score,
+            images=len(places.images),
+            same=same,
+            probe_bits=bits,
+            probe_psnr=gained,
+        )
+
+    def _check_scores(self, room: Room, places: Places) -> tuple[float, int]:
+        """The primary score of the decoded images, and how many of them have the pixels that the rows name."""
+        record, cell = places.claim.record, places.claim.cell
+        metric, rows, same = self.task.metric(), [], 0
+        claimed = places.claim.rows.iloc[list(cell.shipped)]
+        for done, (number, place) in enumerate(zip(cell.shipped, places.images, strict=True)):
+            sample, row = self.dataset[number], claimed.iloc[done]
+            image = room.image(place, sample.image)
+            decibels = psnr(image, sample.image)
+            if abs(decibels - row["psnr"]) > DECIBELS:
+                raise Refused(
+                    f"{sample.name!r} of {cell.record} decodes to {decibels:.2f} dB, its row says {row['psnr']:.2f} dB."
+                )
+            same += pixels_sha256(image) == row["decoded_sha256"]
+            rows.append({"score": None, **metric.update(sample, self.task.predict(image, sample))})
+            self.progress(f"score {record.point} seed={record.seed}", done + 1, len(claimed))
+        whole = len(rows) == len(self.dataset)
+        measured = metric.compute() if whole else tallied(record, pd.DataFrame(rows))
+        self._same_scores(cell.record, record.scores if whole else tallied(record, claimed), measured)
+        return measured.get(self.protocol.evaluation.metric, math.nan), same
+
+    def _check_probes(self, room: Room, places: Places, probes: Sequence[Probe], streams: Sequence[bytes]) -> tuple[float, float]:
+        """Bits and PSNR of the probes against those of the images that they were made of."""
+        rows = places.claim.rows.iloc[[probe.number for probe in probes]]
+        bits = 8 * sum(map(len, streams)) / float(rows["bits"].sum())
+        images = [room.image(place, probe.image) for place, probe in zip(places.probes, probes, strict=True)]
+        decibels = [psnr(image, probe.image) for image, probe in zip(images, probes, strict=True)]
+        gained = float(np.mean(decibels) - rows["psnr"].mean())
+        if bits > PROBE_BITS or gained < -PROBE_DECIBELS:
+            raise Refused(
+                f"the codec of {places.claim.cell.record} knows the images that it is scored on: mirrored and shifted, they take "
+                f"{bits:.2f} times the bits at {gained:+.1f} dB."
+            )
+        return bits, gained

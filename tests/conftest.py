@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+import bundles
 from icmbench.plugins import Plugins
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -67,3 +68,21 @@ def short_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})  # one worker: its start takes longer than its work
     return short(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def small_protocol(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`short` in a folder that all tests share."""
+    return short(tmp_path_factory.mktemp("protocol"))
+
+
+@pytest.fixture(scope="session")
+def honest(small_protocol: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of a small classical codec, honestly made."""
+    return bundles.make(tmp_path_factory.mktemp("honest"), small_protocol, "plain", bundles.PLAIN)
+
+
+@pytest.fixture(scope="session")
+def trained(small_protocol: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of a trained codec, honestly made."""
+    return bundles.make(tmp_path_factory.mktemp("trained"), small_protocol, "task_loss")

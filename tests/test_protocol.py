@@ -50,7 +50,7 @@ def with_other_value(path: tuple[Any, ...]) -> dict[str, Any]:
     elif path[-1] == "pad_multiple":
         new = old // 2
     else:
-        new = old + 1 if isinstance(old, int) else 0.7 * old + 0.011
+        new = (old or 0) + 1 if isinstance(old, int | None) else 0.7 * old + 0.011
     place[path[-1]] = new
     return fields
 

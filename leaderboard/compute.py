@@ -175,7 +175,7 @@ def _along(anchor: Curve, curve: Curve) -> list[tuple[float, float]]:
 
 def _record(record: Record, store: Store) -> dict[str, Any]:
     """A record's figures in a line, and the rest of it as JSON."""
-    cost = record.cost
+    cost, path = record.cost, store.path_of(record)
     return {
         "protocol": record.protocol.identity,
         "method": record.label,
@@ -208,7 +208,8 @@ def _record(record: Record, store: Store) -> dict[str, Any]:
         "start_sha256": record.start_sha256,
         "created": record.created,
         "warnings": json.dumps(record.warnings, ensure_ascii=False),
-        "path": str(store.path_of(record).relative_to(store.folder)),
+        "path": str(path.relative_to(store.folder)),
+        "seal": json.loads(path.read_text())["content_sha256"],
     }
 
 

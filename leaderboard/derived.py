@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from glob import glob
@@ -19,11 +19,12 @@ import pandas as pd
 
 from icmbench import __version__, external
 from icmbench.files import build_once
-from icmbench.leaderboard import compute, shelf
+from icmbench.leaderboard import compute, shelf, submitted
 from icmbench.record import Store
 
-SCHEMA = 1  # of these tables: another one makes all of them anew
+SCHEMA = 2  # of these tables: another one makes all of them anew
 CHANGED = "+changed"
+READ = ("*@*/*/*", "external/*.json", "submissions/**/*")  # what the tables are made of
 Report = Callable[[str], None]
 
 
@@ -33,7 +34,8 @@ class Tables:
 
     `protocols`: what was measured under which rules. `ranking`: `comparison.Row` flattened, once for every anchor that can be
     chosen. `points`: a rate point of a method, over the seeds. `at_rates`: accuracy at the anchor's rates. `gains`: change of
-    rate, quality by quality. `records`: one a record. `broken`: files that are no sound record, with the reason.
+    rate, quality by quality. `records`: one a record. `submissions`: who submitted a method, and whether it was verified.
+    `broken`: files that are no sound record, with the reason.
     """
 
     protocols: pd.DataFrame
@@ -42,6 +44,7 @@ class Tables:
     at_rates: pd.DataFrame
     gains: pd.DataFrame
     records: pd.DataFrame
+    submissions: pd.DataFrame
     broken: pd.DataFrame
 
 
@@ -52,6 +55,7 @@ COLUMNS = {  # of tables that may be empty
     "at_rates": ["protocol", "method", "bpp", "score"],
     "gains": ["protocol", "anchor", "method", "score", "percent"],
     "records": ["protocol", "method"],
+    "submissions": ["protocol", "method", "status"],
     "broken": ["path", "reason"],
     "protocols": ["protocol", "methods", "doubled", "only_anchor"],
 }
@@ -69,14 +73,18 @@ def build(results: Path, report: Report = silent) -> Tables:
     found = [_tables(results, identity, report) for identity in _identities(results)]
     shelf.clear_away()
     tables = {name: _joined(name, [one[name] for one in found]) for name in NAMES}
-    tables["broken"] = _joined("broken", [tables["broken"], _broken_external(results)])
+    submissions, no_submissions = submitted.read(results)
+    tables["submissions"] = _frame("submissions", submissions)
+    tables["ranking"] = submitted.with_status(tables["ranking"], tables["records"], submissions)
+    broken = external.read(results)[1] | no_submissions
+    tables["broken"] = _joined("broken", [tables["broken"], _broken(results, broken)])
     beside = _beside(tables["protocols"])
     return Tables(**{name: _without(table, beside) for name, table in tables.items()})
 
 
 def signature(results: Path) -> str:
     """Digest of the names, sizes and times of all files, by which tables that may be out of date are known."""
-    names = [*glob("*@*/*/*", root_dir=results), *glob("external/*.json", root_dir=results)]
+    names = [name for pattern in READ for name in glob(pattern, root_dir=results, recursive=True)]
     return _digest([(name, _stat(os.path.join(results, name))) for name in sorted(names)])
 
 
@@ -169,8 +177,7 @@ def _without(table: pd.DataFrame, protocols: set[str]) -> pd.DataFrame:
     return table[~table["protocol"].isin(protocols)].reset_index(drop=True)
 
 
-def _broken_external(results: Path) -> pd.DataFrame:
-    _, broken = external.read(results)
+def _broken(results: Path, broken: Mapping[Path, str]) -> pd.DataFrame:
     return _frame("broken", [{"path": str(path.relative_to(results)), "reason": reason} for path, reason in broken.items()])
 
 

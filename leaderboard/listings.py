@@ -9,6 +9,10 @@ from icmbench.leaderboard.derived import Tables, asdicts
 from icmbench.leaderboard.sheet import NOTHING, Cell, Column, Sheet, interval, number, whole
 from icmbench.leaderboard.views import Choice
 
+STATUS = (
+    "verified: its bitstreams were decoded and scored again, with the scores that it claims; "
+    "claimed: as its author computed it; external: as published elsewhere"
+)
 Link = Callable[[str, Mapping[str, str]], str]  # page and its parameters → address
 
 
@@ -37,7 +41,7 @@ def overview(tables: Tables, choice: Choice, link: Link = no_links) -> Sheet:
         Column("encode s", True, "median seconds an image, on the device of the records"),
         Column("decode s", True, "median seconds an image, on the device of the records"),
         Column("training s", True, "seconds a rate point, on the device of the records"),
-        Column("status", about="claimed: as its author computed it; external: as published elsewhere"),
+        Column("status", about=STATUS),
     ]
     scores = views.scores_at(tables, choice.protocol)
     ranked = views.ranking(tables, choice)
@@ -260,6 +264,29 @@ def ablation(lines: Sequence[Mapping[str, Any]], axis: str, choice: Choice, plug
     ]
     name = f"ablation-{_file_name(plugin)}-{_file_name(axis)}"
     return Sheet(name, f"{plugin} along {axis}, all else at its default", columns, cells)
+
+
+def submission(line: Mapping[str, Any]) -> Sheet:
+    """What is known of a submission: who, under which licence, and how it was verified."""
+    link = line["link"] if line["link"].startswith(("https://", "http://")) else ""
+    facts = {
+        "status": Cell(line["status"], badge=line["status"]),
+        "why": Cell(line["reason"]),
+        "authors": Cell(", ".join(json.loads(line["authors"]))),
+        "title": Cell(line["title"]),
+        "link": Cell(line["link"], href=link),
+        "licence": Cell(line["licence"]),
+        "looked at": Cell(line["accepted"]),
+        "changed": Cell(line["changed"]),
+        "records that this covers": whole(len(json.loads(line["covered"]))),
+        "bitstreams decoded": whole(line["bitstreams"] or None),
+        "of them to the same pixels": whole(line["same"] if line["bitstreams"] else None),
+        "where": Cell(f"{line['device']}, icmbench {line['icmbench']}" if line["device"] else ""),
+        "bundle SHA-256": Cell(line["bundle_sha256"]),
+    }
+    lines = [[Cell(name), cell] for name, cell in facts.items() if cell.text not in ("", NOTHING)]
+    columns = [Column("what", names=True), Column("is", prose=True)]
+    return Sheet(f"submission-{_file_name(line['method'])}", f"Submission of {line['method']}", columns, lines)
 
 
 def set_aside(tables: Tables) -> Sheet:

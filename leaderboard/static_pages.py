@@ -25,6 +25,7 @@ ABOUT = {
     "at_rates": "accuracy at rates of the anchor",
     "gains": "change of rate at equal accuracy along the curves",
     "records": "one line a record",
+    "submissions": "who submitted a method, and whether it was verified",
     "broken": "files that were set aside, with the reason",
 }
 
@@ -46,6 +47,7 @@ def overview(page: "Page") -> dict[str, Any]:
     return {
         "sheet": page.sheet(listings.overview(page.tables, page.choice, page.link)),
         "doubled": views.doubled(page.tables, page.choice),
+        "retracted": views.retracted(page.tables, page.choice.protocol),
         "remarks": views.remarks(page.tables, page.choice),
     }
 
@@ -132,10 +134,13 @@ def method(page: "Page") -> dict[str, Any]:
     label = page.method
     line = views.plugin_of(page.tables, page.choice, label)
     ranked = next((one for one in views.ranking(page.tables, page.choice) if one["method"] == label), None)
+    submitted = views.submission(page.tables, page.choice.protocol, label) if line else None
     return {
         "standings": page.sheet(listings.standings(page.tables, page.choice.protocol, label, page.link)),
         "notes": json.loads(ranked["notes"]) if ranked else [],
         "line": line,
+        "submitted": submitted and page.sheet(listings.submission(submitted)),
+        "files": json.loads(submitted["source"]) if submitted else {},
         **(_computed(page, line, int(ranked["seeds"])) if line and ranked else {}),
     }
 

@@ -148,6 +148,20 @@ def command(line: Mapping[str, Any], task: str, protocol: str, seeds: int, ancho
     return shlex.join(words)
 
 
+def submission(tables: Tables, protocol: str, method: str) -> dict[str, Any] | None:
+    """What is known of the submission of a method; None for one whose records came otherwise."""
+    table = tables.submissions
+    found = asdicts(table[(table["protocol"] == protocol) & (table["method"] == method)])
+    return found[0] if found else None
+
+
+def retracted(tables: Tables, protocol: str) -> list[tuple[str, str]]:
+    """Methods whose records were taken out, with the reason."""
+    table = tables.submissions
+    found = asdicts(table[(table["protocol"] == protocol) & (table["status"] == "retracted")])
+    return [(line["method"], line["reason"]) for line in found]
+
+
 def submit_steps(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The way from a method's file to a row of a protocol: sentences, each with its command."""
     task, name, file = facts["task"], facts["name"], "my_method"

@@ -17,8 +17,7 @@ from builders import RATES, SCORES, curve, make_curve, make_protocol, make_recor
 from icmbench.codec import NeuralCodec, build_model, load_weights
 from icmbench.errors import UserError
 from icmbench.files import cache_root, data_root, sha256
-from icmbench.leaderboard import classes, compare_views, derived, pictures, workshop
-from icmbench.leaderboard.screens import compare
+from icmbench.leaderboard import classes, compare_views, derived, pictures, waiting, workshop
 from icmbench.leaderboard.views import Choice
 from icmbench.leaderboard.workshop import Workshop
 from icmbench.plugins import Plugins
@@ -36,9 +35,9 @@ IMAGES = 70  # more than one block of a tally
 def _fresh(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if "short_protocol" not in request.fixturenames:  # which needs generated images
         monkeypatch.setenv("ICMBENCH_CACHE", str(tmp_path / "cache"))
-    compare.workshop.clear()
+    waiting.workshop.clear()
     yield
-    compare.workshop.clear()
+    waiting.workshop.clear()
 
 
 def keep(folder: Path, records: Sequence[Record], gain: float = 0.0, images: int = IMAGES) -> list[Path]:

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from test_leaderboard_submissions import PROTOCOL, accept, bundle
 
 from builders import curve, make_protocol
 from icmbench.record import Store
@@ -218,6 +219,42 @@ def test_broken_records_and_hostile_names_do_no_harm(
     for other in ("curves", "method", "cost"):
         go(page, served(folder), other, method=label)
     expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+def test_a_bundle_is_looked_at(
+    served: Served, page: Page, seen: Callable[[str], None], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("submitted")
+    for record in curve("task_loss", protocol=PROTOCOL):
+        Store(folder).write(record)
+    path = bundle(tmp_path / "mine.zip")
+    accept(folder, path)
+    go(page, served(folder), "submit")
+    page.locator("input[type=file]").set_input_files(path)
+    expect(page.get_by_text("Nothing is wrong with the bundle")).to_be_visible()
+    expect(page.get_by_role("table", name="What it claims")).to_be_visible()
+    seen("submit-sound")
+    (tmp_path / "broken.zip").write_bytes(path.read_bytes()[:-200])
+    go(page, served(folder), "submit")
+    page.locator("input[type=file]").set_input_files(tmp_path / "broken.zip")
+    expect(page.get_by_text("This bundle would be refused")).to_be_visible()
+    expect(page.get_by_text("bundle.zip is not a zip archive")).to_be_visible()
+    seen("submit-refused")
+    go(page, served(folder))
+    expect(page.get_by_role("row").filter(has_text="mine")).to_contain_text("verified")
+    go(page, served(folder), "method", method="mine")
+    expect(page.get_by_role("table", name="Submission of mine")).to_contain_text("Ada <b>")
+    page.get_by_text("Source, as submitted").click()
+    expect(page.get_by_text("<script>alert(1)").first).to_be_visible()
+    seen("method-submitted")
+
+
+def test_classes_are_compared(served: Served, page: Page, seen: Callable[[str], None]) -> None:
+    for protocol, name in ((COCO, "person"), (CAMVID, "road")):
+        go(page, served(COMMITTED), "compare", protocol=protocol)
+        table = page.get_by_role("table", name=re.compile("of each class"))
+        expect(table.get_by_role("rowheader", name=name, exact=True)).to_be_visible()
+        seen(f"compare-{name}")
 
 
 def test_records_that_come_later_show(served: Served, page: Page, tmp_path_factory: pytest.TempPathFactory) -> None:

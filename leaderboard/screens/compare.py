@@ -1,7 +1,6 @@
 """Two methods beside each other: how far apart they are, in which classes and on which images, and how that looks."""
 
-from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -12,12 +11,10 @@ from icmbench.leaderboard import compare_views, pictures, views
 from icmbench.leaderboard.compare_views import Line, Matched, Pair
 from icmbench.leaderboard.page import BIND, Context, link, show_figure, show_sheet
 from icmbench.leaderboard.pictures import BITS, FOUND, ORIGINAL, SIDES, TRUTH, Wanted
-from icmbench.leaderboard.workshop import Workshop
+from icmbench.leaderboard.waiting import obtain, workshop
 from icmbench.table import notes
 
 TITLE, ICON = "Compare", ":material/compare:"
-LOOK = 1.0  # seconds between two looks at what is being computed
-Result = TypeVar("Result")
 Option = TypeVar("Option", str, int)
 
 
@@ -54,40 +51,11 @@ def _select(label: str, options: Sequence[Option], key: str) -> Option:
     return options[0] if chosen is None else chosen
 
 
-@st.cache_resource
-def workshop(lane: str) -> Workshop:
-    """Where differences and pictures are made, for all visitors; numbers do not wait for pictures."""
-    return Workshop()
-
-
-def _obtain(lane: str, key: Hashable, work: Callable[[], Result], what: str) -> Result | None:
-    """The result, or None as long as it is being computed, and where that failed; the page says which."""
-    job = workshop(lane).ask(key, work)
-    if not job.done():
-        _wait(job, what)
-        return None
-    if (problem := job.exception()) is None:
-        return job.result()
-    st.warning(f"{what} could not be made:")
-    st.text(str(problem) if isinstance(problem, UserError) else f"{type(problem).__name__}: {problem}")
-    if st.button("Try again", key=f"again-{what}"):
-        workshop(lane).forget(key)
-        st.rerun()
-    return None
-
-
-@st.fragment(run_every=LOOK)
-def _wait(job: "Future[Any]", what: str) -> None:
-    if job.done():
-        st.rerun()
-    st.info(f"{what}: being made. The page shows the result as soon as it is there.", icon=":material/hourglass_top:")
-
-
 def _difference(context: Context, a: str, b: str) -> None:
     st.subheader("Difference")
     protocol = context.choice.protocol
     key = (str(context.results), protocol, a, b, *(_content(context, method) for method in (a, b)))
-    found = _obtain("numbers", key, lambda: compare_views.pair(context.results, protocol, a, b), "The difference")
+    found = obtain("numbers", key, lambda: compare_views.pair(context.results, protocol, a, b), "The difference")
     if found is not None:
         _in_numbers(found)
 
@@ -130,7 +98,7 @@ def _at_one_rate(context: Context, a: str, b: str) -> Matched:
 def _classes(context: Context, found: Matched) -> None:
     """Scores of single classes, where records or the rows of their images tell them."""
     st.subheader("Class by class")
-    whole = _obtain(
+    whole = obtain(
         "numbers",
         ("classes", *_key(context, *(line for both in found.values() for line in both))),
         lambda: compare_views.with_classes(context.results, found),
@@ -157,7 +125,7 @@ def _one_seed(context: Context, found: Matched) -> None:
     if len(found) > 1:
         seed = _select("Seed", list(found), "seed")
     lines = found[seed]
-    table = _obtain(
+    table = obtain(
         "numbers",
         ("images", *_key(context, *lines)),
         lambda: compare_views.images(context.results, *(line["path"] for line in lines)),
@@ -212,7 +180,7 @@ def _make(wanted: Wanted) -> None:
         st.caption("Both codecs code the image and the recogniser looks at it; that takes about a minute.")
         return
     place.empty()
-    if _obtain("pictures", wanted.folder, lambda: pictures.make(wanted), "The pictures"):
+    if obtain("pictures", wanted.folder, lambda: pictures.make(wanted), "The pictures"):
         workshop("pictures").forget(wanted.folder)  # from now on they lie on the disk
         st.rerun()
 

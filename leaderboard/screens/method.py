@@ -50,6 +50,7 @@ def _identity(context: Context, line: dict[str, object], ranked: dict[str, objec
         st.caption(f"Source: {source}")
     else:
         st.info("Its plugin is not installed here, so there is no description.")
+    _submission(context, str(line["method"]))
     st.subheader("Parameters")
     given, defaults = json.loads(str(line["parameters"])), json.loads(str(line["defaults"]))
     if given or defaults:
@@ -64,3 +65,16 @@ def _identity(context: Context, line: dict[str, object], ranked: dict[str, objec
         f"Plugin file SHA-256 {line['method_sha256']}. Trained on {line['train_device']}, scored on {line['device']}, "
         f"icmbench {line['icmbench']}, commit {line['commit']}."
     )
+
+
+def _submission(context: Context, method: str) -> None:
+    """Who submitted it, whether it was verified, and its source."""
+    found = views.submission(context.tables, context.choice.protocol, method)
+    if found is None:
+        return
+    st.subheader("Submission")
+    show_sheet(listings.submission(found))
+    for path, source in json.loads(found["source"]).items():
+        with st.expander("Source, as submitted"):
+            st.text(path)
+            st.code(source, language="python")

@@ -17,9 +17,11 @@ def run(arguments: argparse.Namespace) -> int:
     import warnings
 
     warnings.filterwarnings("ignore")
-    from icmbench.check import check
+    from icmbench.check import check, summary
 
     results = check(_options.plugins(arguments), arguments.name, arguments.task)
     for result in results:
-        print(f"{'ok  ' if not result.problem else 'FAIL'} {result.what}" + (f": {result.problem}" if result.problem else ""))
+        verdict = "FAIL" if result.problem else "ok  " if result.tried else "-   "
+        print(f"{verdict} {result.what}" + (f": {result.problem}" if result.problem else ""))
+    print(summary(results))
     return 1 if any(result.problem for result in results) else 0

@@ -3,9 +3,10 @@
 import contextlib
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -21,6 +22,7 @@ from icmbench.method import ClassicalMethod, TrainedMethod
 from icmbench.plugins import Plugins
 from icmbench.protocol import Protocol
 from icmbench.runner import plan
+from icmbench.task import Dataset, Task
 from icmbench.train import train
 from icmbench.trials import STEPS, require
 
@@ -37,6 +39,23 @@ def _gets_gradient(module: torch.nn.Module) -> bool:
     return any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in module.parameters())
 
 
+@contextlib.contextmanager
+def _watched(task: Task) -> Iterator[set[str]]:
+    """Collect the splits that the task is asked for while the block runs."""
+    asked: set[str] = set()
+    real = task.dataset
+
+    def dataset(split: str) -> Dataset:
+        asked.add(split)
+        return real(split)
+
+    task.dataset = dataset  # type: ignore[method-assign]
+    try:
+        yield asked
+    finally:
+        del task.dataset  # the class's own again
+
+
 class _Interrupted(Exception):
     pass
 
@@ -49,16 +68,17 @@ class MethodTrial:
         cell = plan(plugins, protocol, {name: {}}, range(len(protocol.rates)), 1)[-1]
         self.run = CellRun(cell, Place(plugins, folder / "results", folder / "runs"))
         self.task = self.run.task
+        self.asked: set[str] = set()  # the splits that training asked for
 
     def points(self) -> list[Callable[[], None]]:
         """The points of the contract, in the order in which they are tried."""
         method = self.run.method()
         if isinstance(method, ClassicalMethod):
-            return [self.rates, self.sizes, self.same_bytes, self.two_processes]
+            return [self.sizes, self.rates, self.same_bytes, self.two_processes]
         coding = [self.absent, self.two_processes]
         if not isinstance(method, TrainedMethod):
             return coding
-        return [self.terms, self.gradients, self.frozen, *coding, self.same_numbers, self.resumes]
+        return [self.terms, self.gradients, self.frozen, self.unseen, *coding, self.same_numbers, self.resumes]
 
     def codec_at(self, rate: float) -> Codec:
         kind = self.run.kind
@@ -106,25 +126,32 @@ class MethodTrial:
 
     @cached_property
     def undisturbed(self) -> list[float]:
-        return self.losses(self.folder / "undisturbed.safetensors")
+        with _watched(self.task) as self.asked:
+            return self.losses(self.folder / "undisturbed.safetensors")
 
     def terms(self) -> None:
         """The loss is a set of named, finite scalars with one called loss."""
         method = self.method()
-        terms = method.loss(self.run.batches()[0])
-        require("loss" in terms, f"loss() returned {sorted(terms)} without 'loss'")
-        wrong = [name for name, value in terms.items() if value.numel() != 1 or not torch.isfinite(value).all()]
-        require(not wrong, f"{', '.join(wrong)}: not one finite number")
+        terms: Any = method.loss(self.run.batches()[0])
+        wanted = 'a dictionary of named terms, {"loss": …, "rate": …}'
+        require(isinstance(terms, dict), f"loss() returned a {type(terms).__name__}, not {wanted}")
+        require("loss" in terms, f"loss() returned the terms {sorted(terms)}; the one to be minimised must be called 'loss'")
+        for name, value in terms.items():
+            require(isinstance(value, Tensor), f"the term '{name}' is a {type(value).__name__}, not a tensor")
+            require(value.numel() == 1, f"the term '{name}' has the shape {tuple(value.shape)}; it must be one number")
+            require(bool(torch.isfinite(value)), f"the term '{name}' is {float(value)}")
 
     def gradients(self) -> None:
         """Gradients reach the codec, and its encoder where that trains."""
         method = self.method()
-        torch.autograd.backward(method.loss(self.run.batches()[0])["loss"])
-        codec = method.codec
-        require(any(p.requires_grad for p in codec.parameters()), "no parameter of the codec trains")
-        require(_gets_gradient(codec), "the codec gets no gradient")
+        codec, loss = method.codec, method.loss(self.run.batches()[0])["loss"]
+        require(any(p.requires_grad for p in codec.parameters()), "no parameter of the codec trains (requires_grad is off)")
+        cut = "was it cut off by detach(), item(), torch.no_grad() or a rounding?"
+        require(loss.requires_grad, f"'loss' does not depend on anything that trains; {cut}")
+        torch.autograd.backward(loss)
+        require(_gets_gradient(codec), f"'loss' sends no gradient to the codec; {cut}")
         encoder_trains = any(p.requires_grad for p in codec.g_a.parameters())
-        require(_gets_gradient(codec.g_a) or not encoder_trains, "the encoder gets no gradient")
+        require(_gets_gradient(codec.g_a) or not encoder_trains, f"'loss' sends no gradient to the encoder; {cut}")
 
     def frozen(self) -> None:
         """The recogniser is the same after training."""
@@ -133,12 +160,19 @@ class MethodTrial:
         require(_same(before, _fingerprint(self.task.recognizer)), "the recogniser's weights or statistics changed")
         require(not any(p.requires_grad for p in self.task.recognizer.parameters()), "the recogniser's parameters train")
 
+    def unseen(self) -> None:
+        """Training never asks for the validation images."""
+        _ = self.undisturbed
+        called = "build() or loss() called self.task.dataset('val'); what a method trains on is in its batch"
+        require("val" not in self.asked, called)
+
     def absent(self) -> None:
         """What exists in training only is absent from the saved codec."""
         self.run.train()
         saved = set(safetensors.torch.load_file(self.run.codec_path))
         plain = set(self.architecture().state_dict())
-        require(saved == plain, f"the saved codec has other tensors than the architecture: {sorted(saved ^ plain)[:5]}")
+        odd = ", ".join(sorted(saved ^ plain)[:5])
+        require(saved == plain, f"the saved codec and the architecture differ in {odd}; what stays in it is added in extend()")
 
     def architecture(self) -> CompressionModel:
         """The protocol's codec, freshly built, with what the method adds to it for good."""
@@ -163,10 +197,12 @@ class MethodTrial:
     def same_numbers(self) -> None:
         """The same seed gives the same numbers."""
         again = self.losses(self.folder / "again.safetensors")
-        require(again == self.undisturbed, f"losses {self.undisturbed} became {again}")
+        cause = "is there a random state of the method's own?"
+        require(again == self.undisturbed, f"the losses {self.undisturbed} became {again}; {cause}")
 
     def resumes(self) -> None:
         """An interrupted training goes on as if nothing had happened."""
         path = self.folder / "interrupted.safetensors"
         both = self.losses(path, stop_after=STEPS // 2) + self.losses(path)
-        require(both == self.undisturbed, f"losses {self.undisturbed} became {both}")
+        cause = "state that is kept between steps must be a buffer or a parameter"
+        require(both == self.undisturbed, f"the losses {self.undisturbed} became {both}; {cause}")

@@ -1,7 +1,8 @@
 """The contract of a task."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,9 +14,13 @@ from icmbench.errors import UserError
 from icmbench.plugins import Plugins
 from icmbench.protocol import Protocol
 from icmbench.stats.tally import KINDS
-from icmbench.task import Metric, Task
+from icmbench.task import Metric, Sample, Task
 from icmbench.train import Batches
 from icmbench.trials import require
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
 
 
 class TaskTrial:
@@ -38,9 +43,13 @@ class TaskTrial:
     def samples(self) -> None:
         """Pictures are uint8 [3, H, W] with a name."""
         for split in ("train", "val"):
-            sample = self.task.dataset(split)[0]
-            good = sample.image.dtype == torch.uint8 and sample.image.ndim == 3 and sample.image.shape[0] == 3
-            require(good and bool(sample.name), f"{split}: {sample.image.dtype} {tuple(sample.image.shape)}")
+            sample: Any = self.task.dataset(split)[0]
+            first = f"the first picture of {split}"
+            require(isinstance(sample, Sample), f"{first} is a {type(sample).__name__}, not an icmbench.task.Sample")
+            image = sample.image
+            good = image.dtype == torch.uint8 and image.ndim == 3 and image.shape[0] == 3
+            require(good, f"{first} is {image.dtype} {tuple(image.shape)}, not torch.uint8 (3, H, W)")
+            require(bool(sample.name), f"{first} has no name")
 
     def crops(self) -> None:
         """Crops have the size asked for, also where the picture is smaller."""
@@ -51,15 +60,18 @@ class TaskTrial:
 
     def frozen(self) -> None:
         """The recogniser is frozen and in eval mode."""
-        require(not any(p.requires_grad for p in self.task.recognizer.parameters()), "parameters with gradients")
-        require(not any(m.training for m in self.task.recognizer.modules()), "modules in training mode")
+        network = self.task.recognizer
+        require(not any(p.requires_grad for p in network.parameters()), "its parameters want gradients; call self.freeze()")
+        require(not any(m.training for m in network.modules()), "some modules are in training mode; call self.freeze()")
 
     def differentiable(self) -> None:
         """The loss is a finite scalar with a gradient to the images."""
         images, targets = self.batch_at(0)
         images.requires_grad_(True)
         loss = self.task.loss(images, targets)
-        require(loss.numel() == 1 and bool(torch.isfinite(loss)), f"the loss is {loss}")
+        require(isinstance(loss, Tensor) and loss.numel() == 1, f"the loss is no tensor of one number: {loss}")
+        require(bool(torch.isfinite(loss)), f"the loss is {float(loss)}")
+        require(loss.requires_grad, "the loss does not depend on the images; was it cut off by detach() or torch.no_grad()?")
         torch.autograd.backward(loss)
         require(images.grad is not None and bool(images.grad.abs().sum() > 0), "no gradient reaches the images")
 
@@ -99,10 +111,13 @@ class TaskTrial:
 
     def scores(self) -> None:
         """The metric gives the protocol's score, between 0 and 100."""
-        name = self.protocol.evaluation.metric
-        scores = self._metric_over([0, 1]).compute()
-        require(name in scores, f"compute() gave {sorted(scores)}, the protocol wants {name}")
-        require(0 <= scores[name] <= 100, f"{name} is {scores[name]}")
+        score = self._score(self._metric_over([0, 1]))
+        require(0 <= score <= 100, f"{self.protocol.evaluation.metric} is {score}")
+
+    def _score(self, metric: Metric) -> float:
+        name, scores = self.protocol.evaluation.metric, metric.compute()
+        require(name in scores, f"the protocol reports {name} (evaluation.metric), compute() gives {_listed(scores)}")
+        return scores[name]
 
     def merges(self) -> None:
         """Two merged metrics give what one gives that saw all."""
@@ -120,14 +135,14 @@ class TaskTrial:
         samples = [dataset[index] for index in (0, 1)]
         rows = pd.DataFrame([dict(metric.update(s, self.task.predict(s.image, s))) for s in samples])
         absent = set(KINDS[metric.tally].columns) - set(rows)
-        require(not absent, f"update() returned no {', '.join(sorted(absent))}")
-        again, once = KINDS[metric.tally](rows).score(name, np.ones((1, 2)))[0], metric.compute()[name]
+        require(not absent, f"the tally '{metric.tally}' needs the column {_listed(absent)} from update()")
+        again, once = KINDS[metric.tally](rows).score(name, np.ones((1, 2)))[0], self._score(metric)
         require(abs(again - once) < 1e-6, f"{name} is {once}, by the tally {again}")
 
     def branch(self) -> None:
         """A light head trains on the middle of the recogniser."""
         points = self.task.branch_points
-        require("mid_recognizer" in points, f"branch_points are {sorted(points)}")
+        require("mid_recognizer" in points, f"branch_points must have 'mid_recognizer' among them; there is {_listed(points)}")
         tap = points["mid_recognizer"]
         images, targets = self.batch_at(0)
         with tap.capture() as features:

@@ -326,7 +326,7 @@ def _gain(value: float) -> Cell:
 
 def legend(colours: Sequence[tuple[str, str]]) -> str:
     """Which class has which colour (#rrggbb), as HTML."""
-    swatch = '<li><svg width="14" height="14" aria-hidden="true"><rect width="14" height="14" fill="{}"/></svg> {}</li>'
+    swatch = '<li><span style="background-color: {}"></span> {}</li>'
     items = "".join(swatch.format(escape(colour), escape(name)) for name, colour in colours)
     return f'<ul class="icm-legend" aria-label="Colours of the classes, mixed with the image">{items}</ul>'
 

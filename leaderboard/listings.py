@@ -34,6 +34,7 @@ def overview(tables: Tables, choice: Choice, link: Link = no_links) -> Sheet:
         ),
         Column("95 % interval", True, "over seeds and images"),
         Column("verdict", about="whether the interval leaves out 0", short=True),
+        Column("status", about=STATUS),
         Column("seeds", True),
         *(Column(f"{facts['metric']} @ {rate:g} bpp", True, "in percent, by interpolation") for rate in rates),
         Column("encode kMAC/px", True, "thousand multiply-accumulates a pixel"),
@@ -41,7 +42,6 @@ def overview(tables: Tables, choice: Choice, link: Link = no_links) -> Sheet:
         Column("encode s", True, "median seconds an image, on the device of the records"),
         Column("decode s", True, "median seconds an image, on the device of the records"),
         Column("training s", True, "seconds a rate point, on the device of the records"),
-        Column("status", about=STATUS),
     ]
     scores = views.scores_at(tables, choice.protocol)
     ranked = views.ranking(tables, choice)
@@ -69,6 +69,7 @@ def _overview_line(
         Cell("anchor", None) if line["reason"] == "anchor" else number(line["bd_rate"], "+.1f", " %", found),
         interval(line["bd_rate_low"], line["bd_rate_high"]),
         verdict(line),
+        Cell(line["status"], badge=line["status"]),
         whole(line["seeds"] or None),
         *(number(scores.get((method, rate)), ".1f") for rate in rates),
         number(_kilo(cost.get("encoder_macs")), ".1f"),
@@ -76,7 +77,6 @@ def _overview_line(
         number(cost.get("encode_seconds"), ".3f"),
         number(cost.get("decode_seconds"), ".3f"),
         number(cost.get("train_seconds"), ".0f"),
-        Cell(line["status"], badge=line["status"]),
     ]
 
 
@@ -192,7 +192,7 @@ def method_records(tables: Tables, choice: Choice, method: str) -> Sheet:
         Column("device"),
         Column("icmbench"),
         Column("commit"),
-        Column("record"),
+        Column("record", prose=True),
     ]
     table = views.records(tables, choice.protocol, method).sort_values(["seed", "position"])
     lines = [
@@ -266,8 +266,8 @@ def ablation(lines: Sequence[Mapping[str, Any]], axis: str, choice: Choice, plug
     return Sheet(name, f"{plugin} along {axis}, all else at its default", columns, cells)
 
 
-def submission(line: Mapping[str, Any]) -> Sheet:
-    """What is known of a submission: who, under which licence, and how it was verified."""
+def submission(line: Mapping[str, Any], records: int) -> Sheet:
+    """What is known of a submission: who, under which licence, how it was verified. `records`: of its method, all there are."""
     link = line["link"] if line["link"].startswith(("https://", "http://")) else ""
     facts = {
         "status": Cell(line["status"], badge=line["status"]),
@@ -276,9 +276,9 @@ def submission(line: Mapping[str, Any]) -> Sheet:
         "title": Cell(line["title"]),
         "link": Cell(line["link"], href=link),
         "licence": Cell(line["licence"]),
-        "looked at": Cell(line["accepted"]),
-        "changed": Cell(line["changed"]),
-        "records that this covers": whole(len(json.loads(line["covered"]))),
+        "verified on" if line["status"] == "verified" else "accepted on": Cell(line["accepted"]),
+        "changed on": Cell(line["changed"]),
+        "records that this covers": Cell(f"{len(json.loads(line['covered']))} of {records}"),
         "bitstreams decoded": whole(line["bitstreams"] or None),
         "of them to the same pixels": whole(line["same"] if line["bitstreams"] else None),
         "where": Cell(f"{line['device']}, icmbench {line['icmbench']}" if line["device"] else ""),

@@ -135,13 +135,15 @@ def method(page: "Page") -> dict[str, Any]:
     line = views.plugin_of(page.tables, page.choice, label)
     ranked = next((one for one in views.ranking(page.tables, page.choice) if one["method"] == label), None)
     submitted = views.submission(page.tables, page.choice.protocol, label) if line else None
+    files = json.loads(submitted["source"]) if submitted else {}
     return {
         "standings": page.sheet(listings.standings(page.tables, page.choice.protocol, label, page.link)),
         "notes": json.loads(ranked["notes"]) if ranked else [],
         "line": line,
-        "submitted": submitted and page.sheet(listings.submission(submitted)),
-        "files": json.loads(submitted["source"]) if submitted else {},
-        **(_computed(page, line, int(ranked["seeds"])) if line and ranked else {}),
+        "submitted": submitted
+        and page.sheet(listings.submission(submitted, len(views.records(page.tables, page.choice.protocol, label)))),
+        "files": files,
+        **(_computed(page, line, int(ranked["seeds"]), files) if line and ranked else {}),
     }
 
 
@@ -220,10 +222,10 @@ def submit(page: "Page") -> dict[str, Any]:
     return {"steps": views.submit_steps(page.facts), "paragraphs": views.STATUSES}
 
 
-def _computed(page: "Page", line: dict[str, Any], seeds: int) -> dict[str, Any]:
+def _computed(page: "Page", line: dict[str, Any], seeds: int, files: Mapping[str, str]) -> dict[str, Any]:
     """What only a method has that was computed here."""
     choice, facts, label = page.choice, page.facts, page.method
-    text, source = views.docstring(page.site.plugins, line["plugin"])
+    text, source = views.docstring(page.site.plugins, line["plugin"], files)
     table = views.points(page.tables, choice.protocol, [label])
     drawn = figures.curves(table, {label: page.styles[label]}, facts, log=False, each_seed=True)
     return {

@@ -6,6 +6,7 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import pandas as pd
@@ -128,16 +129,28 @@ def plugin_of(tables: Tables, choice: Choice, method: str) -> dict[str, Any] | N
     return found[0] if found else None
 
 
-def docstring(plugins: Plugins, name: str) -> tuple[str, str]:
-    """What a method says of itself and its source file's name, read without importing it; "" where it is not installed."""
+def docstring(plugins: Plugins, name: str, submitted: Mapping[str, str] | None = None) -> tuple[str, str]:
+    """What a method says of itself and its source file's name, read without importing it; "" where there is no source.
+
+    `submitted`: the source that came with its submission, by path. Without it the installed plugin speaks.
+    """
+    for path, source in (submitted or {}).items():
+        if PurePosixPath(path).stem == name or path.endswith(f"/{name}/__init__.py"):
+            return _docstring(source), path
     plugin = plugins.find("methods").get(name)
     if plugin is None or plugin.path is None:
         return "", ""
     try:
-        text = ast.get_docstring(ast.parse(plugin.path.read_text())) or ""
-    except (OSError, SyntaxError, ValueError):
+        return _docstring(plugin.path.read_text()), "/".join(plugin.path.parts[-2:])
+    except (OSError, ValueError):
         return "", ""
-    return text, "/".join(plugin.path.parts[-2:])
+
+
+def _docstring(source: str) -> str:
+    try:
+        return ast.get_docstring(ast.parse(source)) or ""
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # it may be anybody's
+        return ""
 
 
 def command(line: Mapping[str, Any], task: str, protocol: str, seeds: int, anchor: str) -> str:

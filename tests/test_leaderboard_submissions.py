@@ -14,6 +14,7 @@ from icmbench.leaderboard import bundles, derived, listings, views
 from icmbench.leaderboard.derived import Tables
 from icmbench.leaderboard.publish import files
 from icmbench.leaderboard.views import Choice
+from icmbench.plugins import Plugins
 from icmbench.record import Record, Store, seal
 from icmbench.submission import archive, registry
 from icmbench.submission.manifest import ENVIRONMENT, TRAINING_IMAGES, About, Cell, Manifest, Plugin, sample
@@ -151,12 +152,20 @@ def test_the_card_says_who_submitted_it_and_shows_the_source(results: Path, tmp_
     tables = derived.build(results)
     line = views.submission(tables, PROTOCOL.identity, "mine")
     assert line is not None
-    found = {cells[0].text: cells[1] for cells in listings.submission(line).lines}
+    found = {cells[0].text: cells[1] for cells in listings.submission(line, 5).lines}
     assert found["authors"].text == "Ada <b>, Émilie"
     assert (found["licence"].text, found["link"].href) == ("MIT", "https://example.org/mine")
     assert (found["bitstreams decoded"].value, found["of them to the same pixels"].value) == (12, 11)
+    assert found["verified on"].text.startswith("2026-01-02")
+    assert found["records that this covers"].text == "4 of 5"
     assert json.loads(line["source"]) == {"plugin/mine.py": SOURCE}
     assert views.submission(tables, PROTOCOL.identity, "task_loss") is None
+    assert views.docstring(Plugins(), "mine", {"plugin/mine.py": SOURCE}) == (
+        "</script><script>alert(1)</script>",
+        "plugin/mine.py",
+    )
+    assert views.docstring(Plugins(), "mine", {"plugin/mine.py": "def"}) == ("", "plugin/mine.py")
+    assert views.docstring(Plugins(), "jpeg", {})[1].endswith("jpeg.py")
     pages = files(results)
     card = pages[f"protocols/{PROTOCOL.identity}/methods/mine.html"].decode()
     assert "&lt;/script&gt;&lt;script&gt;alert(1)" in card
@@ -175,7 +184,7 @@ def test_a_link_that_could_run_something_is_no_link() -> None:
         "bitstreams": 0,
         "same": 0,
     }
-    assert "href" not in listings.submission(given | {"link": "javascript:alert(1)"}).html()
+    assert "href" not in listings.submission(given | {"link": "javascript:alert(1)"}, 0).html()
 
 
 def test_a_sound_bundle_is_told_and_nothing_of_it_is_run(tmp_path: Path) -> None:

@@ -43,14 +43,18 @@ def show(context: Context) -> None:
 
 
 def _identity(context: Context, line: dict[str, object], ranked: dict[str, object]) -> None:
-    text, source = views.docstring(context.plugins, str(line["plugin"]))
+    submitted = views.submission(context.tables, context.choice.protocol, str(line["method"]))
+    files = json.loads(submitted["source"]) if submitted else {}
+    text, source = views.docstring(context.plugins, str(line["plugin"]), files)
     st.subheader("What it is")
     if text:
         st.code(text, language=None, wrap_lines=True)
         st.caption(f"Source: {source}")
     else:
-        st.info("Its plugin is not installed here, so there is no description.")
-    _submission(context, str(line["method"]))
+        st.info("Its plugin is not here, or does not describe itself.")
+    if submitted:
+        records = views.records(context.tables, context.choice.protocol, str(line["method"]))
+        _submission(submitted, files, len(records))
     st.subheader("Parameters")
     given, defaults = json.loads(str(line["parameters"])), json.loads(str(line["defaults"]))
     if given or defaults:
@@ -67,14 +71,11 @@ def _identity(context: Context, line: dict[str, object], ranked: dict[str, objec
     )
 
 
-def _submission(context: Context, method: str) -> None:
+def _submission(submitted: dict[str, object], files: dict[str, str], records: int) -> None:
     """Who submitted it, whether it was verified, and its source."""
-    found = views.submission(context.tables, context.choice.protocol, method)
-    if found is None:
-        return
     st.subheader("Submission")
-    show_sheet(listings.submission(found))
-    for path, source in json.loads(found["source"]).items():
+    show_sheet(listings.submission(submitted, records))
+    for path, source in files.items():
         with st.expander("Source, as submitted"):
             st.text(path)
             st.code(source, language="python")

@@ -18,7 +18,7 @@ def show(context: Context) -> None:
     )
     show_sheet(listings.overview(context.tables, context.choice, link))
     for method, reason in views.retracted(context.tables, context.choice.protocol):
-        st.text(f"Retracted: {method}. {reason}")
+        st.text(f"Retracted: {method} ({reason})")
     if text := views.doubled(context.tables, context.choice):
         st.text(text)
     found = views.remarks(context.tables, context.choice)

@@ -131,6 +131,8 @@ def _check_outcome(outcome: Outcome) -> None:
     said = outcome.printed.splitlines()[-1][:300] if outcome.printed else ""
     if outcome.broken_limit:
         raise Refused(f"the codec was stopped: {outcome.broken_limit}.")
+    if outcome.status == CANNOT and "icmbench.tasks" in said:
+        raise Refused("the codec imports tasks: what can look at the data set is no codec.")
     if outcome.status == CANNOT:
         raise NotHere(f"the codec cannot run here: {said}.")
     if outcome.status:

@@ -227,8 +227,8 @@ class Verification:
 
     def _measure(self, room: Room, places: Places, probes: Sequence[Probe], streams: Sequence[bytes]) -> Measured:
         claim = places.claim
-        bits, gained = self._check_probes(room, places, probes, streams)
         score, same = self._check_scores(room, places)
+        bits, gained = self._check_probes(room, places, probes, streams)
         return Measured(
             record=claim.cell.record,
             bpp=claim.record.bpp,

@@ -1,0 +1,241 @@
+"""`icmbench new`: what it writes works at once. `icmbench check`: what it says about the mistakes that are made from there."""
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from icmbench.check import Result, check, summary
+from icmbench.cli import main
+from icmbench.errors import UserError
+from icmbench.new import Kind, commands, write
+from icmbench.plugins import Plugins
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+FORMS = [(kind, single) for kind in ("method", "task") for single in (False, True)]
+NAMES = ["mx", "my_new_one", "a_rather_long_name_of_forty_characters_x"]
+BUILD = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
+SHORT = ["--rates", "1", "--no-anchor", "--set", "training.steps=2", "--set", "training.batch_size=2", "--device", "cpu"]
+
+
+def python(*words: str | Path, cwd: Path, path: Path | None = None) -> str:
+    """What a Python process prints, with `path` on sys.path; it must succeed."""
+    environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
+    command = [sys.executable, *map(str, words)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def installed(package: Path, target: Path) -> Path:
+    """The package, built as a wheel and laid out in `target` as an installer does, metadata included."""
+    target.mkdir()
+    python("-c", BUILD, target, cwd=package)
+    (wheel,) = target.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(target)
+    return target
+
+
+def made(kind: Kind, single: bool, folder: Path) -> tuple[Path, Path | None]:
+    """A new plugin `mine`: the folder to work in, and the one that it is installed in."""
+    write(kind, "mine", folder, single, Plugins())
+    return (folder, None) if single else (folder / "mine", installed(folder / "mine", folder / "installed"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("kind", "single"), FORMS)
+def test_what_is_written_is_clean(kind: Kind, single: bool, name: str, tmp_path: Path) -> None:
+    written = write(kind, name, tmp_path, single, Plugins())
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(written)
+    assert not [path for path in written if "{{" in path.read_text() or not path.read_text().endswith("\n")]
+    rules = ["--no-cache", "--config", str(REPOSITORY / "pyproject.toml")]
+    for configured in (rules, rules[:1])[: 1 if single else 2]:  # a package has rules of its own
+        python("-m", "ruff", "check", *configured, tmp_path, cwd=tmp_path)
+        python("-m", "ruff", "format", "--check", *configured, tmp_path, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "single"), FORMS)
+def test_it_is_found_with_its_protocol(kind: Kind, single: bool, tmp_path: Path) -> None:
+    folder, path = made(kind, single, tmp_path)
+    loose = f"(Path('{folder}/mine.py'),)" if single else "()"
+    code = (
+        f"from pathlib import Path; from icmbench.plugins import Plugins; p = Plugins({loose}); f = p.find('{kind}s')['mine']; "
+    )
+    code += "print([f.problem], len(f.summary) > 10); "
+    if kind == "task":
+        code += "r = p.protocol(p.default_protocol('mine')); print(r.name, r.task)"
+    expected = "[''] True\n" + ("mine-v1 mine\n" if kind == "task" else "")
+    assert python("-c", code, cwd=tmp_path, path=path) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "single"), FORMS)
+def test_its_own_test_passes_and_it_runs(kind: Kind, single: bool, tmp_path: Path) -> None:
+    folder, path = made(kind, single, tmp_path)
+    assert "1 passed" in python("-m", "pytest", "-p", "no:cacheprovider", cwd=folder, path=path)
+    printed = python("-m", *commands(kind, "mine", single)[1].split(), *SHORT, cwd=folder, path=path)
+    assert "1 of 1 cells" in printed
+    assert list((folder / "results").rglob("*.json"))
+
+
+@pytest.mark.slow
+def test_the_check_that_it_names_says_how_many_points_hold(tmp_path: Path) -> None:
+    folder, path = made("task", True, tmp_path)
+    lines = python("-m", *commands("task", "mine", True)[0].split(), cwd=folder, path=path).splitlines()
+    assert lines[-1] == f"{len(lines) - 1} of {len(lines) - 1} points hold."
+
+
+@pytest.mark.parametrize(("kind", "single"), FORMS)
+def test_the_command_says_what_it_wrote_and_what_comes_next(
+    kind: Kind, single: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["new", kind, "mine", "--into", str(tmp_path), *(["--file"] if single else [])]) == 0
+    printed = capsys.readouterr().out
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or str(path) in printed
+    for line in commands(kind, "mine", single):
+        assert line in printed
+    assert ("--editable" in printed) == (not single)
+
+
+def test_the_command_imports_no_torch(tmp_path: Path) -> None:
+    code = "import sys; from icmbench.cli import main; main(['new', 'task', 'mine']); assert 'torch' not in sys.modules"
+    python("-c", code, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("Mine", "a letter first"),
+        ("my-method", "a letter first"),
+        ("2nd", "a letter first"),
+        ("_mine", "a letter first"),
+        ("x", "2 to 40"),
+        ("x" * 41, "2 to 40"),
+        ("möbel", "a letter first"),
+        ("../mine", "a letter first"),
+        ("mine\n", "a letter first"),
+        ("", "a letter first"),
+        ("lambda", "Python's own"),
+        ("match", "Python's own"),
+        ("none", "Python's own"),
+        ("random", "Python module called random"),
+        ("numpy", "Python module called numpy"),
+        ("icmbench", "Python module called icmbench"),
+        ("task_loss", "a method called task_loss already"),
+        ("detection", "a task called detection already"),
+        ("trained_method", "uses the word TrainedMethod"),
+    ],
+)
+def test_a_bad_name_is_refused_and_nothing_is_written(name: str, reason: str, single: bool, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=reason):
+        write("method", name, tmp_path / "here", single, Plugins())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_nothing_is_written_over(single: bool, tmp_path: Path) -> None:
+    (tmp_path / ("test_mine.py" if single else "mine")).touch()
+    with pytest.raises(UserError, match=r"mine.* is there already"):
+        write("method", "mine", tmp_path, single, Plugins())
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write"):
+        write("method", "mine", tmp_path / "file", True, Plugins())
+
+
+def mistaken(kind: Kind, folder: Path, old: str, new: str) -> list[Result]:
+    """The contract on a new plugin in which `old` was replaced by `new`."""
+    source = write(kind, "mine", folder, True, Plugins())[0]
+    assert old in source.read_text()
+    source.write_text(source.read_text().replace(old, new))
+    return check(Plugins((source,)), "mine")
+
+
+LOSS = "    def loss(self, batch"
+ATTRIBUTE = r"line \d+ of mine.py: AttributeError: .*gamma"
+UNLOADABLE = [
+    ("method", LOSS, "    def extend(self, codec, parameters):\n        pass\n\n" + LOSS, "extend must be a class method"),
+    ("method", LOSS, "    def __init__(self):\n        pass\n\n" + LOSS, "__init__ must take .* made in build"),
+    ("method", LOSS, "    def build(self):\n        self.options.gamma\n\n" + LOSS, ATTRIBUTE),
+    ("method", "class Mine(TrainedMethod)", "class Mine", "one class derived from TrainedMethod, .* not 0"),
+    ("method", "\n\ndef slope", "\n\nclass Two(TrainedMethod):\n    pass\n\n\ndef slope", r"not 2 \(Mine, Two\)"),
+    ("method", "def loss", "def losses", r"Mine does not define loss\(self, batch\)"),
+    ("method", "class Parameters(Strict)", "class Parameters", "Parameters must be a class derived from Strict"),
+    ("method", "Field(ge=0)] = ", "Field(ge=0)]  # ", "beta in Parameters has no default"),
+    ("task", "def predict", "def prediction", "Mine does not define predict"),
+    ("task", "    DataOptions =", "    Options =", "does not define DataOptions"),
+    ("task", "    default_protocol =", "    protocol =", "the task mine names no default_protocol"),
+]
+UNUSABLE = [
+    ("method", '"loss": loss, ', "", "must be called 'loss'"),
+    (
+        "method",
+        'return {"loss": loss,',
+        'return loss\n        return {"loss": loss,',
+        "loss.* returned a Tensor, not a dictionary",
+    ),
+    ("method", '"rate": coded.bpp', '"rate": 0.5', "the term 'rate' is a float, not a tensor"),
+    ("method", "loss = coded.bpp", "loss = float('nan') * coded.bpp", "the term 'loss' is nan"),
+    ("method", "loss = coded.bpp", "loss = batch.images + coded.bpp", r"the term 'loss' has the shape \(2, "),
+    ("method", "self.options.beta", "self.options.gamma", ATTRIBUTE),
+]
+VAL = "    def build(self):\n        self.seen = self.task.dataset('val')\n\n"
+COUNTED = ("loss = coded.bpp", "self.count = getattr(self, 'count', 0) + 1\n        loss = self.count * coded.bpp")
+WRONG = [
+    ("method", LOSS, VAL + LOSS, "Training never asks", r"self.task.dataset\('val'\)"),
+    (
+        "method",
+        "loss = coded.bpp + ",
+        "loss = 0 * coded.bpp.detach() + 0 * ",
+        "Gradients reach",
+        "sends no gradient to the codec",
+    ),
+    ("method", *COUNTED, "An interrupted training", "must be a buffer or a parameter"),
+    ("task", '{"top1": 100', '{"top5": 100', "The metric gives", r"reports top1 \(evaluation.metric\), compute\(\) gives top5"),
+    ("task", '{"score": 100.0 * right}', "{}", "What the images contribute", "the tally 'mean' needs the column score"),
+    ("task", "(self.logits(images),", "(self.logits(images).detach(),", "The loss is", "the loss does not depend on the images"),
+    ("task", "return self.segmenter.branch_points", "return {}", "A light head", "must have 'mid_recognizer' .* there is none"),
+]
+
+
+@pytest.mark.parametrize(("kind", "old", "new", "said"), UNLOADABLE)
+def test_what_keeps_a_plugin_from_being_loaded_is_said(kind: Kind, old: str, new: str, said: str, tmp_path: Path) -> None:
+    (result,) = mistaken(kind, tmp_path, old, new)
+    assert re.search(said, result.problem), result.problem
+    assert result.what == "can be loaded"
+    assert summary([result]) == "It cannot be loaded, so nothing else was tried."
+
+
+@pytest.mark.parametrize(("kind", "old", "new", "said"), UNUSABLE)
+def test_a_loss_that_cannot_be_used_is_told_once(kind: Kind, old: str, new: str, said: str, tmp_path: Path) -> None:
+    results = mistaken(kind, tmp_path, old, new)
+    (failed,) = [result for result in results if result.problem]
+    assert re.search(said, failed.problem), failed.problem
+    assert [result.tried for result in results] == [True, True] + [False] * (len(results) - 2)
+    assert summary(results) == f"1 of {len(results)} points fails, and {len(results) - 2} could not be tried because of that."
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "old", "new", "point", "said"), WRONG)
+def test_a_point_that_is_not_kept_is_said(kind: Kind, old: str, new: str, point: str, said: str, tmp_path: Path) -> None:
+    results = mistaken(kind, tmp_path, old, new)
+    problems = {result.what: result.problem for result in results if result.problem}
+    assert any(what.startswith(point) and re.search(said, problem) for what, problem in problems.items()), problems
+    assert summary(results).startswith(f"{len(problems)} of {len(results)} points fail")
+
+
+def test_the_summary_counts() -> None:
+    held, failed = Result("one"), Result("two", "wrong")
+    assert summary([held, held]) == "2 of 2 points hold."
+    assert summary([held, failed]) == "1 of 2 points fails."
+    assert summary([held, failed, failed]) == "2 of 3 points fail."

@@ -68,9 +68,10 @@ def curves(page: "Page") -> dict[str, Any]:
 
 
 def _gains(page: "Page", table: pd.DataFrame) -> Markup:
-    anchor = page.choice.anchor
-    alt = f"Change of rate of {len(page.methods)} methods against {anchor}; the numbers are in the data of the figure."
-    drawn = figures.gains(table, page.styles, page.facts, anchor)
+    anchor, methods = page.choice.anchor, set(table["method"])
+    alt = f"Change of rate of {len(methods)} methods against {anchor}; the numbers are in the data of the figure."
+    styles = {method: style for method, style in page.styles.items() if method in methods}
+    drawn = figures.gains(table, styles, page.facts, anchor)
     return page.figure(drawn, f"gains-{page.facts['name']}", table, alt)
 
 

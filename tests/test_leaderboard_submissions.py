@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -195,6 +197,12 @@ def test_a_sound_bundle_is_told_and_nothing_of_it_is_run(tmp_path: Path) -> None
     assert "<b>" not in about.html()
     assert [line[0].text for line in claims.lines] == ["λ=0.1", "λ=0.3", "λ=1", "λ=3"]
     assert not (tmp_path / "run").exists()
+
+
+def test_a_server_that_looks_at_bundles_needs_no_torch() -> None:
+    modules = ["app", "bundles", "publish", "screens.submit", "submitted", "waiting"]
+    code = f"import sys, {', '.join(f'icmbench.leaderboard.{name}' for name in modules)}\nassert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_what_is_wrong_with_a_bundle_is_told_in_words(tmp_path: Path) -> None:

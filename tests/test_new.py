@@ -168,7 +168,7 @@ UNLOADABLE = [
     ("method", LOSS, "    def __init__(self):\n        pass\n\n" + LOSS, "__init__ must take .* made in build"),
     ("method", LOSS, "    def build(self):\n        self.options.gamma\n\n" + LOSS, ATTRIBUTE),
     ("method", "class Mine(TrainedMethod)", "class Mine", "one class derived from TrainedMethod, .* not 0"),
-    ("method", "\n\ndef slope", "\n\nclass Two(TrainedMethod):\n    pass\n\n\ndef slope", r"not 2 \(Mine, Two\)"),
+    ("method", "\n\ndef relative", "\n\nclass Two(TrainedMethod):\n    pass\n\n\ndef relative", r"not 2 \(Mine, Two\)"),
     ("method", "def loss", "def losses", r"Mine does not define loss\(self, batch\)"),
     ("method", "class Parameters(Strict)", "class Parameters", "Parameters must be a class derived from Strict"),
     ("method", "Field(ge=0)] = ", "Field(ge=0)]  # ", "beta in Parameters has no default"),

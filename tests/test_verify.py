@@ -299,6 +299,11 @@ def test_a_bundle_may_stand_beside_the_methods_as_external(honest: Path, tmp_pat
     assert Store(tmp_path).read() == ([], {})
 
 
+def test_the_contract_of_a_bundle_is_tried_in_the_sandbox(honest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(honest)]) == 0
+    assert "5 of 5 points hold" in capsys.readouterr().out
+
+
 def test_the_exit_status_tells_the_verdict(honest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad = forge(tmp_path / "bad.zip", honest, lambda files: files.update({"x": b""}))
     assert main(["verify", str(bad), "--json"]) == 1

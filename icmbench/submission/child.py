@@ -1,16 +1,20 @@
-"""The program that runs inside the sandbox: code images with a stranger's codec, as a job file says.
+"""The program that runs inside the sandbox: code images with a stranger's codec, or try its contract, as a job file says.
 
 Bytes come as files with numbers for names and go out in the same way, so that nothing but their content tells the codec which
 image it is at.
 """
 
 import json
+import os
 import resource
 import sys
 import warnings
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+
+if TYPE_CHECKING:
+    from icmbench.plugins import Plugins
 
 IN, OUT = Path("/scratch/in"), Path("/scratch/out")
 CANNOT = 3  # exit status: this machine lacks something that the codec needs
@@ -33,12 +37,17 @@ class Work(TypedDict):
 
 
 class Job(TypedDict):
-    """The method `name` with `parameters`; `module` as in a manifest; the limits of every process in bytes and seconds."""
+    """The method `name` with `parameters`; `module` as in a manifest; the limits of every process in bytes and seconds.
+
+    `task`: instead of coding, try the method's contract with this task, whose data lie below `data`.
+    """
 
     name: str
     module: str
     parameters: dict[str, Any]
     work: list[Work]
+    task: NotRequired[str]
+    data: NotRequired[str]
     memory: int
     file_size: int
     seconds: int
@@ -56,14 +65,23 @@ def main() -> int:
         resource.setrlimit(limit, (value, value))
     warnings.filterwarnings("ignore")
     try:
-        _run(job)
+        if "task" in job:
+            return _check(job)
+        _code(job)
     except ImportError as error:
         print(f"cannot import {error.name or error}", file=sys.stderr)
         return CANNOT
     return 0
 
 
-def _run(job: Job) -> None:
+def _check(job: Job) -> int:
+    from icmbench.commands.check import tell
+
+    os.environ["ICMBENCH_DATA"] = job["data"]
+    return tell(_plugins(job), job["name"], job["task"])
+
+
+def _code(job: Job) -> None:
     import numpy as np
     import torch
 
@@ -89,20 +107,24 @@ def _run(job: Job) -> None:
             temporary.rename(OUT / str(step["number"]))
 
 
+def _plugins(job: Job) -> "Plugins":
+    from icmbench.plugins import Plugins
+
+    if not job["module"]:
+        return Plugins(files=(IN / "plugin" / f"{job['name']}.py",))
+    sys.path.insert(0, str(IN / "plugin"))
+    return Plugins(entries=(EntryPoint(job["name"], job["module"], "icmbench.methods"),))
+
+
 def _codec(job: Job, work: Work) -> Any:
     import torch
 
     from icmbench.method import ClassicalMethod
-    from icmbench.plugins import Plugins, options
+    from icmbench.plugins import options
     from icmbench.protocol import CodecSpec
     from icmbench.ready import load_codec
 
-    name, module = job["name"], job["module"]
-    if module:
-        sys.path.insert(0, str(IN / "plugin"))
-        plugins = Plugins(entries=(EntryPoint(name, module, "icmbench.methods"),))
-    else:
-        plugins = Plugins(files=(IN / "plugin" / f"{name}.py",))
+    name, plugins = job["name"], _plugins(job)
     if work["codec"]:
         spec = CodecSpec.model_validate(work["spec"])
         return load_codec(IN / work["codec"], plugins, torch.device("cpu"), spec)

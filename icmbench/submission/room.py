@@ -14,13 +14,16 @@ from torch import Tensor
 
 from icmbench.codec import saved_metadata
 from icmbench.errors import UserError
+from icmbench.files import data_root
 from icmbench.record import Record
 from icmbench.submission import sandbox
-from icmbench.submission.archive import Archive, Refused
-from icmbench.submission.child import CANNOT, Job, Step, Work
-from icmbench.submission.inspect import Claim, Contents
+from icmbench.submission.archive import Archive, Refused, opened
+from icmbench.submission.child import CANNOT, Step, Work
+from icmbench.submission.inspect import Claim, Contents, contents
 from icmbench.submission.sandbox import Limits, Outcome
 
+CHILD = "icmbench.submission.child"
+FILE_BYTES = 2**30  # the largest file that may be written inside
 WEIGHT_BYTES = 8, 2**20  # a codec's file: bytes a parameter, and for the tables of its entropy coder
 
 
@@ -75,21 +78,29 @@ class Room:
 
     def run(self, work: list[Work], show: Callable[[int, int], None]) -> None:
         """Do the work in the sandbox; `show` gets how much of it is done, and how much there is."""
-        plugin, total = self.found.manifest.plugin, len(self.steps)
+        total = len(self.steps)
         limits = Limits(seconds=600 + 5 * total)
-        job: Job = {
+        self._put_job(limits, {"work": work})
+        _check_outcome(sandbox.run(["-m", CHILD], self.folder, limits, lambda files: show(min(files, total), total)))
+
+    def check(self, task: str) -> Outcome:
+        """Try the contract of the bundle's method with a task, which the sandbox then holds too."""
+        limits = Limits(seconds=600, idle_seconds=600)
+        self._put_job(limits, {"work": [], "task": task, "data": str(data_root().absolute())})
+        readable = [sandbox.package("icmbench.tasks"), *filter(Path.is_dir, [data_root().absolute()])]
+        return sandbox.run(["-m", CHILD], self.folder, limits, lambda files: None, readable)
+
+    def _put_job(self, limits: Limits, what: dict[str, Any]) -> None:
+        plugin = self.found.manifest.plugin
+        job = {
             "name": plugin.name,
             "module": plugin.module,
             "parameters": self.found.manifest.parameters,
-            "work": work,
             "memory": limits.memory,
-            "file_size": 2**30,
+            "file_size": FILE_BYTES,
             "seconds": int(limits.seconds),
         }
-        self._put(self.inside / "job.json", json.dumps(job).encode())
-        _check_outcome(
-            sandbox.run(["-m", "icmbench.submission.child"], self.folder, limits, lambda files: show(min(files, total), total))
-        )
+        self._put(self.inside / "job.json", json.dumps(job | what).encode())
 
     def result(self, number: int, limit: int) -> bytes:
         """What came out under a number."""
@@ -104,6 +115,17 @@ class Room:
         if len(data) != like.numel():
             raise Refused("the codec gave back an image of another size than the original's.")
         return torch.from_numpy(np.frombuffer(data, np.uint8).copy()).reshape(like.shape)
+
+
+def check(path: Path, task: str) -> tuple[int, str]:
+    """Try the contract of a bundle's method in the sandbox; the exit status and what was printed.
+
+    Raises UserError where the bundle is not sound or nothing can be isolated here.
+    """
+    with opened(path) as bundle, Room(bundle, contents(bundle), random.SystemRandom()) as room:
+        outcome = room.check(task)
+    stopped = f"\nIt was stopped: {outcome.broken_limit}." if outcome.broken_limit else ""
+    return 1 if stopped else outcome.status, outcome.printed + stopped
 
 
 def _check_codec(path: Path, record: Record) -> None:

@@ -119,7 +119,7 @@ def _walls(program: str, readable: Sequence[Path]) -> list[str]:
         walls += ["--size", str(size), "--tmpfs", place]
     for place in dict.fromkeys(str(path) for path in [*_python(), *readable]):
         walls += ["--ro-bind", place, place]
-    if (tasks := _package("icmbench.tasks")) not in readable:
+    if (tasks := package("icmbench.tasks")) not in readable:
         walls += ["--tmpfs", str(tasks)] if tasks.is_relative_to(sys.prefix) else []
     return walls
 
@@ -127,12 +127,13 @@ def _walls(program: str, readable: Sequence[Path]) -> list[str]:
 def _python() -> list[Path]:
     """The Python environment: interpreter, packages, and icmbench without its tasks and the leaderboard."""
     prefixes = [Path(sys.base_prefix), Path(sys.prefix), Path(sys.executable).resolve().parents[1]]
-    packages = [_package("icmbench"), _package("icmbench.methods")]
+    packages = [package("icmbench"), package("icmbench.methods")]
     outside = [path for path in packages if not path.is_relative_to(sys.prefix)]
     return [*(prefix for prefix in prefixes if not prefix.is_relative_to("/usr")), *outside]
 
 
-def _package(name: str) -> Path:
+def package(name: str) -> Path:
+    """The folder of an installed package. Raises UserError where there is none."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise UserError(f"the package {name} is not installed.")

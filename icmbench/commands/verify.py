@@ -85,12 +85,12 @@ def _tell(verdict: "Verdict", console: object) -> None:
     assert isinstance(console, Console)
     if verdict.cells:
         table = Table(title=Text(f"{verdict.label} under {verdict.protocol}"))
-        for heading in ("record", "bpp", "claimed", "here", "same pixels", "probe bits", "probe PSNR"):
+        for heading in ("record", "bpp", "claimed", "here", "same pixels", "probe bits", "dB"):
             table.add_column(heading, justify="left" if heading == "record" else "right", no_wrap=heading == "record")
         for cell in verdict.cells:
             table.add_row(
                 Text(cell.record.rpartition("/")[2].removesuffix(".json")), f"{cell.bpp:.4f}", f"{cell.claimed_score:.2f}",
-                f"{cell.score:.2f}", f"{cell.same} of {cell.images}", f"{cell.probe_bits:.2f} x", f"{cell.probe_psnr:+.2f} dB",
+                f"{cell.score:.2f}", f"{cell.same} of {cell.images}", f"{cell.probe_bits:.2f} x", f"{cell.probe_psnr:+.2f}",
             )  # fmt: skip
         console.print(table)
     reason = f": {verdict.reason}" if verdict.reason else ""

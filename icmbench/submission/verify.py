@@ -36,8 +36,8 @@ from icmbench.train import device_name
 ROOM_BYTES = 2**30  # decoded images that lie in a scratch folder at once
 DECIBELS = 0.5  # how far the PSNR of an image may lie from that in its row
 PROBES = 8  # images that the codec has never seen, for every rate point
-PROBE_BITS = 1.5  # how many times the bits of the image itself a probe may take
-PROBE_DECIBELS = 2.0  # how much worse it may look
+PROBE_BITS = 1.25  # how many times the bits of the image itself a probe may take
+PROBE_DECIBELS = 1.5  # how much worse it may look
 
 Progress = Callable[[str, int, int], None]  # phase, done, total
 

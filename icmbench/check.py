@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from icmbench.errors import UserError, unknown
 from icmbench.plugins import Plugin, Plugins
 from icmbench.protocol import override
@@ -38,7 +40,7 @@ def check(plugins: Plugins, name: str, task: str = "segmentation") -> list[Resul
         raise unknown("method or task", name, [*methods, *tasks])
     if name in methods and task not in tasks:
         raise unknown("task", task, tasks)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _one_thread():
         if name in methods:
             return list(_results(methods[name], lambda: _method_points(plugins, name, task, Path(folder))))
         return list(_results(tasks[name], lambda: _task_points(plugins, name)))
@@ -53,6 +55,17 @@ def summary(results: Sequence[Result]) -> str:
         return f"{len(results)} of {len(results)} points hold."
     rest = f", and {untried} could not be tried because of that" if untried else ""
     return f"{failed} of {len(results)} points fail{'s' if failed == 1 else ''}{rest}."
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """On batches this small more threads take several times as long; the workers of a run have one, too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _method_points(plugins: Plugins, name: str, task: str, folder: Path) -> list[Callable[[], None]]:

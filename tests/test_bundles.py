@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import stat
 import zipfile
 from collections.abc import Callable
@@ -11,14 +12,20 @@ from typing import Any
 import pandas as pd
 import pytest
 
+import bundles
 from builders import protocol_fields
 from bundles import Change, Files, agree, edit_manifest, edit_record, edit_rows, forge, manifest, read, records, write
+from icmbench.cell import Place
+from icmbench.errors import UserError
 from icmbench.files import sha256
+from icmbench.plugins import Plugins
 from icmbench.protocol import parse as parse_protocol
+from icmbench.record import Store
 from icmbench.submission import archive, registry
 from icmbench.submission.archive import Refused
 from icmbench.submission.inspect import inspect
 from icmbench.submission.manifest import MANIFEST, sample
+from icmbench.submission.pack import pack
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -353,3 +360,31 @@ def test_a_refused_bundle_leaves_no_trace_in_the_results(honest: Path, tmp_path:
     with pytest.raises(Refused):
         registry.accept(results, bad, submission)
     assert not results.exists()
+
+
+def test_only_whole_and_current_records_are_packed(honest: Path, small_protocol: Path, tmp_path: Path) -> None:
+    shutil.copytree(honest.parent, tmp_path / "work")
+    place = Place(Plugins((tmp_path / "work" / "plain.py",)), tmp_path / "work" / "results", tmp_path / "work" / "runs")
+    rules = place.plugins.protocol(str(small_protocol))
+    out = tmp_path / "out.zip"
+    with pytest.raises(UserError, match="there are no records of mse"):
+        pack(place, rules, "mse", {}, bundles.ABOUT, out)
+    (record, *_) = Store(place.results).files()
+    text = record.read_text()
+    record.write_text(text.replace('"psnr": ', '"psnr": 1'))
+    with pytest.raises(UserError, match=r"cannot be submitted: .*it was changed"):
+        pack(place, rules, "plain", {}, bundles.ABOUT, out)
+    record.write_text(text)
+    pack(place, rules, "plain", {}, bundles.ABOUT, out)
+    assert out.read_bytes() == honest.read_bytes()
+    (tmp_path / "work" / "plain.py").write_text(bundles.PLAIN + "# better\n")
+    with pytest.raises(UserError, match="another version of the plugin plain"):
+        pack(place, rules, "plain", {}, bundles.ABOUT, out)
+
+
+def test_a_curve_with_a_hole_is_not_packed(trained: Path, small_protocol: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained.parent, tmp_path / "work")
+    place = Place(Plugins(), tmp_path / "work" / "results", tmp_path / "work" / "runs")
+    next(Store(place.results).files()).unlink()
+    with pytest.raises(UserError, match="the curve has a hole: seed 0"):
+        pack(place, place.plugins.protocol(str(small_protocol)), "task_loss", {}, bundles.ABOUT, tmp_path / "out.zip")

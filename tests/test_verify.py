@@ -62,6 +62,17 @@ def test_a_package_is_verified_like_a_single_file(honest: Path, tmp_path: Path, 
     assert judged(forge(tmp_path / "package.zip", honest, change)).status == "verified"
 
 
+def test_the_protocol_may_ask_for_a_sample_of_the_bitstreams(small_protocol: Path, tmp_path: Path) -> None:
+    protocol = tmp_path / "sampled.toml"
+    protocol.write_text(small_protocol.read_text().replace('metric = "mIoU"', 'metric = "mIoU"\nsubmitted_bitstreams = 2'))
+    bundle = bundles.make(tmp_path, protocol, "plain", bundles.PLAIN)
+    assert sum(name.endswith(".icm") for name in bundles.read(bundle)) == 2 * 3
+    assert [len(cell["bitstreams"]) for cell in manifest(bundles.read(bundle))["cells"]] == [4, 4, 4]
+    verdict = verify(bundle, Plugins(), str(protocol))
+    assert (verdict.status, verdict.reason) == ("verified", "")
+    assert [(cell.images, cell.same) for cell in verdict.cells] == [(2, 2)] * 3
+
+
 def test_claims_that_the_bitstreams_do_not_bear_out_are_rejected(
     honest: Path, tmp_path: Path, judged: Callable[[Path], Verdict]
 ) -> None:

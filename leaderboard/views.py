@@ -180,7 +180,8 @@ def submit_steps(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     task, name, file = facts["task"], facts["name"], "my_method"
     known = f"--protocol {shlex.quote(name)} --plugin {file}.py"
     return [
-        ("Write the method as one file and try its contract:", f"icmbench check {file} --plugin {file}.py --task {task}"),
+        ("Begin with a method of one file that works, and make it yours:", f"icmbench new method {file} --file"),
+        ("Try its contract:", f"icmbench check {file} --plugin {file}.py --task {task}"),
         (
             "Compute its records under this protocol, with at least three seeds:",
             f"icmbench run {file} {task} {known} --seeds 3 --keep-bitstreams",

@@ -64,17 +64,12 @@ class Archive:
     manifest: Manifest
     _zip: zipfile.ZipFile
 
-    def read(self, name: str) -> bytes:
-        """A file's bytes. Raises Refused where they are not those that the manifest promises."""
-        wanted = self.manifest.files.get(name)
-        if wanted is None:
-            raise Refused(f"the manifest lists no file {name!r}.")
-        data = _read(self._zip, name, wanted.bytes)
-        if len(data) != wanted.bytes:
-            raise Refused(f"{name} has {len(data)} bytes, its manifest says {wanted.bytes}.")
-        if hashlib.sha256(data).hexdigest() != wanted.sha256:
-            raise Refused(f"{name} is damaged or was changed: its SHA-256 is not the manifest's.")
-        return data
+    def read(self, name: str, most: int = BYTES) -> bytes:
+        """A file's bytes, which the manifest lists. Raises Refused where there are more than `most`."""
+        size = self.manifest.files[name].bytes
+        if size > most:
+            raise Refused(f"{name} has {size} bytes; at most {most} are allowed.")
+        return _read(self._zip, name, size)
 
 
 @contextmanager
@@ -95,10 +90,9 @@ def opened(path: Path) -> Iterator[Archive]:
             raise Refused(f"the manifest lists {len(missing)} file(s) that are not in the archive, {missing[0]!r} among them.")
         if extra := sorted(there - listed):
             raise Refused(f"the archive holds {len(extra)} file(s) that the manifest does not list, {extra[0]!r} among them.")
-        bundle = Archive(manifest, archive)
-        for name in manifest.files:
-            bundle.read(name)
-        yield bundle
+        for name, file in manifest.files.items():
+            _check_digest(archive, name, file)
+        yield Archive(manifest, archive)
 
 
 def _zip(stream: IO[bytes], path: Path) -> zipfile.ZipFile:
@@ -152,8 +146,27 @@ def _problem(entry: zipfile.ZipInfo) -> str:
 
 def _read(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
     """A member's bytes, at most one more than `limit`: what the archive says of its size is not believed."""
+    with _reading(archive, name) as stream:
+        return stream.read(limit + 1)
+
+
+def _check_digest(archive: zipfile.ZipFile, name: str, wanted: File) -> None:
+    """A member has the size and the digest that the manifest promises; it may be larger than memory."""
+    digest, size = hashlib.sha256(), 0
+    with _reading(archive, name) as stream:
+        while size <= wanted.bytes and (chunk := stream.read(_CHUNK)):
+            digest.update(chunk)
+            size += len(chunk)
+    if size != wanted.bytes:
+        raise Refused(f"{name} has {archive.getinfo(name).file_size} bytes, its manifest says {wanted.bytes}.")
+    if digest.hexdigest() != wanted.sha256:
+        raise Refused(f"{name} is damaged or was changed: its SHA-256 is not the manifest's.")
+
+
+@contextmanager
+def _reading(archive: zipfile.ZipFile, name: str) -> Iterator[IO[bytes]]:
     try:
         with archive.open(name) as stream:
-            return stream.read(limit + 1)
+            yield stream
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, NotImplementedError, RuntimeError) as error:
         raise Refused(f"{name} in the archive is damaged: {error}.") from error

@@ -23,7 +23,8 @@ from icmbench.submission.archive import Archive, Refused
 from icmbench.submission.manifest import ENVIRONMENT, TRAINING_IMAGES, Cell, Manifest, sample
 
 RECORD_BYTES = 8 * 2**20
-ROWS_BYTES = 2**30
+ROWS_BYTES = 2**29
+LIST_BYTES = 2**28
 PLUGIN_BYTES = 2**20  # source is text: more than this hides something
 ROUNDING = 1e-6
 NEEDED = ("image", "pixels", "bits", "estimated_bits", "decoded_sha256", "psnr")
@@ -111,10 +112,8 @@ def _claim(bundle: Archive, cell: Cell) -> Claim:
 
 
 def _json(bundle: Archive, name: str) -> Any:
-    if bundle.manifest.files[name].bytes > RECORD_BYTES:
-        raise Refused(f"{name} is too large for a record.")
     try:
-        return json.loads(bundle.read(name))
+        return json.loads(bundle.read(name, RECORD_BYTES))
     except (ValueError, RecursionError) as error:
         raise Refused(f"{name} is not JSON: {error}.") from error
 
@@ -124,7 +123,7 @@ def _rows(bundle: Archive, cell: Cell, record: Record) -> pd.DataFrame:
     name, tally = cell.rows, KINDS.get(record.tally)
     columns = [*NEEDED, *(tally.columns if tally else ())]
     try:
-        file = pyarrow.parquet.ParquetFile(io.BytesIO(bundle.read(name)))
+        file = pyarrow.parquet.ParquetFile(io.BytesIO(bundle.read(name, ROWS_BYTES)))
         groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
         size = sum(group.total_byte_size for group in groups)
         if file.metadata.num_rows != record.images or size > ROWS_BYTES:
@@ -243,7 +242,7 @@ def _check_bitstreams(bundle: Archive, claim: Claim) -> None:
 def _training_images(bundle: Archive) -> frozenset[str]:
     if TRAINING_IMAGES not in bundle.manifest.files:
         raise Refused(f"the bundle lacks {TRAINING_IMAGES}: which images its codecs were trained on.")
-    return frozenset(_lines(bundle.read(TRAINING_IMAGES).decode(errors="replace")))
+    return frozenset(_lines(bundle.read(TRAINING_IMAGES, LIST_BYTES).decode(errors="replace")))
 
 
 def _lines(text: str) -> Iterator[str]:

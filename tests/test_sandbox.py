@@ -88,6 +88,22 @@ if os.fork() == 0:
     assert not [process for process in psutil.process_iter(["cmdline"]) if "98765" in (process.info["cmdline"] or [])]
 
 
+@isolated
+def test_it_has_no_rights_and_gains_none(tmp_path: Path) -> None:
+    code = """
+import ctypes
+print([line.split()[1].strip('0') for line in open('/proc/self/status') if line.startswith(('CapEff', 'CapPrm', 'CapBnd'))])
+print(ctypes.CDLL(None).unshare(0x10000000))  # a user namespace of its own
+for path in ('/proc/sys/kernel/core_pattern', '/proc/sysrq-trigger'):
+    try:
+        open(path, 'w').close()
+        print(path)
+    except OSError:
+        pass
+"""
+    assert inside(tmp_path, code).printed == "['', '', '']\n-1"
+
+
 LIMITS = {
     "it ran longer than 2 s": ("while True: open('x', 'a').write('x')", Limits(seconds=2)),
     "nothing came of it for 2 s": ("import time; time.sleep(60)", Limits(idle_seconds=2)),

@@ -19,9 +19,9 @@ from icmbench.submission.manifest import MANIFEST, File, Manifest, parse
 
 # An archive beyond these is refused before anything of it is read. Bitstreams and weights hardly compress, so that a
 # member that expands more than RATIO times is no honest one (text may, but is small).
-MEMBERS = 500_000
+MEMBERS = 200_000
 BYTES = 8 * 2**30
-MANIFEST_BYTES = 256 * 2**20
+MANIFEST_BYTES = 64 * 2**20
 SMALL = 16 * 2**20  # up to here any ratio is harmless
 RATIO = 200
 NAME = 300

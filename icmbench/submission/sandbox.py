@@ -103,7 +103,8 @@ def run(
 
 def _walls(program: str, readable: Sequence[Path]) -> list[str]:
     """bubblewrap's command line up to what differs from run to run."""
-    walls = [program, "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"]
+    walls = [program, "--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL"]
+    walls += ["--die-with-parent", "--new-session", "--clearenv"]
     for name, value in ENVIRONMENT.items():
         walls += ["--setenv", name, value]
     walls += ["--ro-bind", "/usr", "/usr"]
@@ -114,7 +115,8 @@ def _walls(program: str, readable: Sequence[Path]) -> list[str]:
             walls += ["--ro-bind", str(folder), str(folder)]
     for item in ETC:
         walls += ["--ro-bind-try", item, item]
-    walls += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
+    # read-only: root inside is root outside where root runs this, and the files of /proc/sys ask for no more than that
+    walls += ["--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
     for place, size in (("/dev/shm", 64 * 2**20), ("/tmp", 512 * 2**20)):
         walls += ["--size", str(size), "--tmpfs", place]
     for place in dict.fromkeys(str(path) for path in [*_python(), *readable]):

@@ -88,6 +88,20 @@ def test_claims_that_the_bitstreams_do_not_bear_out_are_rejected(
     assert "is claimed with" in verdict.reason
 
 
+def test_what_was_coded_on_a_gpu_and_decodes_to_something_else_here_stays_a_claim(
+    honest: Path, tmp_path: Path, judged: Callable[[Path], Verdict]
+) -> None:
+    def change(files: Files) -> None:
+        sharper(files)
+        for name in bundles.records(files):
+            environment = json.loads(files[name])["environment"] | {"device": "NVIDIA H100 80GB HBM3"}
+            bundles.edit_record(files, name, {"environment": environment})
+
+    verdict = judged(forge(tmp_path / "gpu.zip", honest, change))
+    assert verdict.status == "claimed"
+    assert "made on NVIDIA H100 80GB HBM3" in verdict.reason
+
+
 def sharper(files: Files) -> None:
     cell = manifest(files)["cells"][0]
     edit_rows(files, cell["rows"], lambda rows: rows.assign(psnr=rows["psnr"] + 3))

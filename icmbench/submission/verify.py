@@ -35,6 +35,7 @@ from icmbench.train import device_name
 
 ROOM_BYTES = 2**30  # decoded images that lie in a scratch folder at once
 DECIBELS = 0.5  # how far the PSNR of an image may lie from that in its row
+CPU = "thread(s)"  # how the name of a CPU ends in records
 PROBES = 8  # images that the codec has never seen, for every rate point
 PROBE_BITS = 1.25  # how many times the bits of the image itself a probe may take
 PROBE_DECIBELS = 1.5  # how much worse it may look
@@ -157,7 +158,13 @@ class Verification:
         streams = self.encode(probes)
         measured: list[Measured] = []
         for group in self._groups():
-            measured += self.measure(group, probes, {name: streams[name] for name in (claim.cell.record for claim in group)})
+            try:
+                measured += self.measure(group, probes, {name: streams[name] for name in (claim.cell.record for claim in group)})
+            except Refused as error:
+                if elsewhere := [claim for claim in group if not claim.record.environment.device.endswith(CPU)]:
+                    device = elsewhere[0].record.environment.device
+                    raise NotHere(f"the bitstreams were made on {device}, and on this machine's CPU {error}") from error
+                raise
         return tuple(measured)
 
     def _groups(self) -> list[list[Claim]]:

@@ -19,21 +19,27 @@ from icmbench import bitstreams, cost, environment, outcome, seeds
 from icmbench.codec import Codec, NeuralCodec, build_model, load_weights
 from icmbench.errors import UserError
 from icmbench.evaluate import Evaluation, Keep, evaluate, evaluate_uncompressed
-from icmbench.files import locked, replacing, sha256, write_text
+from icmbench.files import locked, remove_leftovers, replacing, sha256, write_text
 from icmbench.method import ClassicalMethod, Method, TrainedMethod
+from icmbench.pace import START
 from icmbench.plugins import Plugins, options
 from icmbench.protocol import Protocol, RatePoint, Strict
 from icmbench.ready import load_codec
 from icmbench.record import LAMBDA, Record, Store, method_label, point_label, point_name
 from icmbench.task import Task
-from icmbench.train import Batches, Ledger, device_name, train
+from icmbench.train import Batches, Ledger, device_name, forget, train
 from icmbench.weights import verified_path
 
 Report = Callable[[str, int, int, dict[str, float]], None]  # phase, done, total, terms to show
+HOUR = 3600.0
 
 
 def silent(phase: str, done: int, total: int, terms: dict[str, float]) -> None:
     """A report that shows nothing."""
+
+
+class Busy(Exception):
+    """Another process computes this cell."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,7 @@ class CellRun:
         self.folder = place.runs / self.protocol.identity / cell.label / f"{point_name(cell.rate_point)},seed={cell.seed}"
         self.origin = CellRun(cell.origin(), place, report) if cell.trained_under else self
         self.codec_path = self.origin.folder / "codec.safetensors"
+        self.checkpoint = self.folder / "checkpoint.safetensors"
         self.bitstreams = self.folder / "bitstreams"
 
     @cached_property
@@ -196,7 +203,7 @@ class CellRun:
         method = self.method()
         assert isinstance(method, TrainedMethod)
         batches = self.batches(fabric.global_rank, fabric.world_size)
-        ledger = train(method, batches, fabric, self.folder / "checkpoint.safetensors", self.identity, self._log(fabric))
+        ledger = train(method, batches, fabric, self.checkpoint, self.identity, self._log(fabric))
         if fabric.is_global_zero:
             self._save(method, ledger)
 
@@ -259,16 +266,43 @@ class CellRun:
         content: dict[str, float] = json.loads(path.read_text())
         return content
 
+    def version(self) -> int | None:
+        """When the record was written, in nanoseconds; None where there is none."""
+        try:
+            return self.cell.record_path(Store(self.place.results)).stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+
     def run(self) -> None:
         """Train, evaluate, write the record and its rows, unless another process does so first.
 
         Raises UserError for what the user can mend.
         """
-        written = self.cell.record_path(Store(self.place.results))
-        before = written.stat().st_mtime_ns if written.exists() else None
-        with locked(self.folder / "lock"):
-            if not written.exists() or written.stat().st_mtime_ns == before:
-                self.compute()
+        self.attempt(self.version())
+
+    def attempt(self, before: int | None, wait: bool = True) -> bool:
+        """As `run`, unless a record other than that of version `before` is there now; whether it was written here.
+
+        Raises UserError for what the user can mend, and, without `wait`, Busy for a cell that another process computes.
+        """
+        with locked(self.folder / "lock", wait) as mine:
+            if not mine:
+                raise Busy
+            if self.version() not in (None, before):
+                return False
+            self.report(START, 0, 0, {})
+            self._tidy()
+            self.compute()
+            return True
+
+    def _tidy(self) -> None:
+        """Remove what killed processes left half-written."""
+        record = self.cell.record_path(Store(self.place.results))
+        if self.origin is self:
+            for path in (self.checkpoint, self.codec_path):
+                remove_leftovers(path)
+        for path in (record, record.with_suffix(".parquet")):
+            remove_leftovers(path, age=HOUR)  # a run with another runs folder, and so another lock, may be writing
 
     def keep_bitstreams(self) -> None:
         """Make the bitstreams of a finished cell with its trained codec, unless they are there; the record stays as it is.
@@ -313,7 +347,7 @@ class CellRun:
             store.write(record)
         except ValueError as error:
             raise UserError(f"the result of {self.cell.name} is impossible and was not recorded: {error}.") from error
-        (self.folder / "checkpoint.safetensors").unlink(missing_ok=True)
+        forget(self.checkpoint)
         return record
 
     def _evaluated(self, phase: str, done: int, total: int) -> None:
@@ -340,7 +374,7 @@ class CellRun:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             ceiling=ceiling,
             rows_sha256=rows_sha256,
-            **outcome.measured(result, self.protocol.evaluation.rate_tolerance),
+            **outcome.measured(result, self.protocol.evaluation.rate_tolerance, trained),
         )
 
 

@@ -24,6 +24,7 @@ from icmbench.commands import (
     retract,
     run,
     show,
+    status,
     submit,
     sweep,
     table,
@@ -36,6 +37,7 @@ COMMANDS = {
     "run": run,
     "list": list_,
     "show": show,
+    "status": status,
     "table": table,
     "leaderboard": leaderboard,
     "publish": publish,
@@ -63,8 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status. Errors that the user can mend are one sentence on standard error."""
     arguments = _parser().parse_args(argv)
     try:
-        status: int = arguments.command(arguments)
-        return status
+        code: int = arguments.command(arguments)
+        return code
     except UserError as error:
         print(f"icmbench: {error}", file=sys.stderr)
         return 2

@@ -1,11 +1,13 @@
 """Files written so that nobody ever reads half of one, and the places where data and caches lie."""
 
 import fcntl
+import glob
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from icmbench.errors import UserError
@@ -65,17 +67,32 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text)
 
 
+def remove_leftovers(path: Path, age: float = 0.0) -> None:
+    """Remove what killed processes left of `replacing(path)`, untouched for `age` seconds: for who alone writes `path`."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        with suppress(OSError):
+            if time.time() - leftover.stat().st_mtime >= age:
+                leftover.unlink()
+
+
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock named by `path`; the kernel frees it when the process dies."""
+def locked(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold an exclusive lock named by `path`; the kernel frees it when the process dies.
+
+    Without `wait`, a lock that another process holds is not waited for: the block gets False, and no lock.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = path.open("w")
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}.") from error
     with stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = True
+        except BlockingIOError:
+            mine = False
+        yield mine
 
 
 def build_once(folder: Path, build: Callable[[Path], None]) -> Path:

@@ -11,12 +11,14 @@ from icmbench.comparison import curves, rows
 from icmbench.errors import UserError
 from icmbench.files import demand_writable
 from icmbench.job import Job
+from icmbench.pace import Pace
 from icmbench.plot import draw
 from icmbench.progress import follow
 from icmbench.protocol import Protocol, doubled
 from icmbench.record import Record, Store
 from icmbench.resamples import source
-from icmbench.runner import compute, missing, plan
+from icmbench.runner import compute, missing, plan, units, workers_for
+from icmbench.status import StatusFile
 from icmbench.text import print_table
 
 
@@ -55,9 +57,12 @@ def fill(cells: Sequence[Cell], place: Place, console: Console) -> bool:
     smallest = min(cell.protocol.training.batch_size for cell in cells)
     if smallest < place.devices:
         raise UserError(f"--devices {place.devices} would leave devices without pictures: the batches have {smallest}.")
-    several = len({cell.protocol.identity for cell in absent}) > 1
-    names = [f"{cell.protocol.name} {cell.name}" if several else cell.name for cell in absent]
-    return not (absent and follow(compute(absent, place), names, console))
+    if not absent:
+        return True
+    pace = Pace(units(absent, place.plugins), workers_for(place, len(absent)))
+    with StatusFile(place.runs, place.results) as file:
+        file.tell(pace)
+        return not follow(compute(absent, place), pace, console, file.tell)
 
 
 def keep_bitstreams(cells: Sequence[Cell], place: Place, console: Console) -> bool:

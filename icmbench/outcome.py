@@ -13,8 +13,16 @@ from icmbench.task import Task
 from icmbench.train import Ledger, device_name
 
 
-def measured(result: Evaluation, tolerance: float) -> dict[str, Any]:
-    """Rates, scores and PSNR, with a warning where real bits differ from estimated ones by more than `tolerance`."""
+def ledger_of(trained: dict[str, str]) -> Ledger:
+    """The ledger in the metadata of a trained codec's file; an empty one for a classical codec, which has none."""
+    return Ledger(**json.loads(trained["ledger"])) if trained else Ledger(device=device_name(torch.device("cpu")))
+
+
+def measured(result: Evaluation, tolerance: float, trained: dict[str, str]) -> dict[str, Any]:
+    """Rates, scores and PSNR, with a warning where real bits differ from estimated ones by more than `tolerance`.
+
+    `trained`: the metadata of a trained codec's file; its ledger may have warnings too.
+    """
     ratio = result.bpp / result.estimated_bpp  # nan for a codec without likelihoods, which is in no tolerance
     off = f"real over estimated bits is {ratio:.3f}, outside 1 ± {tolerance:g}"
     return {
@@ -24,7 +32,7 @@ def measured(result: Evaluation, tolerance: float) -> dict[str, Any]:
         "estimated_bpp": result.estimated_bpp,
         "psnr": result.psnr,
         "scores": result.scores,
-        "warnings": [off] if abs(ratio - 1) > tolerance else [],
+        "warnings": [*([off] if abs(ratio - 1) > tolerance else []), *ledger_of(trained).warnings],
         "tally": result.tally,
     }
 
@@ -36,7 +44,7 @@ def costs(result: Evaluation, codec: Codec, task: Task, trained: dict[str, str],
     """
     model = codec.model if isinstance(codec, NeuralCodec) else torch.nn.Module()
     peak = cost.peak_memory_mib(codec.device if isinstance(codec, NeuralCodec) else torch.device("cpu"))
-    ledger = Ledger(**json.loads(trained["ledger"])) if trained else Ledger(device=device_name(torch.device("cpu")))
+    ledger = ledger_of(trained)
     encoder, decoder, recognizer = networks(codec, task)
     return Cost(
         steps=ledger.steps,

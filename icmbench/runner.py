@@ -1,41 +1,35 @@
 """Planning the missing cells and computing them in worker processes, side by side on a CPU."""
 
+import logging
 import multiprocessing
 import os
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.queues import Queue
 from typing import Any
 
 import torch
 
-from icmbench.cell import Cell, CellRun, Place
+from icmbench.cell import Busy, Cell, CellRun, Place
 from icmbench.errors import UserError
 from icmbench.files import sha256
 from icmbench.method import ClassicalMethod, TrainedMethod
+from icmbench.pace import ELSEWHERE, Event, Unit
 from icmbench.plugins import Plugins, options
 from icmbench.protocol import Protocol, Strict
 from icmbench.record import Store
+from icmbench.train import SAY, out_of_memory
 
 DIED = "a worker process died (out of memory?); the same command goes on where it was."
+NO_MEMORY = "the device's memory ran out outside of the training steps, which can be split; take a device with more of it."
+RETRY_SECONDS = 1.0  # how often a cell that another run computes is looked at
 Pairs = tuple[tuple[str, Any], ...]
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something a cell reports: `phase` is train, ceiling, evaluate, done or failed (then `message` says why)."""
-
-    cell: int
-    phase: str
-    done: int = 0
-    total: int = 0
-    terms: tuple[tuple[str, float], ...] = ()
-    message: str = ""
 
 
 def own_parameters(plugins: Plugins, method: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -86,6 +80,18 @@ def missing(cells: Sequence[Cell], store: Store, plugins: Plugins) -> list[Cell]
     return [cell for cell in cells if not finished(cell)]
 
 
+def units(cells: Sequence[Cell], plugins: Plugins) -> list[Unit]:
+    """The cells as far as their time goes; the protocol is in the names where there are several."""
+    several = len({cell.protocol.identity for cell in cells}) > 1
+
+    def unit(cell: Cell) -> Unit:
+        trains = not cell.trained_under and issubclass(plugins.method(cell.method), TrainedMethod)
+        name = f"{cell.protocol.name} {cell.name}" if several else cell.name
+        return Unit(name, f"{cell.protocol.identity}/{cell.label}", cell.protocol.training.steps if trains else 0)
+
+    return [unit(cell) for cell in cells]
+
+
 def workers_for(place: Place, cells: int) -> int:
     """Cells that are computed side by side: one a core on a CPU (one thread each), else one."""
     cores = len(os.sched_getaffinity(0)) if place.accelerator == "cpu" and place.devices == 1 else 1
@@ -95,6 +101,8 @@ def workers_for(place: Place, cells: int) -> int:
 def compute(cells: Sequence[Cell], place: Place) -> Iterator[Event]:
     """Compute the cells, yielding what they report; the last event of a cell is `done` or `failed`.
 
+    A cell that another run computes is left to it and looked at again when there is nothing else to do: two runs share the
+    work, and what one that dies leaves behind, the other takes up.
     Raises UserError when a worker process dies. Leaving the iterator early stops the workers.
     """
     context = multiprocessing.get_context("spawn")
@@ -104,18 +112,40 @@ def compute(cells: Sequence[Cell], place: Place) -> Iterator[Event]:
     pool = ProcessPoolExecutor(count, context, _start_worker, (events, place.accelerator))
     try:
         _refuse(pool, cells, place)
-        futures = {pool.submit(_compute_one, number, cell, place): number for number, cell in enumerate(cells)}
-        pending: set[Future[None]] = set(futures)
-        while pending:
-            finished, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
-            yield from _drain(events)
-            for future in finished:
-                yield _outcome(futures[future], future)
+        yield from _share(pool, cells, place, count, events)
         pool.shutdown()
+    except BrokenProcessPool as error:
+        raise UserError(DIED) from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             process.terminate()
+
+
+def _share(
+    pool: ProcessPoolExecutor, cells: Sequence[Cell], place: Place, workers: int, events: "Queue[Event]"
+) -> Iterator[Event]:
+    """The events of the cells; those that another run computes are looked at again and again when a worker is free."""
+    versions = [CellRun(cell, place).version() for cell in cells]
+    futures: dict[Future[Event], int] = {}
+    todo, elsewhere, told, tried = [*range(len(cells))], set[int](), set[int](), time.monotonic()
+    while todo or futures or elsewhere:
+        futures |= {pool.submit(_compute_one, n, cells[n], place, versions[n]): n for n in todo}
+        finished, _ = wait(futures, timeout=0.2, return_when=FIRST_COMPLETED)
+        yield from _drain(events)
+        for future in finished:
+            event = _outcome(number := futures.pop(future), future)
+            if event.phase == ELSEWHERE:
+                elsewhere.add(number)
+            if event.phase != ELSEWHERE or number not in told:
+                yield event
+            told.add(number)
+        todo = []
+        if len(futures) < workers and time.monotonic() - tried >= RETRY_SECONDS:
+            todo, tried = sorted(elsewhere), time.monotonic()
+            elsewhere.clear()
+        if not futures:
+            time.sleep(0.2)
 
 
 def _refuse(pool: ProcessPoolExecutor, cells: Sequence[Cell], place: Place) -> None:
@@ -127,24 +157,22 @@ def _refuse(pool: ProcessPoolExecutor, cells: Sequence[Cell], place: Place) -> N
     for future in [pool.submit(_build_one, cell, place) for cell in first.values()]:
         try:
             future.result()
-        except BrokenProcessPool as error:
-            raise UserError(DIED) from error
-        except UserError:
+        except (BrokenProcessPool, UserError):
             raise
         except Exception:
             pass
 
 
-def _outcome(number: int, future: "Future[None]") -> Event:
+def _outcome(number: int, future: "Future[Event]") -> Event:
     try:
-        future.result()
-    except BrokenProcessPool as error:
-        raise UserError(DIED) from error
+        return future.result()
+    except BrokenProcessPool:
+        raise
     except UserError as error:
         return Event(number, "failed", message=str(error))
     except Exception as error:  # one broken cell must not take the others down
-        return Event(number, "failed", message=f"{type(error).__name__}: {error}")
-    return Event(number, "done")
+        lacking = isinstance(error, RuntimeError) and out_of_memory(error)
+        return Event(number, "failed", message=NO_MEMORY if lacking else f"{type(error).__name__}: {error}")
 
 
 def _drain(events: "Queue[Event]") -> Iterator[Event]:
@@ -180,8 +208,26 @@ def _build_one(cell: Cell, place: Place) -> None:
         method.to(place.device).loss(batch)
 
 
-def _compute_one(number: int, cell: Cell, place: Place) -> None:
+class _Notes(logging.Handler):
+    """Sends what is logged while a cell is computed to where its events go."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _events.put(Event(self.number, "note", message=record.getMessage()))
+
+
+def _compute_one(number: int, cell: Cell, place: Place, before: int | None) -> Event:
+    """Compute a cell whose record had the version `before`; how it ended, or that another run has it."""
+
     def report(phase: str, done: int, total: int, terms: dict[str, float]) -> None:
         _events.put(Event(number, phase, done, total, tuple(terms.items())))
 
-    CellRun(cell, place, report).run()
+    SAY.handlers, SAY.propagate = [_Notes(number)], False
+    try:
+        here = CellRun(cell, place, report).attempt(before, wait=False)
+    except Busy:
+        return Event(number, ELSEWHERE)
+    return Event(number, "done", message="" if here else "done by another run")

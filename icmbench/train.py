@@ -1,10 +1,12 @@
 """The one training loop, for every trained method and for everything `icmbench prepare` makes."""
 
+import hashlib
 import json
+import logging
 import math
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from icmbench.protocol import Training
 from icmbench.task import Batch, Dataset
 
 Log = Callable[[int, dict[str, float]], None]
+SAY = logging.getLogger("icmbench")
 MakeBatch = Callable[[Dataset, Sequence[int], int, bool, np.random.Generator], Batch]
 
 
@@ -32,7 +35,9 @@ MakeBatch = Callable[[Dataset, Sequence[int], int, bool, np.random.Generator], B
 class Ledger:
     """What a training cost: optimiser steps, images seen, seconds in the loop, peak memory in MiB, energy in joules.
 
-    Seconds and energy are those of all attempts; `joules` is None where a device does not report it.
+    Seconds and energy are those of all attempts; `joules` is None where a device does not report it. `micro_batch`: crops that
+    went through the network at once at the end, where memory did not hold a whole batch; else 0. `split_from`: the first
+    step that was trained so.
     """
 
     steps: int = 0
@@ -41,6 +46,16 @@ class Ledger:
     peak_memory_mib: float = 0.0
     device: str = ""
     joules: float | None = None
+    micro_batch: int = 0
+    split_from: int = 0
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of the result must know."""
+        if not self.micro_batch:
+            return []
+        where = f"from step {self.split_from} on its batches went through in parts of at most {self.micro_batch}"
+        return [f"the training ran out of the device's memory: {where}, averaged over the crops"]
 
 
 class Batches(torch.utils.data.Dataset[Batch]):
@@ -84,6 +99,73 @@ class _Forward(nn.Module):
         return terms, terms["loss"] if quantiles is None else terms["loss"] + quantiles
 
 
+class _Steps:
+    """The gradients of one batch after the other; a batch that memory does not hold goes through in parts.
+
+    Parts are halved until they fit, and stay so. Each weighs as many crops as it has, so the gradient is that of the
+    mean over the batch.
+    """
+
+    def __init__(
+        self, forward: Callable[..., Any], optimizers: list[Any], batches: Batches, fabric: Fabric, ledger: Ledger
+    ) -> None:
+        self.forward, self.optimizers, self.batches, self.fabric, self.ledger = forward, optimizers, batches, fabric, ledger
+
+    def backward(self, step: int, batch: Batch) -> dict[str, Tensor]:
+        """Leave the gradients of a batch behind, in place of the last one's, and return its loss terms.
+
+        Raises UserError where not even one crop fits.
+        """
+        while True:
+            for optimizer in self.optimizers:
+                optimizer.zero_grad()
+            seeds.seed_torch(self.batches.seed, "noise", step, self.fabric.global_rank)
+            try:
+                return self._all_parts(batch)
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+            # outside of the except clause, where the traceback no longer holds the tensors of the failed attempt
+            self._halve(step, len(batch.images))
+
+    def _all_parts(self, batch: Batch) -> dict[str, Tensor]:
+        terms: dict[str, Tensor] = {}
+        for part in parts(batch, self.ledger.micro_batch):
+            weight = len(part.images) / len(batch.images)
+            found, total = self.forward(lambda part=part: part)  # Fabric would copy a bare batch leaf by leaf
+            self.fabric.backward(total * weight)
+            for name, value in found.items():
+                terms[name] = terms[name] + value.detach() * weight if name in terms else value.detach() * weight
+        return terms
+
+    def _halve(self, step: int, size: int) -> None:
+        name, micro = device_name(self.fabric.device), self.ledger.micro_batch or size
+        if micro == 1:
+            raise UserError(f"the memory of {name} does not hold a training step on one crop: take a device with more of it.")
+        if self.fabric.world_size > 1:
+            raise UserError(f"the memory of {name} does not hold its {size} crops of a batch: share it among more --devices.")
+        self.ledger.split_from = self.ledger.split_from if self.ledger.micro_batch else step
+        self.ledger.micro_batch = -(-micro // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        SAY.warning("out of memory at step %d: batches of %d now go through in parts of %d", step, size, self.ledger.micro_batch)
+
+
+def parts(batch: Batch, size: int) -> Iterator[Batch]:
+    """A batch in parts of at most `size` crops, in order; 0, or as many as it has: the batch itself."""
+    if not 0 < size < len(batch.images):
+        yield batch
+        return
+    for first in range(0, len(batch.images), size):
+        yield Batch(batch.images[first : first + size], batch.targets[first : first + size])
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch says so: for a GPU with an exception of its own, for the memory of a CPU and of cuBLAS in words."""
+    words = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in words)
+
+
 def _optimizers(trainable: Trainable, training: Training) -> list[torch.optim.Optimizer]:
     """One optimiser for the network and, where there are quantiles, one for them (their gradients never mix)."""
     named = [(name, p) for name, p in trainable.named_parameters() if p.requires_grad]
@@ -97,25 +179,76 @@ def _optimizers(trainable: Trainable, training: Training) -> list[torch.optim.Op
 
 
 def _save(path: Path, trainable: Trainable, optimizers: list[Any], ledger: Ledger, identity: str) -> None:
+    """Write a checkpoint; the one that was there becomes the one before."""
     tensors = {f"model.{name}": value for name, value in trainable.state_dict().items()}
     for number, optimizer in enumerate(optimizers):
         for index, slots in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{index}.{slot}": value for slot, value in slots.items()}
-    metadata = {"identity": identity, "ledger": json.dumps(asdict(ledger))}
+    tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
+    metadata = {"identity": identity, "ledger": json.dumps(asdict(ledger)), "digest": _digest(tensors)}
     with replacing(path) as temporary:
-        temporary.write_bytes(safetensors.torch.save({k: v.contiguous() for k, v in tensors.items()}, metadata))
+        temporary.write_bytes(safetensors.torch.save(tensors, metadata))
+        if path.exists():
+            path.replace(previous(path))
 
 
-def _resume(path: Path, trainable: Trainable, optimizers: list[Any], identity: str) -> Ledger:
-    """Take everything from a checkpoint of the same identity; an absent, foreign or damaged one starts anew."""
+def previous(checkpoint: Path) -> Path:
+    """Where the checkpoint before this one lies."""
+    return checkpoint.with_stem(f"{checkpoint.stem}-previous")
+
+
+def forget(checkpoint: Path) -> None:
+    """Delete both checkpoints."""
+    for path in (checkpoint, previous(checkpoint)):
+        path.unlink(missing_ok=True)
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of contiguous CPU tensors with their names: safetensors does not notice a changed value."""
+    found = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        found.update(name.encode())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _read(path: Path, identity: str) -> tuple[dict[str, Tensor], Ledger] | None:
+    """The tensors and the ledger of a checkpoint; None for an absent one and one of another identity.
+
+    Raises ValueError for a damaged one.
+    """
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
+        if metadata.get("identity") != identity:
+            return None
         tensors = safetensors.torch.load_file(path)
-    except (OSError, safetensors.SafetensorError):
-        return Ledger()
-    if metadata.get("identity") != identity:
-        return Ledger()
+    except FileNotFoundError:
+        return None
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ValueError(str(error)) from error
+    digest = _digest(tensors)
+    if metadata.get("digest", digest) != digest:  # one of an older icmbench has none
+        raise ValueError("its content does not match its digest")
+    return tensors, Ledger(**json.loads(metadata["ledger"]))
+
+
+def _resume(path: Path, trainable: Trainable, optimizers: list[Any], identity: str) -> Ledger:
+    """Take everything from the last sound checkpoint of this identity, saying which ones are damaged; else start anew."""
+    for candidate in (path, previous(path)):
+        try:
+            found = _read(candidate, identity)
+        except ValueError as error:
+            SAY.warning("the checkpoint %s is damaged (%s): going on from the one before, or from the start", candidate, error)
+            continue
+        if found:
+            tensors, ledger = found
+            _restore(tensors, trainable, optimizers)
+            return ledger
+    return Ledger()
+
+
+def _restore(tensors: dict[str, Tensor], trainable: Trainable, optimizers: list[Any]) -> None:
     trainable.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
     for number, optimizer in enumerate(optimizers):
         state: dict[int, dict[str, Tensor]] = {}
@@ -125,7 +258,6 @@ def _resume(path: Path, trainable: Trainable, optimizers: list[Any], identity: s
                 _, index, slot = rest.split(".")
                 state.setdefault(int(index), {})[slot] = value
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return Ledger(**json.loads(metadata["ledger"]))
 
 
 def _check_finite(terms: dict[str, Tensor], norm: Tensor, step: int, checkpoint: Path) -> dict[str, float]:
@@ -147,11 +279,13 @@ def train(
     log_every: int = 10,
     save_seconds: float = 10.0,
 ) -> Ledger:
-    """Train to the end of the budget, from `checkpoint` if it belongs to this `identity`.
+    """Train to the end of the budget, from `checkpoint` if it belongs to this `identity`, or from the one before.
 
     `log(step, terms)` is called every `log_every` steps with the named terms and the learning rate. A resumed training
-    gives the same numbers, to the bit, as an undisturbed one on the same machine.
-    Raises UserError when a loss term or a gradient is not finite; the last good checkpoint stays.
+    gives the same numbers, to the bit, as an undisturbed one on the same machine. Where memory does not hold a batch, it goes
+    through in parts (`Ledger.micro_batch`). What happens to checkpoints and memory is said on the logger "icmbench".
+    Raises UserError when a loss term or a gradient is not finite (the last good checkpoint stays), and where memory does not
+    hold one crop.
     """
     training = batches.training
     layout = memory_layout(trainable, fabric.device)
@@ -163,17 +297,13 @@ def train(
     energy = cost.Energy(_devices(fabric), ledger.joules if ledger.steps else 0.0)
     network = optimizers[0].param_groups[0]["params"]
     forward, *wrapped = fabric.setup(_Forward(trainable), *optimizers)
+    steps = _Steps(forward, optimizers, batches, fabric, ledger)
     started = saved = time.monotonic()
     earlier_seconds = ledger.seconds
     for step, batch in enumerate(batches.loader(ledger.steps, fabric.device), start=ledger.steps):
-        for optimizer in optimizers:
-            optimizer.zero_grad()
         wrapped[0].param_groups[0]["lr"] = training.lr * training.lr_factor(step)
-        seeds.seed_torch(batches.seed, "noise", step, fabric.global_rank)
         trainable.progress = step / training.steps
-        moved = batch.to(fabric.device, layout)
-        terms, total = forward(lambda moved=moved: moved)  # Fabric would copy a bare batch leaf by leaf
-        fabric.backward(total)
+        terms = steps.backward(step, batch.to(fabric.device, layout))
         norm = nn.utils.clip_grad_norm_(network, training.clip_norm)
         values = _check_finite(terms, norm, step, checkpoint)
         for optimizer in wrapped:

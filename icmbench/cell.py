@@ -19,7 +19,7 @@ from icmbench import bitstreams, cost, environment, outcome, seeds
 from icmbench.codec import Codec, NeuralCodec, build_model, load_weights
 from icmbench.errors import UserError
 from icmbench.evaluate import Evaluation, Keep, evaluate, evaluate_uncompressed
-from icmbench.files import locked, remove_leftovers, replacing, sha256, write_text
+from icmbench.files import locked, remove_leftovers, replacing, sha256, write_text, writing
 from icmbench.method import ClassicalMethod, Method, TrainedMethod
 from icmbench.pace import START
 from icmbench.plugins import Plugins, options
@@ -216,12 +216,15 @@ class CellRun:
             return lambda step, terms: None
         from torch.utils.tensorboard import SummaryWriter
 
-        writer = SummaryWriter(str(self.folder / "tensorboard"))
+        folder = self.folder / "tensorboard"
+        with writing(folder):
+            writer = SummaryWriter(str(folder))
 
         def log(step: int, terms: dict[str, float]) -> None:
-            for name, value in terms.items():
-                writer.add_scalar(name, value, step)
-            writer.flush()
+            with writing(folder):
+                for name, value in terms.items():
+                    writer.add_scalar(name, value, step)
+                writer.flush()
             self.report("train", step + 1, self.protocol.training.steps, terms)
 
         return log

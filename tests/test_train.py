@@ -1,6 +1,8 @@
 """The training loop: resume to the bit, schedule, the guard against values that are not finite, bad checkpoints."""
 
 import contextlib
+import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from icmbench.method import Trainable
 from icmbench.prepare import DistortionTraining, picture_batch
 from icmbench.protocol import CodecSpec, Training
 from icmbench.task import Batch, Dataset, Sample
-from icmbench.train import Batches, Ledger, memory_layout, train
+from icmbench.train import Batches, Ledger, forget, memory_layout, parts, previous, train
 
 SPEC = CodecSpec(architecture="mbt2018-mean", sizes={"N": 8, "M": 12})
 TRAINING = Training(steps=6, batch_size=2, crop=64, lr=1e-3)
@@ -87,6 +89,64 @@ def test_a_damaged_checkpoint_starts_the_training_anew(tmp_path: Path, content: 
     assert run(tmp_path / "damaged.safetensors")[0] == whole
 
 
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip_a_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [cut, flip_a_bit, Path.unlink])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    damage: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, _ = run(tmp_path / "whole.safetensors")
+    path = tmp_path / "damaged.safetensors"
+    run(path, stop_at=4)  # saved after each step
+    damage(path)
+    rest, _ = run(path)
+    assert rest == whole[3:]  # the last checkpoint had 4 steps, the one before has 3
+    said = [record.getMessage() for record in caplog.records if record.name == "icmbench"]
+    assert len(said) == (damage is not Path.unlink)
+    assert all(f"{path} is damaged" in text and "going on from the one before" in text for text in said)
+
+
+def test_two_damaged_checkpoints_start_the_training_anew(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.safetensors"
+    whole, _ = run(path)
+    cut(path)
+    flip_a_bit(previous(path))
+    assert run(path)[0] == whole
+
+
+def test_both_checkpoints_are_forgotten(tmp_path: Path) -> None:
+    run(tmp_path / "c.safetensors")
+    assert len(list(tmp_path.iterdir())) == 2
+    forget(tmp_path / "c.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_spares_the_checkpoints_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c.safetensors"
+    whole, _ = run(path, stop_at=4)
+
+    def full(self: Path, data: bytes) -> int:
+        with self.open("wb") as stream:
+            stream.write(data[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(UserError, match=r"cannot write .*No space left on device"):
+            run(path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    assert whole + run(path)[0] == run(tmp_path / "whole.safetensors")[0]
+
+
 def test_a_checkpoint_of_another_cell_is_not_used(tmp_path: Path) -> None:
     run(tmp_path / "checkpoint.safetensors", identity="one")
     seen, _ = run(tmp_path / "checkpoint.safetensors", identity="other")
@@ -118,6 +178,88 @@ def test_a_loss_that_is_not_finite_stops_with_a_sentence_and_keeps_the_last_chec
     with pytest.raises(UserError, match=r"diverged at step 2: loss.*last good checkpoint"):
         train(Exploding(), batches, Fabric(accelerator="cpu", devices=1), checkpoint, "test", save_seconds=0)
     assert checkpoint.exists()
+
+
+class Quadratic(Trainable):
+    """The mean over the crops of (w·mean of the crop - 1)²; more than `room` crops at once do not fit into memory."""
+
+    def __init__(self, room: int, words: str = "") -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(3))
+        self.room, self.words, self.sizes = room, words, list[int]()
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        self.sizes.append(len(batch.images))
+        if len(batch.images) > self.room:
+            raise RuntimeError(self.words) if self.words else torch.OutOfMemoryError("CUDA out of memory.")
+        off = (batch.images.mean((2, 3)) * self.weight - 1).square().mean(1)
+        return {"loss": off.mean(), "task": off.mean().sqrt()}
+
+
+def quadratic(room: int, path: Path, batch_size: int = 6, words: str = "") -> tuple[Quadratic, list[dict[str, float]], Ledger]:
+    trainable, seen = Quadratic(room, words), list[dict[str, float]]()
+    batches = Batches(picture_batch, Noise(), TRAINING.model_copy(update={"batch_size": batch_size}), 7)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    ledger = train(trainable, batches, fabric, path, "test", lambda step, terms: seen.append(terms), log_every=1, save_seconds=0)
+    return trainable, seen, ledger
+
+
+@pytest.mark.parametrize(
+    ("room", "tried", "words"),
+    [
+        (6, [6], ""),
+        (5, [6, 3, 3], ""),
+        (2, [6, 3, 2, 2, 2], ""),
+        (1, [6, 3, 2, *[1] * 6], ""),
+        (3, [6, 3, 3], "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    ],
+)
+def test_a_batch_that_does_not_fit_goes_through_in_halves_with_the_same_gradient(
+    room: int, tried: list[int], words: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, expected, _ = quadratic(6, tmp_path / "whole.safetensors")
+    trainable, seen, ledger = quadratic(room, tmp_path / "parts.safetensors", words=words)
+    assert trainable.sizes[: len(tried)] == tried
+    assert [terms["loss"] for terms in seen] == pytest.approx([terms["loss"] for terms in expected], rel=1e-6)
+    assert [terms["gradient_norm"] for terms in seen] == pytest.approx([t["gradient_norm"] for t in expected], rel=1e-5)
+    assert torch.allclose(trainable.weight, whole.weight, rtol=1e-5)
+    said = [record.getMessage() for record in caplog.records if "out of memory at step 0" in record.getMessage()]
+    assert len(said) == tried.index(tried[-1])  # each halving is said once, and kept for all steps that follow
+    assert ledger.images == 36
+    assert (ledger.micro_batch, bool(ledger.warnings)) == ((tried[-1], True) if room < 6 else (0, False))
+
+
+def test_crops_weigh_the_same_in_parts_of_different_size(tmp_path: Path) -> None:
+    _, expected, _ = quadratic(5, tmp_path / "whole.safetensors", batch_size=5)
+    trainable, seen, _ = quadratic(3, tmp_path / "parts.safetensors", batch_size=5)
+    assert trainable.sizes[:3] == [5, 3, 2]
+    assert [terms["loss"] for terms in seen] == pytest.approx([terms["loss"] for terms in expected], rel=1e-6)
+
+
+def test_a_resumed_training_keeps_its_parts(tmp_path: Path) -> None:
+    quadratic(3, path := tmp_path / "c.safetensors")
+    path.unlink()  # the one before has all steps but the last
+    trainable, seen, ledger = quadratic(3, path)
+    assert (trainable.sizes, len(seen), ledger.micro_batch, ledger.split_from) == ([3, 3], 1, 3, 0)
+
+
+def test_memory_for_less_than_one_crop_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not hold a training step on one crop"):
+        quadratic(0, tmp_path / "c.safetensors")
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        quadratic(1, tmp_path / "c.safetensors", words="shapes do not fit")
+
+
+@pytest.mark.parametrize(("size", "sizes"), [(0, [5]), (5, [5]), (9, [5]), (2, [2, 2, 1]), (1, [1] * 5)])
+def test_parts_of_a_batch(size: int, sizes: list[int]) -> None:
+    batch = Batch(torch.arange(5.0).reshape(5, 1, 1, 1), list("abcde"))
+    found = list(parts(batch, size))
+    assert [len(part.images) for part in found] == sizes
+    assert torch.equal(torch.cat([part.images for part in found]), batch.images)
+    assert "".join(target for part in found for target in part.targets) == "abcde"
 
 
 def test_quantiles_train_apart_from_the_network(tmp_path: Path) -> None:

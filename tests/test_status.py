@@ -1,0 +1,267 @@
+"""Remaining times reckoned from events, the status files of jobs, and `icmbench status`."""
+
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from icmbench.cli import main
+from icmbench.pace import Event, Left, Pace, Unit, duration
+from icmbench.progress import follow
+from icmbench.status import KEPT_SECONDS, Running, Status, StatusFile, describe, folder_of, jobs, read
+
+UNITS = [Unit("slow 0", "slow", 100), Unit("fast 0", "fast", 100), Unit("slow 1", "slow", 100), Unit("codec", "classical", 0)]
+
+
+class Clock:
+    """Time that stands still until it is moved."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def hear(pace: Pace, clock: Clock, at: float, *event: object) -> None:
+    clock.now = at
+    assert pace.hear(Event(*event))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def one_cell(pace: Pace, clock: Clock, cell: int, at: float, step: float) -> float:
+    """A cell of 100 steps and 10 images of 1 s, with 5 s before and 3 s after them; returns the end."""
+    hear(pace, clock, at, cell, "start")
+    for done in range(0, 101, 10):
+        hear(pace, clock, at + 5 + done * step, cell, "train", done, 100)
+    end = at + 5 + 100 * step
+    for done in range(11):
+        hear(pace, clock, end + done, cell, "evaluate", done, 10)
+    hear(pace, clock, end + 13, cell, "done")
+    return end + 13
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (89, "89 s"),
+        (90, "2 min"),
+        (3599, "60 min"),
+        (5400, "1 h 30 min"),
+        (47 * 3600, "47 h 0 min"),
+        (180000, "2 d 2 h"),
+    ],
+)
+def test_durations_for_people(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_what_is_left_follows_from_the_pace_so_far(clock: Clock) -> None:
+    pace = Pace(UNITS[:3], 1, clock)
+    assert str(pace.left_of_all()) == ""
+    hear(pace, clock, 0, 0, "start")
+    hear(pace, clock, 5, 0, "train", 1, 100)
+    hear(pace, clock, 25, 0, "train", 11, 100)
+    assert pace.left(0) == Left(178.0, False)  # 89 steps of 2 s, and an evaluation of which nothing is known
+    assert str(pace.left(0)) == "more than 3 min left"
+    clock.now = 35
+    assert pace.left(0) == Left(168.0, False)  # time goes by between reports too
+
+
+def test_a_cell_that_begins_is_reckoned_from_its_kind_or_else_from_the_others(clock: Clock) -> None:
+    pace = Pace(UNITS[:3], 1, clock)
+    end = one_cell(pace, clock, 0, 0, 2)
+    assert end == 218
+    assert pace.left(2) == Left(218.0, True)
+    assert pace.left(1) == Left(218.0, True)  # of its own kind none has reported yet
+    assert pace.left_of_all() == Left(436.0, True)
+    end = one_cell(pace, clock, 1, end, 1)
+    assert pace.left_of_all() == Left(218.0, True)  # the other kind's pace is not mixed in
+    hear(pace, clock, end, 2, "start")
+    hear(pace, clock, end + 5, 2, "train", 0, 100)
+    assert pace.left(2) == Left(213.0, True)
+    hear(pace, clock, end + 205, 2, "train", 100, 100)
+    hear(pace, clock, end + 206, 2, "evaluate", 1, 10)
+    assert pace.left(2).seconds == pytest.approx(9 + 2)
+
+
+def test_waiting_cells_go_to_the_worker_that_is_free_first(clock: Clock) -> None:
+    pace = Pace([Unit(str(n), "same", 100) for n in range(4)], 2, clock)
+    end = one_cell(pace, clock, 0, 0, 1)
+    assert end == 118
+    assert pace.left_of_all() == Left(236.0, True)  # three cells on two workers
+    hear(pace, clock, end, 1, "elsewhere")
+    assert pace.left_of_all() == Left(118.0, True)  # two here, side by side with the one of another run
+    assert pace.running() == []
+
+
+def test_a_resumed_training_counts_only_its_new_steps(clock: Clock) -> None:
+    pace = Pace(UNITS[:1], 1, clock)
+    hear(pace, clock, 0, 0, "start")
+    hear(pace, clock, 5, 0, "train", 91, 100)
+    hear(pace, clock, 10, 0, "train", 96, 100)
+    assert pace.left(0).seconds == pytest.approx(4)
+
+
+def test_late_reports_of_an_ended_cell_say_nothing(clock: Clock) -> None:
+    pace = Pace(UNITS, 1, clock)
+    hear(pace, clock, 0, 3, "failed")
+    assert not pace.hear(Event(3, "evaluate", 1, 10))
+    assert (pace.count("failed"), pace.count("waiting"), pace.left(3)) == (1, 3, Left(0.0, True))
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_run_is_shown_with_what_is_left(terminal: bool, clock: Clock) -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=terminal, width=200)
+    pace = Pace(UNITS[:2], 1, clock)
+    one_cell(pace, clock, 0, 0, 2)
+
+    def events() -> list[Event]:
+        return [
+            Event(1, "start"),
+            Event(1, "train", 50, 100, (("loss", 0.5),)),
+            Event(1, "note", message="out of memory at step 50"),
+            Event(1, "elsewhere"),
+            Event(1, "evaluate", 5, 10),
+            Event(1, "failed", message="no such thing"),
+        ]
+
+    told: list[int] = []
+    assert follow(events(), pace, console, lambda pace: told.append(pace.count("done"))) == {1: "no such thing"}
+    assert told == [1] * 6
+    shown = screen.getvalue()
+    for text in ("fast 0: no such thing", "out of memory at step 50", "another run computes it"):
+        assert text in shown
+    if not terminal:
+        assert "train 50/100  loss 0.500  about 2 min left (all cells: about 2 min left)" in shown
+        assert "fast 0: no such thing  (2 of 2 cells)" in shown
+
+
+def status(**changes: object) -> Status:
+    started = time.time() - 600
+    plain = Status(
+        command="icmbench run aux_loss detection", pid=1, process="1", host=socket.gethostname(), folder="/there",
+        results="/there/results", started=started, updated=started + 590, cells=8, done=3, failed=0, elsewhere=1, waiting=3,
+        seconds_left=3000, at_least=False, running=[Running("aux_loss λ=1 seed=0", "train", 50, 100, 130, False)],
+    )  # fmt: skip
+    return replace(plain, **changes)
+
+
+def put(runs: Path, name: str, found: Status) -> Path:
+    path = folder_of(runs) / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(asdict(found)))
+    return path
+
+
+def living() -> tuple[int, str]:
+    """This process, as a status file names it."""
+    return os.getpid(), Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+
+
+def test_a_job_tells_of_itself_while_it_runs_and_how_it_ended(tmp_path: Path, clock: Clock) -> None:
+    pace = Pace(UNITS, 2, clock)
+    with StatusFile(tmp_path / "runs", tmp_path / "results") as file:
+        assert jobs(tmp_path / "runs") == []
+        hear(pace, clock, 0, 0, "train", 1, 100)
+        file.tell(pace)
+        file.tell(pace)
+        [running] = jobs(tmp_path / "runs")
+    assert (running.state(), running.done, running.waiting, running.cells) == ("running", 0, 3, 4)
+    assert [(cell.name, cell.phase, cell.done, cell.total) for cell in running.running] == [("slow 0", "train", 1, 100)]
+    [ended] = jobs(tmp_path / "runs", tmp_path / "results")
+    assert (ended.state(), ended.running) == ("finished", [])
+    assert jobs(tmp_path / "runs", tmp_path / "other") == []
+
+
+@pytest.mark.parametrize(("error", "state"), [(KeyboardInterrupt(), "interrupted"), (ValueError("broken"), "stopped: broken")])
+def test_a_job_that_is_stopped_says_so(error: BaseException, state: str, tmp_path: Path) -> None:
+    def job() -> None:
+        with StatusFile(tmp_path, tmp_path) as file:
+            file.tell(Pace(UNITS))
+            raise error
+
+    with pytest.raises(type(error)):
+        job()
+    assert [job.state() for job in jobs(tmp_path)] == [state]
+
+
+def test_a_killed_job_is_shown_as_unfinished_until_it_is_old_or_begun_again(tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    ticks = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    path = put(tmp_path, "killed", status(pid=child.pid, process=ticks))
+    assert [job.state() for job in jobs(tmp_path)] == ["running"]
+    child.kill()
+    while jobs(tmp_path)[0].alive():  # a process that nobody has waited for yet counts as dead
+        time.sleep(0.01)
+    [killed] = jobs(tmp_path)
+    assert killed.state() == "ended unfinished"
+    assert "3 of 8 cells done; the same command goes on where it was" in describe(killed)
+    child.communicate()
+    put(tmp_path, "reused", status(pid=os.getpid(), process="1"))  # another process has its number now
+    assert {job.state() for job in jobs(tmp_path)} == {"ended unfinished"}
+    put(tmp_path, "old", status(updated=time.time() - KEPT_SECONDS - 1))
+    assert len(jobs(tmp_path)) == 2
+    assert not (folder_of(tmp_path) / "old.json").exists()
+    file = StatusFile(tmp_path, tmp_path)
+    put(tmp_path, "killed", status(command=file.command, folder=str(Path.cwd())))
+    with file:
+        assert not path.exists()
+
+
+def test_a_job_of_another_machine_is_believed_while_it_is_heard_of(tmp_path: Path) -> None:
+    put(tmp_path, "there", status(host="elsewhere"))
+    assert "elsewhere pid 1" in describe(jobs(tmp_path)[0])
+    put(tmp_path, "there", status(host="elsewhere", updated=time.time() - 3600))
+    assert jobs(tmp_path)[0].state() == "ended unfinished"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"running": []}', '{"running": [1]}'])
+def test_a_file_that_is_no_status_is_left_out(content: str, tmp_path: Path) -> None:
+    put(tmp_path, "good", status())
+    (folder_of(tmp_path) / "bad.json").write_text(content)
+    assert len(read(tmp_path)) == 1
+
+
+def test_what_cannot_be_written_does_not_end_the_job(tmp_path: Path) -> None:
+    (tmp_path / "jobs").write_text("a file where the folder should be")
+    with StatusFile(tmp_path, tmp_path) as file:
+        file.tell(Pace(UNITS))
+
+
+def test_the_command_shows_jobs_as_text_and_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = str(tmp_path)
+    assert main(["status", "--runs", runs]) == 0
+    assert "no job has run lately" in capsys.readouterr().out
+    pid, process = living()
+    put(tmp_path, "one", status(pid=pid, process=process))
+    put(tmp_path, "two", status(ended="finished", done=8))
+    assert main(["status", "--runs", runs]) == 0
+    shown = capsys.readouterr().out
+    assert f"pid {pid}, since" in shown
+    assert "3 of 8 cells done, 1 running, 1 in another run, 3 waiting; about 50 min left" in shown
+    assert "aux_loss λ=1 seed=0: train 50/100, about 2 min left" in shown
+    assert "8 of 8 cells done" in shown
+    assert main(["status", "--runs", runs, "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)
+    assert {first["state"], second["state"]} == {"running", "finished"}
+    assert main(["status", "--runs", runs, "--results", "elsewhere", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_status_imports_no_torch(tmp_path: Path) -> None:
+    code = "import sys\nfrom icmbench.cli import main\nmain(['status'])\nassert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False).returncode == 0

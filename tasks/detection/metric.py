@@ -97,22 +97,33 @@ class AveragePrecision(Metric):
 
 def _columns(truths: Truths, boxes: Floats, scores: NDArray[np.float32], labels: Ints) -> dict[str, Any]:
     """The tally's columns for one picture; boxes float64 [D, 4] (x, y, width, height), scores and labels [D]."""
-    kept, hits, ignored = [], [], []
-    for label in np.unique(labels):
-        own = np.flatnonzero(labels == label)
-        own = own[np.argsort(-scores[own], kind="stable")][:MOST]
-        found = match(truths.of(label), boxes[own])
-        for parts, part in zip((kept, hits, ignored), (own, *found), strict=True):
-            parts.append(part)
-    none = np.empty(0, np.int64)
-    order = np.concatenate([none, *kept])
+    order = np.lexsort((-scores, labels))
+    order = order[_places(labels[order]) < MOST]
+    boxes, labels = boxes[order], labels[order]
+    hits, ignored = np.zeros(len(order), np.int64), _outside(boxes) * BITS.sum()
+    for label in np.unique(truths.labels):  # what is found of any other kind hits nothing
+        own = slice(*np.searchsorted(labels, (label, label + 1)))
+        hits[own], ignored[own] = match(truths.of(label), boxes[own])
     return {
         "detection_score": scores[order].astype(np.float32),
-        "detection_label": labels[order].astype(np.int16),
-        "detection_hits": np.concatenate([none, *hits]).astype(np.int16),
-        "detection_ignored": np.concatenate([none, *ignored]).astype(np.int16),
+        "detection_label": labels.astype(np.int16),
+        "detection_hits": hits.astype(np.int16),
+        "detection_ignored": ignored.astype(np.int16),
         "truth_label": truths.labels[~truths.ignored].astype(np.int16),
     }
+
+
+def _places(labels: Ints) -> Ints:
+    """Of each of sorted labels the place among its equals, from 0."""
+    places: Ints = np.arange(len(labels)) - np.searchsorted(labels, labels)
+    return places
+
+
+def _outside(boxes: Floats) -> Bools:
+    """Which detections are of no size that counts, unless they find an object."""
+    areas = boxes[:, 2] * boxes[:, 3]
+    outside: Bools = (areas < 0) | (areas > LARGEST)
+    return outside
 
 
 def match(truths: Truths, boxes: Floats) -> tuple[Ints, Ints]:
@@ -121,14 +132,12 @@ def match(truths: Truths, boxes: Floats) -> tuple[Ints, Ints]:
     Bit t belongs to the t-th IoU threshold. As in COCO's evaluation, each detection in turn takes the object of the
     highest IoU that is free, the last of equal ones, and one that is to be ignored only if no other is left.
     """
-    areas = boxes[:, 2] * boxes[:, 3]
-    outside = (areas < 0) | (areas > LARGEST)
     hits, ignored = np.zeros((2, len(boxes)), np.int64)
-    if len(truths.labels):
+    if len(truths.labels) and len(boxes):
         free = np.ones((len(BITS), len(truths.labels)), np.bool_)
         for number, ious in enumerate(_overlaps(truths, boxes)):
             hits[number], ignored[number] = _take_best(truths, ious, free)
-    return hits, np.where(outside, BITS.sum() - hits, ignored)
+    return hits, np.where(_outside(boxes), BITS.sum() - hits, ignored)
 
 
 def _overlaps(truths: Truths, boxes: Floats) -> Floats:

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from icmbench import markup
-from icmbench.comparison import Row
 from icmbench.files import write_text
+from icmbench.row import Row
 from icmbench.stats.confidence import Estimate
 from icmbench.table import HEADERS, cells, notes
 

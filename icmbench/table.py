@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from icmbench import markup
-from icmbench.comparison import Row
+from icmbench.row import Row
 from icmbench.stats.confidence import Estimate
 
 HEADERS = ("rank", "method", "seeds", "BD-rate", "95 % interval", "BD-metric", "Akima", "overlap", "anchor ×2", "bpp → score")

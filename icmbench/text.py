@@ -6,7 +6,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from icmbench.comparison import Row
+from icmbench.row import Row
 from icmbench.table import HEADERS, cells, notes
 
 COLUMNS = ("rank", "method", "seeds", "BD-rate", "95 % interval", "anchor ×2")  # 80 characters are few

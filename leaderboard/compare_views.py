@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from icmbench.comparison import Curves, Row, curves, group_rows
+from icmbench.comparison import Curves, curves, group_rows
 from icmbench.errors import UserError
 from icmbench.leaderboard import classes, listings, pairs, views
 from icmbench.leaderboard.derived import Tables, asdicts
@@ -20,6 +20,7 @@ from icmbench.leaderboard.figures import COLOURS
 from icmbench.leaderboard.sheet import NOTHING, Cell, Column, Sheet, number
 from icmbench.record import Record, Store, parse
 from icmbench.resamples import Source, source
+from icmbench.row import Row
 from icmbench.stats.bdrate import BDRate
 from icmbench.stats.confidence import Estimate
 from icmbench.stats.tally import KINDS

@@ -10,13 +10,14 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from icmbench import external
-from icmbench.comparison import Curves, Row, as_group, curves, group_rows, only_anchor
+from icmbench.comparison import Curves, as_group, curves, group_rows, only_anchor
 from icmbench.difference import plain, trained
 from icmbench.external import ExternalCurve
 from icmbench.leaderboard import pairs
 from icmbench.protocol import Protocol, doubled
 from icmbench.record import Record, Store
 from icmbench.resamples import source
+from icmbench.row import Row
 from icmbench.stats.bdrate import MIN_POINTS, Curve, relative_difference
 from icmbench.stats.confidence import Estimate
 from icmbench.stats.monotone import rising

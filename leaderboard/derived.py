@@ -11,13 +11,12 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
-from glob import glob
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from icmbench import __version__, external
+from icmbench import __version__, external, summary
 from icmbench.files import build_once
 from icmbench.leaderboard import compute, shelf, submitted
 from icmbench.record import Store
@@ -84,8 +83,7 @@ def build(results: Path, report: Report = silent) -> Tables:
 
 def signature(results: Path) -> str:
     """Digest of the names, sizes and times of all files, by which tables that may be out of date are known."""
-    names = [name for pattern in READ for name in glob(pattern, root_dir=results, recursive=True)]
-    return _digest([(name, _stat(os.path.join(results, name))) for name in sorted(names)])
+    return summary.signature(results, READ)
 
 
 def _identities(results: Path) -> list[str]:

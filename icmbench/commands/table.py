@@ -17,23 +17,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from icmbench import table
-    from icmbench.comparison import as_group, curves, rows
-    from icmbench.external import not_comparable, read
-    from icmbench.record import Store
-    from icmbench.resamples import source
+    from icmbench.errors import UserError
+    from icmbench.summary import summary
 
-    records = _options.read_records(arguments.results)
-    external, broken = read(arguments.results)
-    made = rows(records, source(Store(arguments.results)), external)
-    apart = not_comparable(external, [as_group(group) for group in curves(records)])
-    for path, reason in broken.items():
-        print(f"icmbench: set aside {path}: {reason}", file=sys.stderr)
-    for curve, reason in apart:
-        print(f"icmbench: the external curve {curve.name} is not compared: {reason}", file=sys.stderr)
+    if not arguments.results.is_dir():
+        raise UserError(f"there is no results folder {arguments.results}.")
+    found = summary(arguments.results)
+    for name, reason in found.broken:
+        print(f"icmbench: set aside {arguments.results / name}: {reason}", file=sys.stderr)
+    if not found.rows:
+        raise UserError(f"there are no records in {arguments.results}; 'icmbench run METHOD TASK' makes some.")
+    for name, reason in found.apart:
+        print(f"icmbench: the external curve {name} is not compared: {reason}", file=sys.stderr)
     if arguments.form == "text":
         from icmbench.text import print_table
 
-        print_table(made)
+        print_table(found.rows)
     else:
-        print(getattr(table, f"to_{arguments.form}")(made), end="" if arguments.form == "csv" else "\n")
+        print(getattr(table, f"to_{arguments.form}")(found.rows), end="" if arguments.form == "csv" else "\n")
     return 0

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression, nnls
 
 Points = NDArray[np.float64]
 TIE = 1e-12  # rates nearer than this (relative), or qualities nearer than this part of the curve's range, are the same
@@ -30,6 +29,8 @@ def isotonic(points: Points) -> Points:
     Each block of points that the regression pools becomes one point at its mean log rate and mean quality; points of equal
     rate are averaged first. (Barlow and others, Statistical Inference under Order Restrictions, 1972.)
     """
+    from scipy.optimize import isotonic_regression
+
     starts = _starts(points)
     weights = np.diff(np.append(starts, len(points))).astype(float)
     rates, qualities = (np.add.reduceat(points, starts, axis=0) / weights[:, None]).T
@@ -53,6 +54,8 @@ def constrained_cubic(points: Points) -> Points:
     slope at the points only. Fewer than four rates: a polynomial of lower degree. A flat fit leaves one point, and where the
     fit is flat in part the later points go.
     """
+    from scipy.optimize import nnls
+
     starts, reach = _starts(points), np.ptp(points[:, 1])
     if len(starts) < 2 or reach == 0:
         return points[:1]

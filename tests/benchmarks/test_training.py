@@ -1,0 +1,131 @@
+"""What the harness adds to a training step: a whole cell's training beside the same mathematics in a bare PyTorch loop.
+
+The two take turns step by step, with the same batches: where the harness asks for its next batch, the bare loop makes a step, at
+odd numbers before the harness makes its own, at even ones after it. Losses must agree to the bit, or it would not be the same.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from beside import Seconds, by_clock, machine, now, ratios, seconds, spread
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor, nn
+
+from icmbench import seeds
+from icmbench.cell import Cell, CellRun, Place
+from icmbench.plugins import Plugins
+from icmbench.protocol import override
+from icmbench.task import Batch
+from icmbench.train import Batches, memory_layout
+
+STEPS, BLOCK = 160, 10  # a block holds one line of the log; the first one warms up
+
+
+class BareLoop:
+    """L = R + λ·E by plain PyTorch: a codec, a frozen recogniser, two optimisers, clipping, a learning rate."""
+
+    def __init__(self, run: CellRun) -> None:
+        method: Any = run.method()
+        self.codec, self.task, self.lmbda = method.codec, method.task, method.lmbda
+        self.rules, self.seed = run.protocol.training, run.seed("batches")
+        self.layout = memory_layout(self.codec, torch.device("cpu"))
+        self.codec.to(memory_format=self.layout).train()
+        named = list(self.codec.named_parameters())
+        self.network = [p for name, p in named if not name.endswith(".quantiles")]
+        self.adam = torch.optim.Adam(self.network, lr=self.rules.lr)
+        self.quantiles = torch.optim.Adam([p for name, p in named if name.endswith(".quantiles")], lr=self.rules.quantile_lr)
+        self.losses: list[Tensor] = []
+
+    def step(self, batch: Batch) -> None:
+        """One optimiser step."""
+        number = len(self.losses)
+        self.adam.zero_grad()
+        self.quantiles.zero_grad()
+        self.adam.param_groups[0]["lr"] = self.rules.lr * self.rules.lr_factor(number)
+        torch.manual_seed(seeds.derive(self.seed, "noise", number, 0))
+        images = batch.images.to(memory_format=self.layout)
+        coded = self.codec(images)
+        bits = torch.stack([-torch.log2(p).sum() for p in coded["likelihoods"].values()]).sum()
+        loss = bits / (images.shape[0] * images.shape[2] * images.shape[3])
+        loss = loss + self.lmbda * self.task.loss(coded["x_hat"], batch.targets)
+        (loss + self.codec.aux_loss()).backward()
+        nn.utils.clip_grad_norm_(self.network, self.rules.clip_norm)
+        self.adam.step()
+        self.quantiles.step()
+        self.losses.append(loss.detach())
+
+
+@dataclass
+class Turns:
+    """Seconds of every step: of the harness without its batch, of the bare loop, and of making the batch with `make`."""
+
+    bare: BareLoop
+    make: Callable[..., Batch]
+    ours: list[Seconds] = field(default_factory=list)
+    theirs: list[Seconds] = field(default_factory=list)
+    batches: list[Seconds] = field(default_factory=list)
+    waiting: Batch | None = None
+    began: Seconds | None = None
+
+    def next_batch(self, *of: Any) -> Batch:
+        """What the harness calls for every batch."""
+        self.ended()
+        start = now()
+        batch = self.make(*of)
+        self.batches.append(now() - start)
+        if len(self.batches) % 2:  # who goes first finds other things in the cache than who goes second
+            self.other(batch)
+        else:
+            self.waiting = batch
+        self.began = now()
+        return batch
+
+    def ended(self) -> None:
+        """The harness has ended a step, if it has begun one."""
+        if self.began is not None:
+            self.ours.append(now() - self.began)
+        if self.waiting is not None:
+            self.other(self.waiting)
+            self.waiting = None
+
+    def other(self, batch: Batch) -> None:
+        """The bare loop's turn."""
+        self.theirs.append(seconds(lambda: self.bare.step(batch)))
+
+
+class TakingTurns(CellRun):
+    """A cell whose training makes room for the bare loop; checkpoints, ledger and TensorBoard are there as in every run."""
+
+    turns: Turns
+
+    def batches(self, rank: int = 0, world: int = 1) -> Batches:
+        made = super().batches(rank, world)
+        made.make = self.turns.next_batch
+        return made
+
+
+@pytest.mark.parametrize("name", ["shapes-detection-v2", "shapes-segmentation-v2"])
+def test_a_training_step_beside_a_bare_loop(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
+    plugins = Plugins()
+    protocol = override(plugins.protocol(name), {"training.steps": STEPS})
+    losses: list[float] = []
+
+    def report(phase: str, done: int, total: int, terms: dict[str, float]) -> None:
+        losses.append(terms["loss"])
+
+    run = TakingTurns(Cell(protocol, "task_loss", (), 2, 0), Place(plugins, tmp_path / "results", tmp_path / "runs"), report)
+    run.turns = turns = Turns(BareLoop(run), run.task.batch)
+    benchmark.pedantic(run.train, rounds=1)
+    turns.ended()  # with all that follows the last step: the last block is left out
+    bare = [float(loss) for loss in turns.bare.losses]
+    assert losses == [*bare[::BLOCK], bare[-1]]
+    ours, theirs, batches = (values[BLOCK:-BLOCK] for values in (turns.ours, turns.theirs, turns.batches))
+    benchmark.extra_info |= by_clock("step over bare step", ratios(ours, theirs))
+    benchmark.extra_info |= by_clock("ten steps over ten bare ones", ratios(ours, theirs, BLOCK))
+    benchmark.extra_info |= by_clock("batch over bare step", ratios(batches, theirs))
+    milliseconds = spread([1000 * both[1] for both in theirs], 1)
+    benchmark.extra_info |= {"bare step, ms of processor": milliseconds, "steps": len(ours)} | machine()

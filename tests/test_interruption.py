@@ -177,8 +177,11 @@ def test_after_a_run_is_killed_two_at_once_share_what_is_left_and_lose_nothing(
         if kill_at_random(command, rng, cell_seconds):
             done += 1
             assert command.records().items() <= expected.items()  # whole, and the same
-            assert [job.state() for job in jobs(command.folder / "runs")] == ["ended unfinished"]
-        if command.records() == expected:
+            states = [job.state() for job in jobs(command.folder / "runs")]
+            assert states == ["ended unfinished"] or command.records() == expected  # it may have been drawing the table
+        if done < kills(1) and done % 4 == 0:
+            assert command.start().wait(timeout=600) == 0
+        if done < kills(1) and command.records() == expected:
             shutil.rmtree(command.folder / "results")
             shutil.rmtree(command.folder / "runs")
     there = len(command.records())

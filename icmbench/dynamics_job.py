@@ -19,9 +19,11 @@ from icmbench.errors import UserError
 from icmbench.files import demand_writable, write_text
 from icmbench.job import Job
 from icmbench.method import TrainedMethod
+from icmbench.pace import Event, Pace
 from icmbench.progress import LOG_SECONDS, SHOWN
 from icmbench.protocol import Protocol
-from icmbench.runner import plan
+from icmbench.runner import plan, units
+from icmbench.status import StatusFile
 
 PICTURES = 4
 ENDS = 4  # probes that are averaged for "at the start" and "at the end": the gradient of one batch is noisy
@@ -47,7 +49,7 @@ def run(job: Job, protocol: Protocol, place: Place, console: Console) -> None:
 def compute(cells: Sequence[Cell], place: Place, console: Console) -> None:
     """Measure the cells that have no result yet, one after the other."""
     demand_writable(place.runs)
-    runs = [DynamicsRun(cell, place, _reporter(cell.name, console)) for cell in cells]
+    runs = [DynamicsRun(cell, place) for cell in cells]
     absent = [run for run in runs if run.result() is None]
     found = f"{len(runs)} cells, {len(runs) - len(absent)} already there"
     console.print(f"{cells[0].protocol.identity} on {place.accelerator}: {found}", highlight=False)
@@ -55,21 +57,30 @@ def compute(cells: Sequence[Cell], place: Place, console: Console) -> None:
         torch.set_num_threads(1)  # as in the workers of `icmbench run`: sums depend on how many threads share them
     for run in absent:
         run.method()  # it may find that it cannot do with the codec: better before the first is trained
-    for run in absent:
-        run.run()
+    pace = Pace(units([run.cell for run in absent], place.plugins))
+    with StatusFile(place.runs, place.results) as file:
+        for number, run in enumerate(absent):
+            run.report = _reporter(number, pace, file, console)
+            pace.hear(Event(number, "start"))
+            run.run()
+            pace.hear(Event(number, "done"))
+            file.tell(pace)
 
 
-def _reporter(name: str, console: Console) -> Report:
-    """Prints what a cell reports every few seconds, and at the end of each phase."""
-    last = -math.inf
+def _reporter(number: int, pace: Pace, file: StatusFile, console: Console) -> Report:
+    """Prints what a cell reports every few seconds, and at the end of each phase; the status file has all of it."""
+    last, name = -math.inf, pace.units[number].name
 
     def report(phase: str, done: int, total: int, terms: dict[str, float]) -> None:
         nonlocal last
+        pace.hear(Event(number, phase, done, total))
+        file.tell(pace)
         if done < total and time.monotonic() - last < LOG_SECONDS:
             return
         last = time.monotonic()
         shown = "  ".join(f"{key} {terms[key]:.3f}" for key in SHOWN if key in terms)
-        console.print(f"{name}: {phase} {done}/{total}  {shown}".rstrip(), highlight=False, markup=False, soft_wrap=True)
+        text = "  ".join(filter(None, [f"{name}: {phase} {done}/{total}", shown, str(pace.left(number))]))
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     return report
 

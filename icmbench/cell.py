@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import safetensors
@@ -90,7 +90,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a cell is computed and what it finds there. `coders`: images that a classical codec codes at once."""
+    """Where a cell is computed and what it finds there. `coders`: images that a classical codec codes at once.
+
+    `engine`: worker processes of this machine ("local"), or tasks of the Ray cluster at `address` ("ray"; None: a new one).
+    """
 
     plugins: Plugins
     results: Path
@@ -99,6 +102,8 @@ class Place:
     devices: int = 1
     keep_bitstreams: bool = False
     coders: int = 1
+    engine: Literal["local", "ray"] = "local"
+    address: str | None = None
 
     @property
     def device(self) -> torch.device:

@@ -6,8 +6,9 @@ import os
 import signal
 import threading
 import time
+import typing
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -98,33 +99,74 @@ def workers_for(place: Place, cells: int) -> int:
     return max(1, min(cores, cells))
 
 
+class Pool(typing.Protocol):
+    """Workers that compute cells: `workers` at a time, which report through `drain`."""
+
+    workers: int
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+        """Call a function in a worker."""
+
+    def drain(self) -> Iterator[Event]:
+        """What the workers have reported since."""
+
+    def close(self) -> None:
+        """Stop the workers."""
+
+
+class LocalPool:
+    """Worker processes of this machine."""
+
+    def __init__(self, place: Place, cells: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.events: Queue[Event] = context.Queue()
+        self.workers = workers_for(place, cells)
+        self._pool = ProcessPoolExecutor(self.workers, context, _start_worker, (self.events, place.accelerator))
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+        """Call a function in a worker process."""
+        return self._pool.submit(function, *arguments)
+
+    def drain(self) -> Iterator[Event]:
+        """What the workers have reported since."""
+        while not self.events.empty():
+            yield self.events.get()
+
+    def close(self) -> None:
+        """Stop the workers at once."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+
+
+def _pool(place: Place, cells: int) -> Pool:
+    if place.engine == "ray":
+        from icmbench.cluster import RayPool
+
+        return RayPool(place)
+    return LocalPool(place, cells)
+
+
 def compute(cells: Sequence[Cell], place: Place) -> Iterator[Event]:
     """Compute the cells, yielding what they report; the last event of a cell is `done` or `failed`.
 
     A cell that another run computes is left to it and looked at again when there is nothing else to do: two runs share the
     work, and what one that dies leaves behind, the other takes up.
-    Raises UserError when a worker process dies. Leaving the iterator early stops the workers.
+    Raises UserError when a worker process dies (on a cluster its cell is tried again). Leaving the iterator early stops the
+    workers.
     """
-    context = multiprocessing.get_context("spawn")
-    events: Queue[Event] = context.Queue()
-    count = workers_for(place, len(cells))
-    place = replace(place, coders=max(1, len(os.sched_getaffinity(0)) // count))
-    pool = ProcessPoolExecutor(count, context, _start_worker, (events, place.accelerator))
+    pool = _pool(place, len(cells))
+    place = replace(place, coders=max(1, len(os.sched_getaffinity(0)) // pool.workers))
     try:
         _refuse(pool, cells, place)
-        yield from _share(pool, cells, place, count, events)
-        pool.shutdown()
+        yield from _share(pool, cells, place)
     except BrokenProcessPool as error:
         raise UserError(DIED) from error
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            process.terminate()
+        pool.close()
 
 
-def _share(
-    pool: ProcessPoolExecutor, cells: Sequence[Cell], place: Place, workers: int, events: "Queue[Event]"
-) -> Iterator[Event]:
+def _share(pool: Pool, cells: Sequence[Cell], place: Place) -> Iterator[Event]:
     """The events of the cells; those that another run computes are looked at again and again when a worker is free."""
     versions = [CellRun(cell, place).version() for cell in cells]
     futures: dict[Future[Event], int] = {}
@@ -132,7 +174,7 @@ def _share(
     while todo or futures or elsewhere:
         futures |= {pool.submit(_compute_one, n, cells[n], place, versions[n]): n for n in todo}
         finished, _ = wait(futures, timeout=0.2, return_when=FIRST_COMPLETED)
-        yield from _drain(events)
+        yield from pool.drain()
         for future in finished:
             event = _outcome(number := futures.pop(future), future)
             if event.phase == ELSEWHERE:
@@ -141,14 +183,14 @@ def _share(
                 yield event
             told.add(number)
         todo = []
-        if len(futures) < workers and time.monotonic() - tried >= RETRY_SECONDS:
+        if len(futures) < pool.workers and time.monotonic() - tried >= RETRY_SECONDS:
             todo, tried = sorted(elsewhere), time.monotonic()
             elsewhere.clear()
         if not futures:
             time.sleep(0.2)
 
 
-def _refuse(pool: ProcessPoolExecutor, cells: Sequence[Cell], place: Place) -> None:
+def _refuse(pool: Pool, cells: Sequence[Cell], place: Place) -> None:
     """Build every method and give it one batch before anything is trained: it may find that it cannot do with what is there.
 
     Raises UserError for the first that cannot.
@@ -168,29 +210,30 @@ def _outcome(number: int, future: "Future[Event]") -> Event:
         return future.result()
     except BrokenProcessPool:
         raise
-    except UserError as error:
-        return Event(number, "failed", message=str(error))
-    except Exception as error:  # one broken cell must not take the others down
+    except Exception as raised:  # one broken cell must not take the others down
+        error = getattr(raised, "cause", raised)  # Ray wraps what a task raised
+        if isinstance(error, UserError):
+            return Event(number, "failed", message=str(error))
         lacking = isinstance(error, RuntimeError) and out_of_memory(error)
         return Event(number, "failed", message=NO_MEMORY if lacking else f"{type(error).__name__}: {error}")
 
 
-def _drain(events: "Queue[Event]") -> Iterator[Event]:
-    while not events.empty():
-        yield events.get()
+_events: Any  # a queue with `put`
 
 
-_events: "Queue[Event]"
-
-
-def _start_worker(events: "Queue[Event]", accelerator: str) -> None:
+def report_to(events: Any, accelerator: str) -> None:
+    """In a worker: send what happens to the queue `events`, and take one thread on a CPU."""
     global _events  # noqa: PLW0603  (one per worker process, set once as it starts)
     _events = events
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    threading.Thread(target=_die_with_parent, daemon=True).start()
     warnings.filterwarnings("ignore")
     if accelerator == "cpu":
         torch.set_num_threads(1)
+
+
+def _start_worker(events: "Queue[Event]", accelerator: str) -> None:
+    report_to(events, accelerator)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
 def _die_with_parent() -> None:

@@ -438,4 +438,6 @@ def test_the_check_demands_that_something_of_the_codec_trains(tmp_path: Path) ->
     path = tmp_path / "frozen.py"
     path.write_text(FROZEN)
     problems = {result.what: result.problem for result in check(Plugins((path,)), "frozen", "segmentation") if result.problem}
-    assert problems == {"Gradients reach the codec, and its encoder where that trains": "no parameter of the codec trains (requires_grad is off)"}
+    assert problems == {
+        "Gradients reach the codec, and its encoder where that trains": "no parameter of the codec trains (requires_grad is off)"
+    }

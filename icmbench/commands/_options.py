@@ -4,7 +4,7 @@ import argparse
 import ast
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from icmbench.errors import UserError
 
@@ -34,6 +34,15 @@ def add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="checkpoints, codecs, logs (default runs)")
     add_device(parser)
     add_plugin(parser)
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """`--engine local|ray` and `--address`."""
+    parser.add_argument(
+        "--engine", choices=("local", "ray"), default="local",
+        help="compute in processes of this machine (default), or as tasks of a Ray cluster",
+    )  # fmt: skip
+    parser.add_argument("--address", metavar="HOST:PORT", help="the Ray cluster to join; auto: the one that this machine is in")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -83,14 +92,21 @@ def add_seeds(parser: argparse.ArgumentParser) -> None:
 
 
 def place(arguments: argparse.Namespace, found: "Plugins") -> "Place":
-    """Where cells are computed. Raises UserError for a device that is not there."""
+    """Where cells are computed. Raises UserError for a device that is not there, and an address without a cluster's engine."""
     accelerator = device(arguments.device)
+    engine: Literal["local", "ray"] = getattr(arguments, "engine", "local")
+    address: str | None = getattr(arguments, "address", None)
+    if address and engine == "local":
+        raise UserError("--address names a Ray cluster: say --engine ray with it.")
     import warnings
 
     warnings.filterwarnings("ignore")
     from icmbench.cell import Place
 
-    return Place(found, arguments.results, arguments.runs, accelerator)
+    results, runs = arguments.results, arguments.runs
+    if engine == "ray":  # a worker's current folder is another
+        results, runs = results.absolute(), runs.absolute()
+    return Place(found, results, runs, accelerator, engine=engine, address=address)
 
 
 def device(name: str) -> str:
@@ -156,6 +172,7 @@ def add_anchor_job(parser: argparse.ArgumentParser, seeds: int) -> None:
     parser.add_argument("--seeds", type=positive, default=seeds, metavar="N", help=f"seeds 0 to N - 1 (default {seeds})")
     parser.add_argument("--json", action="store_true", help="figures as JSON on standard output, progress on standard error")
     add_place(parser)
+    add_engine(parser)
 
 
 def anchor_job(arguments: argparse.Namespace) -> "tuple[Protocol, Place, Console]":
@@ -166,16 +183,10 @@ def anchor_job(arguments: argparse.Namespace) -> "tuple[Protocol, Place, Console
     found = plugins(arguments)
     protocol = resolve(found, arguments.task, arguments.protocol)
     demand(protocol)
-    accelerator = device(arguments.device)
-    import warnings
-
-    warnings.filterwarnings("ignore")
+    where = place(arguments, found)
     from rich.console import Console
 
-    from icmbench.cell import Place
-
-    place = Place(found, arguments.results, arguments.runs, accelerator)
-    return protocol, place, Console(stderr=arguments.json)
+    return protocol, where, Console(stderr=arguments.json)
 
 
 def read_records(folder: Path) -> "list[Record]":

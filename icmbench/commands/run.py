@@ -9,6 +9,7 @@ HELP = "train and evaluate a method and the protocol's anchor, and print the BD-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     _options.add_job(parser, rates="only these rate points of the protocol")
+    _options.add_engine(parser)
     parser.add_argument("--no-anchor", action="store_true", help="leave the anchor out")
     parser.add_argument(
         "--devices", type=_options.positive, default=1, metavar="N", help="devices that share each training's batches"
@@ -22,12 +23,9 @@ def run(arguments: argparse.Namespace) -> int:
     job = _options.job(arguments, anchor=not arguments.no_anchor)
     protocol = job.resolved()
     demand(protocol)
-    device = _options.device(arguments.device)
-    import warnings
+    place = _options.place(arguments, job.plugins)
+    from dataclasses import replace
 
-    warnings.filterwarnings("ignore")
     from icmbench import main_job
-    from icmbench.cell import Place
 
-    place = Place(job.plugins, arguments.results, arguments.runs, device, arguments.devices, arguments.keep_bitstreams)
-    return main_job.run(job, protocol, place)
+    return main_job.run(job, protocol, replace(place, devices=arguments.devices, keep_bitstreams=arguments.keep_bitstreams))

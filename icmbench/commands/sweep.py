@@ -16,6 +16,7 @@ COMMA = re.compile(r",(?![^\[\](){}]*[\])}])")  # not inside brackets
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     _options.add_job(parser, rates="only these rate points of the protocol")
+    _options.add_engine(parser)
     parser.add_argument(
         "--over", action="append", required=True, metavar="AXIS[=VALUE,…]",
         help="what to vary: a parameter of the method (alpha=0.1,0.5; all its choices without values), a field of the"

@@ -1,0 +1,72 @@
+"""Cells on a real Ray cluster of two nodes on this machine."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from icmbench.cell import Place
+from icmbench.pace import Event
+from icmbench.plugins import Plugins
+from icmbench.record import Store
+from icmbench.runner import compute, plan
+
+ray = pytest.importorskip("ray")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+VARYING = ("cost", "created", "content_sha256", "environment", "rows_sha256")  # times, and what they are hashed into
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A head node that computes nothing, and two nodes with a core each."""
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    made.nodes = [made.add_node(num_cpus=1), made.add_node(num_cpus=1)]
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def computed(protocol: Path, folder: Path, **engine: Any) -> Iterator[Event]:
+    """Compute task_loss under the protocol into a folder."""
+    plugins = Plugins()
+    rules = plugins.protocol(str(protocol))
+    place = Place(plugins, folder / "results", folder / "runs", **engine)
+    return compute(plan(plugins, rules, {"task_loss": {}}, range(len(rules.rates)), 1), place)
+
+
+def results(folder: Path) -> list[dict[str, Any]]:
+    """The fields of a folder's records that do not tell of time."""
+    store = Store(folder / "results")
+    assert not store.read()[1]
+    found = [json.loads(path.read_text()) for path in store.files()]
+    return [{name: value for name, value in fields.items() if name not in VARYING} for fields in found]
+
+
+def workers() -> list[psutil.Process]:
+    """The processes of Ray that compute a cell now."""
+    return [process for process in psutil.process_iter(["cmdline"]) if "ray::_on_node" in " ".join(process.info["cmdline"] or [])]
+
+
+def test_a_sweep_survives_the_death_of_a_worker_and_of_a_node(cluster: Any, small_protocol: Path, tmp_path: Path) -> None:
+    ended: dict[int, str] = {}
+    killed: list[str] = []
+    for event in computed(small_protocol, tmp_path / "cluster", engine="ray", address=cluster.address):
+        if event.phase in ("done", "failed"):
+            ended[event.cell] = event.phase + event.message
+        if event.phase == "train" and "worker" not in killed:
+            os.kill(workers()[0].pid, signal.SIGKILL)
+            killed.append("worker")
+        elif event.phase == "evaluate" and "node" not in killed:
+            cluster.remove_node(cluster.nodes[1], allow_graceful=False)
+            killed.append("node")
+    assert killed == ["worker", "node"]
+    assert ended == dict.fromkeys(range(4), "done")
+    list(computed(small_protocol, tmp_path / "here"))
+    assert results(tmp_path / "cluster") == results(tmp_path / "here")

@@ -1,5 +1,7 @@
 """The table that is kept for a results folder: the same as one made anew, and made anew when any file has changed."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,3 +69,11 @@ def test_a_table_that_cannot_be_kept_is_shown(results: Path, monkeypatch: pytest
     made = summary(results)
     monkeypatch.setenv("ICMBENCH_CACHE", "/dev/null")
     assert summary(results) == made
+
+
+def test_the_code_that_makes_a_table_is_known(results: Path) -> None:
+    script = "import sys; from pathlib import Path; from icmbench.summary import summary; summary(Path(sys.argv[1]))"
+    script += "; print(*(name for name in sys.modules if name.startswith('icmbench.')))"
+    done = subprocess.run([sys.executable, "-c", script, str(results)], check=True, capture_output=True, text=True)
+    loaded = {name.split(".")[1] for name in done.stdout.split()}
+    assert loaded == {name.split("/")[0] for name in module.CODE} | {"errors", "files"}

@@ -22,7 +22,7 @@ from icmbench.protocol import override
 from icmbench.task import Batch
 from icmbench.train import Batches, memory_layout
 
-STEPS, BLOCK = 160, 10  # a block holds one line of the log; the first one warms up
+STEPS, BLOCK = 100, 10  # a block holds one line of the log; the first one warms up
 
 
 class BareLoop:

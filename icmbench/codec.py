@@ -4,13 +4,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import safetensors.torch
 import torch
-from compressai.models import CompressionModel
-from compressai.registry import MODELS
-from compressai.zoo.pretrained import load_pretrained
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -20,7 +17,10 @@ from icmbench import container
 from icmbench.errors import UserError, unknown
 from icmbench.protocol import CodecSpec, describe_errors
 
-Extend = Callable[[CompressionModel], None]
+if TYPE_CHECKING:  # takes seconds to import, and classical codecs do without
+    from compressai.models import CompressionModel
+
+Extend = Callable[["CompressionModel"], None]
 
 _SPEC = "codec"  # the key of the CodecSpec in a file's metadata
 
@@ -43,26 +43,31 @@ class Coded:
     bpp: Tensor
 
 
-def build_model(spec: CodecSpec) -> CompressionModel:
+def build_model(spec: CodecSpec) -> "CompressionModel":
     """The CompressAI model `spec.architecture` with its sizes, freshly initialised.
 
     Raises UserError for a name CompressAI does not have or sizes its constructor does not take.
     """
+    from compressai import models  # noqa: F401  (it registers them)
+    from compressai.registry import MODELS
+
     if spec.architecture not in MODELS:
         raise unknown("CompressAI architecture", spec.architecture, MODELS)
     try:
-        return cast(CompressionModel, MODELS[spec.architecture](**spec.sizes))
+        return cast("CompressionModel", MODELS[spec.architecture](**spec.sizes))
     except Exception as error:  # constructors of layers raise many kinds
         raise UserError(f"{spec.architecture} does not take the sizes {spec.sizes}: {error}.") from error
 
 
-def load_weights(model: CompressionModel, path: Path) -> None:
+def load_weights(model: "CompressionModel", path: Path) -> None:
     """Load a codec's safetensors, or a CompressAI checkpoint (`.pth`, `.tar`; tensors only, no code is run)."""
     try:
         if path.suffix == ".safetensors":
             state: dict[str, Any] = safetensors.torch.load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
+            from compressai.zoo.pretrained import load_pretrained
+
             state = load_pretrained(state.get("state_dict", state))
         model.load_state_dict(state)
     except Exception as error:  # the readers raise many kinds
@@ -75,7 +80,7 @@ def estimate_bits(likelihoods: dict[str, Tensor]) -> Tensor:
     return torch.stack([-torch.log2(p.float()).sum() for p in likelihoods.values()]).sum()
 
 
-def code_for_training(model: CompressionModel, images: Tensor) -> Coded:
+def code_for_training(model: "CompressionModel", images: Tensor) -> Coded:
     """Differentiable forward pass with additive-noise quantisation; images float [B, 3, H, W] in 0..1."""
     output = model(images)
     pixels = images.shape[0] * images.shape[2] * images.shape[3]
@@ -128,7 +133,7 @@ class NeuralCodec:
     The image is padded at the right and bottom to a multiple of `spec.pad_multiple` and cropped after decoding.
     """
 
-    def __init__(self, model: CompressionModel, spec: CodecSpec) -> None:
+    def __init__(self, model: "CompressionModel", spec: CodecSpec) -> None:
         self.model, self.spec = model.eval(), spec
 
     @classmethod

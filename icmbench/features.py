@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from compressai.models import CompressionModel
 from torch import Tensor, nn
 
 from icmbench.errors import UserError
+
+if TYPE_CHECKING:  # takes seconds to import, and classical codecs do without
+    from compressai.models import CompressionModel
 
 Side = Literal["input", "output"]
 
@@ -40,7 +42,7 @@ def _hook(module: nn.Module, side: Side, caught: list[Tensor]) -> Any:
     return module.register_forward_hook(lambda _, __, output: caught.append(output))
 
 
-def codec_taps(model: CompressionModel) -> dict[str, Tap]:
+def codec_taps(model: "CompressionModel") -> dict[str, Tap]:
     """Taps of a codec: `latent` (the encoder's output), `before_decoder` (the same, noisy in training), `before_last_layer`.
 
     Raises UserError where the architecture has no sequential decoder g_s.
@@ -55,7 +57,7 @@ def codec_taps(model: CompressionModel) -> dict[str, Tap]:
     }
 
 
-def _probe(model: CompressionModel, module: nn.Module, side: Side) -> Tap:
+def _probe(model: "CompressionModel", module: nn.Module, side: Side) -> Tap:
     """Measure channels and stride at a side of `module` on a blank 128x128 picture."""
     caught: list[Tensor] = []
     handle = _hook(module, side, caught)

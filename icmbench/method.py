@@ -4,9 +4,8 @@ A method plugin is a module with one class derived from `TrainedMethod`, `Untrai
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from compressai.models import CompressionModel
 from torch import Tensor, nn
 
 from icmbench.codec import Coded, code_for_training
@@ -14,6 +13,9 @@ from icmbench.errors import unknown
 from icmbench.features import Tap, codec_taps
 from icmbench.protocol import Strict
 from icmbench.task import Batch, Task
+
+if TYPE_CHECKING:  # takes seconds to import, and classical codecs do without
+    from compressai.models import CompressionModel
 
 
 class Trainable(nn.Module):
@@ -59,7 +61,7 @@ class UntrainedMethod:
 
     Parameters: ClassVar[type[Strict]] = Strict
 
-    def __init__(self, parameters: Any, codec: CompressionModel, task: Task, lmbda: float) -> None:
+    def __init__(self, parameters: Any, codec: "CompressionModel", task: Task, lmbda: float) -> None:
         self.options, self.codec = parameters, codec
 
 
@@ -73,14 +75,14 @@ class TrainedMethod(Trainable):
 
     Parameters: ClassVar[type[Strict]] = Strict
 
-    def __init__(self, parameters: Any, codec: CompressionModel, task: Task, lmbda: float) -> None:
+    def __init__(self, parameters: Any, codec: "CompressionModel", task: Task, lmbda: float) -> None:
         super().__init__()
         self.options, self.codec, self.task, self.lmbda = parameters, codec, task, lmbda
         self.extend(codec, parameters)
         self.build()
 
     @classmethod
-    def extend(cls, codec: CompressionModel, parameters: Any) -> None:
+    def extend(cls, codec: "CompressionModel", parameters: Any) -> None:
         """Add to the codec, in place, modules that stay in it and are coded with; what they cost is counted.
 
         Also called when a trained codec is loaded. Raises UserError for an architecture that has no room for them.

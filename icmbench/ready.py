@@ -1,15 +1,18 @@
 """Codecs that are ready to code: from the file of a trained one, or a classical one by name."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from compressai.models import CompressionModel
 
 from icmbench.codec import Codec, NeuralCodec, saved_metadata
 from icmbench.errors import UserError
 from icmbench.method import ClassicalMethod, TrainedMethod
 from icmbench.plugins import Plugins
 from icmbench.protocol import CodecSpec
+
+if TYPE_CHECKING:  # takes seconds to import, and classical codecs do without
+    from compressai.models import CompressionModel
 
 
 def load_codec(path: Path, plugins: Plugins, device: torch.device, spec: CodecSpec | None = None) -> NeuralCodec:
@@ -19,7 +22,7 @@ def load_codec(path: Path, plugins: Plugins, device: torch.device, spec: CodecSp
     """
     saved = saved_metadata(path)
 
-    def extend(model: CompressionModel) -> None:
+    def extend(model: "CompressionModel") -> None:
         kind = plugins.method(saved["method"]) if "method" in saved else TrainedMethod
         if issubclass(kind, TrainedMethod):
             kind.extend(model, kind.Parameters.model_validate_json(saved.get("parameters", "{}")))

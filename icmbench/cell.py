@@ -27,7 +27,7 @@ from icmbench.protocol import Protocol, RatePoint, Strict
 from icmbench.ready import load_codec
 from icmbench.record import LAMBDA, Record, Store, method_label, point_label, point_name
 from icmbench.task import Task
-from icmbench.train import Batches, Ledger, device_name, forget, train
+from icmbench.train import LOADERS, Batches, Ledger, device_name, forget, train
 from icmbench.weights import verified_path
 
 Report = Callable[[str, int, int, dict[str, float]], None]  # phase, done, total, terms to show
@@ -90,9 +90,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a cell is computed and what it finds there. `coders`: images that a classical codec codes at once.
+    """Where a cell is computed and what it finds there. `cores`: those it may use for coding and for making batches ahead.
 
     `engine`: worker processes of this machine ("local"), or tasks of the Ray cluster at `address` ("ray"; None: a new one).
+    `pack`: cells that are computed at once on each device; None: as many as it bears.
     """
 
     plugins: Plugins
@@ -101,7 +102,8 @@ class Place:
     accelerator: str = "cpu"
     devices: int = 1
     keep_bitstreams: bool = False
-    coders: int = 1
+    cores: int = 1
+    pack: int | None = None
     engine: Literal["local", "ray"] = "local"
     address: str | None = None
 
@@ -209,12 +211,15 @@ class CellRun:
         assert isinstance(method, TrainedMethod)
         batches = self.batches(fabric.global_rank, fabric.world_size)
         ledger = train(method, batches, fabric, self.checkpoint, self.identity, self._log(fabric))
+        if (self.place.pack or 1) > 1:
+            ledger.joules = None  # a device's meter does not tell whose they are
         if fabric.is_global_zero:
             self._save(method, ledger)
 
     def batches(self, rank: int = 0, world: int = 1) -> Batches:
         """The cell's training batches, or this rank's share of them."""
-        return Batches(self.task.batch, self.task.dataset("train"), self.protocol.training, self.seed("batches"), rank, world)
+        dataset, workers = self.task.dataset("train"), min(LOADERS, self.place.cores // world)
+        return Batches(self.task.batch, dataset, self.protocol.training, self.seed("batches"), rank, world, workers)
 
     def _log(self, fabric: Fabric) -> Callable[[int, dict[str, float]], None]:
         if not fabric.is_global_zero:
@@ -274,29 +279,22 @@ class CellRun:
         content: dict[str, float] = json.loads(path.read_text())
         return content
 
-    def version(self) -> int | None:
-        """When the record was written, in nanoseconds; None where there is none."""
-        try:
-            return self.cell.record_path(Store(self.place.results)).stat().st_mtime_ns
-        except FileNotFoundError:
-            return None
+    @property
+    def finished(self) -> bool:
+        """Whether there is a record; one that another version of a loose plugin file made does not count."""
+        path = self.cell.record_path(Store(self.place.results))
+        loose = self.place.plugins.find("methods")[self.cell.method].path in self.place.plugins.files
+        return path.exists() and (not loose or self.source in path.read_text())
 
-    def run(self) -> None:
-        """Train, evaluate, write the record and its rows, unless another process does so first.
-
-        Raises UserError for what the user can mend.
-        """
-        self.attempt(self.version())
-
-    def attempt(self, before: int | None, wait: bool = True) -> bool:
-        """As `run`, unless a record other than that of version `before` is there now; whether it was written here.
+    def run(self, wait: bool = True) -> bool:
+        """Train, evaluate, write the record and its rows; False where a record is there by the time that it would begin.
 
         Raises UserError for what the user can mend, and, without `wait`, Busy for a cell that another process computes.
         """
         with locked(self.folder / "lock", wait) as mine:
             if not mine:
                 raise Busy
-            if self.version() not in (None, before):
+            if self.finished:
                 return False
             self.report(START, 0, 0, {})
             self._tidy()
@@ -338,14 +336,14 @@ class CellRun:
                 raise UserError(f"the bitstreams of {self.cell.name} cannot be made: {now}.")
             keep(sample.name, data)
 
-    def compute(self) -> Record:
+    def compute(self) -> None:
         """Train, evaluate, write the record and its rows."""
         self.train()
         ceiling, codec = self.ceiling(), self.codec()
         cost.reset_peak_memory(self.place.device)
         with bitstreams.keeping(self.bitstreams if self.place.keep_bitstreams else None) as keep:
             progress = partial(self._evaluated, "evaluate")
-            result = evaluate(codec, self.task, progress, keep, self.place.coders)
+            result = evaluate(codec, self.task, progress, keep, self.place.cores)
         store = Store(self.place.results)
         rows = self.cell.record_path(store).with_suffix(".parquet")
         with replacing(rows) as temporary:
@@ -356,7 +354,6 @@ class CellRun:
         except ValueError as error:
             raise UserError(f"the result of {self.cell.name} is impossible and was not recorded: {error}.") from error
         forget(self.checkpoint)
-        return record
 
     def _evaluated(self, phase: str, done: int, total: int) -> None:
         self.report(phase, done, total, {})
@@ -377,7 +374,7 @@ class CellRun:
             start_sha256=sha256(verified_path(start)) if start else "",
             trained_under=self.cell.trained_under.identity if self.cell.trained_under else "",
             seed=self.cell.seed,
-            cost=outcome.costs(result, codec, self.task, trained, self.place.devices),
+            cost=outcome.costs(result, codec, self.task, trained, self.place.devices, self.place.pack or 1),
             environment=environment.describe(device_name(self.place.device)),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             ceiling=ceiling,

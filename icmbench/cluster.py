@@ -13,12 +13,13 @@ from typing import Any
 from icmbench.cell import Place
 from icmbench.errors import UserError
 from icmbench.pace import Event
+from icmbench.workers import report_to
 
 RETRIES = 20  # of a cell whose worker or node dies; an error of the cell itself is not tried again
 
 
 class RayPool:
-    """What `runner` needs of a pool of workers, from a Ray cluster. Raises UserError where Ray or the cluster is not there."""
+    """A pool (see `workers`) of the tasks of a Ray cluster. Raises UserError where Ray or the cluster is not there."""
 
     def __init__(self, place: Place) -> None:
         self.place, self.ray = place, _ray()
@@ -33,18 +34,26 @@ class RayPool:
 
         here = NodeAffinitySchedulingStrategy(self.ray.get_runtime_context().get_node_id(), soft=False)
         self.events = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
-        self.workers = max(1, int(self.ray.cluster_resources().get("GPU" if self._on_gpu else "CPU", 1)))
+        self.cores = 1
+        self.pack(place.pack or 1)
 
     @property
     def _on_gpu(self) -> bool:
         return self.place.accelerator == "cuda"
 
+    def pack(self, cells: int) -> None:
+        """From now on, compute that many cells at once on each GPU. Raises UserError for several on a core."""
+        if cells > 1 and not self._on_gpu:
+            raise UserError("a cluster without GPUs computes one cell a core: leave --pack out.")
+        self.packed = cells
+        self.workers = cells * max(1, int(self.ray.cluster_resources().get("GPU" if self._on_gpu else "CPU", 1)))
+
     def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
         """Call a function on some node."""
-        resources = {"num_cpus": 1, "num_gpus": self.place.devices if self._on_gpu else 0}
-        task = self.ray.remote(_on_node).options(**resources, max_retries=RETRIES, retry_exceptions=False)
+        gpus = self.place.devices / self.packed if self._on_gpu else 0
+        task = self.ray.remote(_on_node).options(num_cpus=self.cores, num_gpus=gpus, max_retries=RETRIES, retry_exceptions=False)
         named = {name: value for name, value in os.environ.items() if name.startswith("ICMBENCH_")}
-        future: Future[Any] = task.remote(named, self.events, self.place.accelerator, function, *arguments).future()
+        future: Future[Any] = task.remote(named, self.events, self.cores, function, *arguments).future()
         return future
 
     def drain(self) -> Iterator[Event]:
@@ -77,10 +86,8 @@ def _demand_reachable(address: str | None) -> None:
         raise UserError(f"no Ray cluster answers at {address}: {error.strerror or error}.") from error
 
 
-def _on_node(environment: dict[str, str], events: Any, accelerator: str, function: Callable[..., Any], *arguments: Any) -> Any:
+def _on_node(environment: dict[str, str], events: Any, threads: int, function: Callable[..., Any], *arguments: Any) -> Any:
     """In a worker of the cluster: let `function` report to the driver and find data where the driver does."""
-    from icmbench import runner
-
     os.environ.update(environment)
-    runner.report_to(events, accelerator)
+    report_to(events, threads)
     return function(*arguments)

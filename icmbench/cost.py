@@ -16,6 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from icmbench.record import Coding, Network
 
+CUDA_CONTEXT = 600 * 2**20  # bytes
+
 
 def _attention_flop(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
     """Floating-point operations of an attention kernel, from the shapes of its inputs."""
@@ -78,6 +80,16 @@ def peak_memory_mib(device: torch.device) -> float:
         return next(int(line.split()[1]) / 2**10 for line in lines if line.startswith("VmHWM:"))
     except (OSError, StopIteration):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def gpu_memory(training: nn.Module) -> tuple[int, int]:
+    """Bytes that a training takes on its GPU, after one backward pass of it, and the bytes that are free without it.
+
+    Beside the peak so far it will take two moments a parameter and, as each process does, the driver's own data.
+    """
+    moments = sum(2 * p.nbytes for p in training.parameters() if p.requires_grad)
+    free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()
+    return torch.cuda.max_memory_reserved() + moments + CUDA_CONTEXT, free
 
 
 class Energy:

@@ -25,7 +25,7 @@ from icmbench.bit_allocation import Allocation, allocate
 from icmbench.cell import CellRun
 from icmbench.codec import NeuralCodec, build_model, load_weights
 from icmbench.evaluate import synchronised_seconds
-from icmbench.files import locked, write_text
+from icmbench.files import write_text
 from icmbench.method import Trainable, TrainedMethod
 from icmbench.task import Batch
 from icmbench.train import Ledger, train
@@ -201,14 +201,14 @@ class DynamicsRun(CellRun):
             return None
         return found if found.identity == self.watched and self._trained() else None
 
-    def run(self) -> None:
-        """Train with probes, save the codec unless there is one, and write the result.
+    @property
+    def finished(self) -> bool:
+        """Whether there is a result."""
+        return self.result() is not None
 
-        Raises UserError for what the user can mend.
-        """
-        with locked(self.folder / "lock"):
-            if self.result() is None:
-                write_text(self.path, self._measure().model_dump_json(indent=1))
+    def compute(self) -> None:
+        """Train with probes, save the codec unless there is one, and write the result."""
+        write_text(self.path, self._measure().model_dump_json(indent=1))
 
     def _measure(self) -> Dynamics:
         probed, steps, curves, ledger = self._watch()

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,11 @@ from icmbench.files import demand_writable, write_text
 from icmbench.job import Job
 from icmbench.method import TrainedMethod
 from icmbench.pace import Event, Pace
+from icmbench.plan import plan, units
 from icmbench.progress import LOG_SECONDS, SHOWN
 from icmbench.protocol import Protocol
-from icmbench.runner import plan, units
 from icmbench.status import StatusFile
+from icmbench.workers import machine_cores
 
 PICTURES = 4
 ENDS = 4  # probes that are averaged for "at the start" and "at the end": the gradient of one batch is noisy
@@ -49,8 +51,9 @@ def run(job: Job, protocol: Protocol, place: Place, console: Console) -> None:
 def compute(cells: Sequence[Cell], place: Place, console: Console) -> None:
     """Measure the cells that have no result yet, one after the other."""
     demand_writable(place.runs)
+    place = replace(place, cores=machine_cores())
     runs = [DynamicsRun(cell, place) for cell in cells]
-    absent = [run for run in runs if run.result() is None]
+    absent = [run for run in runs if not run.finished]
     found = f"{len(runs)} cells, {len(runs) - len(absent)} already there"
     console.print(f"{cells[0].protocol.identity} on {place.accelerator}: {found}", highlight=False)
     if place.accelerator == "cpu":
@@ -61,7 +64,6 @@ def compute(cells: Sequence[Cell], place: Place, console: Console) -> None:
     with StatusFile(place.runs, place.results) as file:
         for number, run in enumerate(absent):
             run.report = _reporter(number, pace, file, console)
-            pace.hear(Event(number, "start"))
             run.run()
             pace.hear(Event(number, "done"))
             file.tell(pace)
@@ -79,7 +81,8 @@ def _reporter(number: int, pace: Pace, file: StatusFile, console: Console) -> Re
             return
         last = time.monotonic()
         shown = "  ".join(f"{key} {terms[key]:.3f}" for key in SHOWN if key in terms)
-        text = "  ".join(filter(None, [f"{name}: {phase} {done}/{total}", shown, str(pace.left(number))]))
+        steps = f" {done}/{total}" if total else ""
+        text = "  ".join(filter(None, [f"{name}: {phase}{steps}", shown, str(pace.left(number))]))
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     return report

@@ -12,12 +12,13 @@ from icmbench.errors import UserError
 from icmbench.files import demand_writable
 from icmbench.job import Job
 from icmbench.pace import Pace
+from icmbench.plan import plan, units
 from icmbench.plot import draw
 from icmbench.progress import follow
 from icmbench.protocol import Protocol, doubled
 from icmbench.record import Record, Store
 from icmbench.resamples import source
-from icmbench.runner import compute, missing, plan, units, workers_for
+from icmbench.runner import compute
 from icmbench.status import StatusFile
 from icmbench.text import print_table
 
@@ -44,11 +45,11 @@ def run(job: Job, protocol: Protocol, place: Place) -> int:
 def fill(cells: Sequence[Cell], place: Place, console: Console) -> bool:
     """Compute the cells that have no record yet, and show how it goes; whether all have one now.
 
-    Raises UserError where nothing can be written, and for more devices than a batch has pictures.
+    Raises UserError where nothing can be written, for more devices than a batch has pictures, and for cells packed on each.
     """
     for folder in (place.results, place.runs):
         demand_writable(folder)
-    absent = missing(cells, Store(place.results), place.plugins)
+    absent = [cell for cell in cells if not CellRun(cell, place).finished]
     for protocol in dict.fromkeys(cell.protocol.identity for cell in cells):
         own, new = ([cell for cell in some if cell.protocol.identity == protocol] for some in (cells, absent))
         console.print(
@@ -57,9 +58,11 @@ def fill(cells: Sequence[Cell], place: Place, console: Console) -> bool:
     smallest = min(cell.protocol.training.batch_size for cell in cells)
     if smallest < place.devices:
         raise UserError(f"--devices {place.devices} would leave devices without pictures: the batches have {smallest}.")
+    if place.devices > 1 and (place.pack or 1) > 1:
+        raise UserError("--pack puts several cells on one device, --devices one cell on several: take one of the two.")
     if not absent:
         return True
-    pace = Pace(units(absent, place.plugins), workers_for(place, len(absent)))
+    pace = Pace(units(absent, place.plugins))
     with StatusFile(place.runs, place.results) as file:
         file.tell(pace)
         return not follow(compute(absent, place), pace, console, file.tell)

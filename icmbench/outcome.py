@@ -37,7 +37,7 @@ def measured(result: Evaluation, tolerance: float, trained: dict[str, str]) -> d
     }
 
 
-def costs(result: Evaluation, codec: Codec, task: Task, trained: dict[str, str], devices: int) -> Cost:
+def costs(result: Evaluation, codec: Codec, task: Task, trained: dict[str, str], devices: int, packed: int) -> Cost:
     """Times and memory of the evaluation that has just ended; operations and parameters counted on the first image.
 
     `trained`: the metadata of a trained codec's file; empty for a classical codec.
@@ -54,6 +54,7 @@ def costs(result: Evaluation, codec: Codec, task: Task, trained: dict[str, str],
         peak_memory_mib=ledger.peak_memory_mib,
         train_device=ledger.device,
         train_devices=devices,
+        packed=packed,
         codec_parameters=sum(p.numel() for p in model.parameters()),
         training_only_parameters=int(trained.get("training_only", 0)),
         encoder=cost.coding(encoder, result.column("encode_seconds")),

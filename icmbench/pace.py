@@ -83,11 +83,12 @@ class State:
 class Pace:
     """Listens to the events of cells and reckons from the time that steps and images have taken.
 
-    Where cells of a kind have not said anything yet, those of the other kinds stand for them.
+    Where cells of a kind have not said anything yet, those of the other kinds stand for them. There are as many workers as
+    cells have been under way at once.
     """
 
-    def __init__(self, units: Sequence[Unit], workers: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
-        self.units, self.workers, self.clock = units, workers, clock
+    def __init__(self, units: Sequence[Unit], clock: Callable[[], float] = time.monotonic) -> None:
+        self.units, self.workers, self.clock = units, 1, clock
         self.states = [State() for _ in units]
         self._seen: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])  # (phase, kind) -> seconds, units
         self._images: dict[str, int] = {}
@@ -113,6 +114,8 @@ class Pace:
         if event.phase == "done" and state.phase == "evaluate":
             self._rests[kind].append(state.rest)
         state.phase, state.done, state.total, state.heard = event.phase, event.done, event.total, now
+        if event.phase == START:
+            self.workers = max(self.workers, len(self.running()))
         return True
 
     def count(self, *phases: str) -> int:

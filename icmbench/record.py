@@ -61,6 +61,7 @@ class Cost(BaseModel):
     peak_memory_mib: float
     train_device: str
     train_devices: int
+    packed: int = 1
     codec_parameters: int
     training_only_parameters: int
     encoder: Coding

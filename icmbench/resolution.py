@@ -11,10 +11,10 @@ from icmbench.comparison import Curves, curves
 from icmbench.difference import compare
 from icmbench.errors import UserError
 from icmbench.main_job import fill, records_of
+from icmbench.plan import plan
 from icmbench.protocol import Protocol, doubled
 from icmbench.record import Record, Store
 from icmbench.resamples import Source, source
-from icmbench.runner import plan
 from icmbench.stats.confidence import Estimate
 from icmbench.stats.power import Power, power
 

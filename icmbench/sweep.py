@@ -14,11 +14,11 @@ from icmbench.comparison import rows
 from icmbench.errors import UserError, unknown
 from icmbench.job import Job, resolve
 from icmbench.main_job import cells_of, fill, records_of
+from icmbench.plan import own_parameters
 from icmbench.protocol import Protocol, Strict
 from icmbench.record import Record, Store, method_label
 from icmbench.report import Entry
 from icmbench.resamples import Source, source
-from icmbench.runner import own_parameters
 
 PROTOCOL = "protocol"
 

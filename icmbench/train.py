@@ -28,6 +28,7 @@ from icmbench.task import Batch, Dataset
 
 Log = Callable[[int, dict[str, float]], None]
 SAY = logging.getLogger("icmbench")
+LOADERS = 4  # processes that make batches ahead for a GPU
 MakeBatch = Callable[[Dataset, Sequence[int], int, bool, np.random.Generator], Batch]
 
 
@@ -61,12 +62,21 @@ class Ledger:
 class Batches(torch.utils.data.Dataset[Batch]):
     """Batch number -> batch, a pure function of (seed, number): nothing to save for a resume.
 
-    With several devices each rank takes its share of every batch.
+    With several devices each rank takes its share of every batch. `workers`: processes that make batches ahead for a GPU.
     """
 
-    def __init__(self, make: MakeBatch, dataset: Dataset, training: Training, seed: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        make: MakeBatch,
+        dataset: Dataset,
+        training: Training,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = LOADERS,
+    ) -> None:
         self.make, self.dataset, self.training, self.seed = make, dataset, training, seed
-        self.rank, self.world = rank, world
+        self.rank, self.world, self.workers = rank, world, workers
 
     def __getitem__(self, step: int) -> Batch:
         indices = seeds.batch_indices(self.seed, step, self.training.batch_size, len(self.dataset))
@@ -76,7 +86,7 @@ class Batches(torch.utils.data.Dataset[Batch]):
 
     def loader(self, first: int, device: torch.device) -> DataLoader[Batch]:
         """Batches `first` to the last, made ahead in worker processes for a GPU."""
-        workers = 4 if device.type == "cuda" else 0
+        workers = max(1, self.workers) if device.type == "cuda" else 0
         return DataLoader(
             self,
             batch_size=None,

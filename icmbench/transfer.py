@@ -12,12 +12,12 @@ from icmbench.comparison import rows
 from icmbench.errors import UserError
 from icmbench.main_job import fill, records_of
 from icmbench.method import TrainedMethod
+from icmbench.plan import own_parameters, plan
 from icmbench.plugins import Plugins
 from icmbench.protocol import Protocol, override
 from icmbench.record import Record, Store, method_label
 from icmbench.report import Entry
 from icmbench.resamples import Source, source
-from icmbench.runner import own_parameters, plan
 
 TRAINED_UNDER, SCORED_WITH = "trained under", "scored with"
 

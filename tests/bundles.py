@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 
 from icmbench.cell import CellRun, Place
+from icmbench.plan import plan
 from icmbench.plugins import Plugins
 from icmbench.record import seal
-from icmbench.runner import plan
 from icmbench.submission.manifest import MANIFEST, About
 from icmbench.submission.pack import pack
 

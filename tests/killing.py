@@ -23,10 +23,10 @@ import torch.utils.tensorboard  # here, and not in every fork
 
 from icmbench import cell as cell_module
 from icmbench.cell import Cell, CellRun, Place
+from icmbench.plan import plan
 from icmbench.plugins import Plugins
 from icmbench.protocol import override
 from icmbench.record import Record, Store
-from icmbench.runner import plan
 from icmbench.train import train
 
 phase_of_child = mmap.mmap(-1, 16)  # shared with the forks

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ import psutil
 import pytest
 
 from icmbench.cell import Place
+from icmbench.cluster import RayPool
+from icmbench.errors import UserError
 from icmbench.pace import Event
+from icmbench.plan import plan
 from icmbench.plugins import Plugins
 from icmbench.record import Store
-from icmbench.runner import compute, plan
+from icmbench.runner import compute
 
 ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -49,6 +53,17 @@ def results(folder: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in fields.items() if name not in VARYING} for fields in found]
 
 
+@pytest.fixture
+def gpu() -> Iterator[str]:
+    """The address of a node that says it has a GPU; to Ray that is a number."""
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 1, "include_dashboard": False})
+    yield made.address
+    ray.shutdown()
+    made.shutdown()
+
+
 def workers() -> list[psutil.Process]:
     """The processes of Ray that compute a cell now."""
     return [process for process in psutil.process_iter(["cmdline"]) if "ray::_on_node" in " ".join(process.info["cmdline"] or [])]
@@ -70,3 +85,29 @@ def test_a_sweep_survives_the_death_of_a_worker_and_of_a_node(cluster: Any, smal
     assert ended == dict.fromkeys(range(4), "done")
     list(computed(small_protocol, tmp_path / "here"))
     assert results(tmp_path / "cluster") == results(tmp_path / "here")
+
+
+@pytest.mark.parametrize("pack", [1, 3])
+def test_packed_cells_share_a_gpu(pack: int, gpu: str, tmp_path: Path) -> None:
+    def most_at_once(number: int) -> int:
+        """Of the calls, how many this one saw beside it at most in two seconds (in a function, so that Ray takes it along)."""
+        (mark := tmp_path / f"{pack} {number}").touch()
+        end, most = time.monotonic() + 2, 0
+        while time.monotonic() < end:
+            most = max(most, len(list(tmp_path.iterdir())))
+            time.sleep(0.05)
+        mark.unlink()
+        return most
+
+    pool = RayPool(Place(Plugins(), tmp_path, tmp_path, "cuda", engine="ray", address=gpu))
+    try:
+        pool.pack(pack)
+        assert (pool.workers, pool.packed) == (pack, pack)
+        assert max(future.result() for future in [pool.submit(most_at_once, number) for number in range(4)]) == pack
+    finally:
+        pool.close()
+
+
+def test_cells_are_not_packed_on_a_core(cluster: Any, small_protocol: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="leave --pack out"):
+        next(computed(small_protocol, tmp_path, engine="ray", address=cluster.address, pack=2))

@@ -8,9 +8,9 @@ import torch
 from icmbench.cell import Cell, CellRun, Place
 from icmbench.check import check
 from icmbench.errors import UserError
+from icmbench.plan import own_parameters
 from icmbench.plugins import Plugins
 from icmbench.protocol import override
-from icmbench.runner import own_parameters
 from icmbench.train import Batches
 
 PLUGINS = Plugins()

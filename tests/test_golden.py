@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from icmbench.cell import Cell, CellRun, Place
+from icmbench.plan import own_parameters
 from icmbench.plugins import Plugins
 from icmbench.protocol import override
-from icmbench.runner import own_parameters
 from icmbench.train import Batches, train
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -21,10 +21,11 @@ from killing import records
 from icmbench.cell import Cell, CellRun, Place
 from icmbench.errors import UserError
 from icmbench.files import locked, remove_leftovers, replacing
+from icmbench.plan import plan
 from icmbench.plugins import Plugins
 from icmbench.protocol import override
 from icmbench.record import Store
-from icmbench.runner import compute, plan
+from icmbench.runner import compute
 from icmbench.status import jobs
 
 STEPS = 4
@@ -132,11 +133,13 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) ->
 @pytest.mark.timeout(600)
 def test_cells_of_a_run_that_is_killed_are_taken_up_by_one_that_goes_on(short_protocol: Path) -> None:
     plugins, cells = cells_of(short_protocol, 2)
-    cells, place = cells[:2], Place(plugins, Path("results"), Path("runs"))
+    cells, place = cells[:3], Place(plugins, Path("results"), Path("runs"))
+    assert CellRun(cells[2], place).run()  # by another run, since this one was planned
     holder = hold(CellRun(cells[0], place).folder / "lock")
     seen = []
     for event in compute(cells, place):
         seen.append((event.cell, event.phase))
+        assert event.message == ("done by another run" if seen[-1] == (2, "done") else "")
         if seen[-1] == (1, "done"):
             assert (0, "elsewhere") in seen
             assert (0, "start") not in seen
@@ -144,7 +147,8 @@ def test_cells_of_a_run_that_is_killed_are_taken_up_by_one_that_goes_on(short_pr
             holder.communicate()
     assert seen[-1] == (0, "done")
     assert seen.count((0, "elsewhere")) == 1  # said once, however often it is tried
-    assert len(records(Path("results"))) == 2
+    assert {phase for cell, phase in seen if cell == 2} == {"done"}
+    assert len(records(Path("results"))) == 3
 
 
 def kill_at_random(command: Command, rng: random.Random, cell_seconds: float) -> bool:

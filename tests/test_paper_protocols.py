@@ -12,6 +12,7 @@ from icmbench.codec import NeuralCodec, build_model
 from icmbench.files import sha256
 from icmbench.plugins import Plugins
 from icmbench.protocol import Protocol, override
+from icmbench.record import Store
 
 SIZE = (96, 128)
 
@@ -79,9 +80,9 @@ def test_the_whole_way_with_random_weights(name: str, data: object, tmp_path: Pa
     data(tmp_path)  # type: ignore[operator]
     protocol = shortened(name, tmp_path)
     parameters = (("position", "before_decoder"), ("alpha", 0.5))
-    record = CellRun(
-        Cell(protocol, "aux_loss", parameters, 0, 0), Place(Plugins(), tmp_path / "results", tmp_path / "runs")
-    ).compute()
+    place = Place(Plugins(), tmp_path / "results", tmp_path / "runs")
+    CellRun(Cell(protocol, "aux_loss", parameters, 0, 0), place).run()
+    [record], _ = Store(place.results).read()
     assert record.bpp > 0
     assert protocol.evaluation.metric in record.scores
     assert record.cost.training_only_parameters > 0

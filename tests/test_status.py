@@ -69,7 +69,7 @@ def test_durations_for_people(seconds: float, text: str) -> None:
 
 
 def test_what_is_left_follows_from_the_pace_so_far(clock: Clock) -> None:
-    pace = Pace(UNITS[:3], 1, clock)
+    pace = Pace(UNITS[:3], clock)
     assert str(pace.left_of_all()) == ""
     hear(pace, clock, 0, 0, "start")
     hear(pace, clock, 5, 0, "train", 1, 100)
@@ -81,7 +81,7 @@ def test_what_is_left_follows_from_the_pace_so_far(clock: Clock) -> None:
 
 
 def test_a_cell_that_begins_is_reckoned_from_its_kind_or_else_from_the_others(clock: Clock) -> None:
-    pace = Pace(UNITS[:3], 1, clock)
+    pace = Pace(UNITS[:3], clock)
     end = one_cell(pace, clock, 0, 0, 2)
     assert end == 218
     assert pace.left(2) == Left(218.0, True)
@@ -98,17 +98,20 @@ def test_a_cell_that_begins_is_reckoned_from_its_kind_or_else_from_the_others(cl
 
 
 def test_waiting_cells_go_to_the_worker_that_is_free_first(clock: Clock) -> None:
-    pace = Pace([Unit(str(n), "same", 100) for n in range(4)], 2, clock)
+    pace = Pace([Unit(str(n), "same", 100) for n in range(5)], clock)
+    hear(pace, clock, 0, 1, "start")
     end = one_cell(pace, clock, 0, 0, 1)
     assert end == 118
-    assert pace.left_of_all() == Left(236.0, True)  # three cells on two workers
+    assert pace.left_of_all() == Left(236.0, True)  # three cells on two workers: so many have been under way at once
     hear(pace, clock, end, 1, "elsewhere")
-    assert pace.left_of_all() == Left(118.0, True)  # two here, side by side with the one of another run
+    assert pace.left_of_all() == Left(236.0, True)
+    hear(pace, clock, end, 2, "elsewhere")
+    assert pace.left_of_all() == Left(118.0, True)  # two here, side by side with those of another run
     assert pace.running() == []
 
 
 def test_a_resumed_training_counts_only_its_new_steps(clock: Clock) -> None:
-    pace = Pace(UNITS[:1], 1, clock)
+    pace = Pace(UNITS[:1], clock)
     hear(pace, clock, 0, 0, "start")
     hear(pace, clock, 5, 0, "train", 91, 100)
     hear(pace, clock, 10, 0, "train", 96, 100)
@@ -116,7 +119,7 @@ def test_a_resumed_training_counts_only_its_new_steps(clock: Clock) -> None:
 
 
 def test_late_reports_of_an_ended_cell_say_nothing(clock: Clock) -> None:
-    pace = Pace(UNITS, 1, clock)
+    pace = Pace(UNITS, clock)
     hear(pace, clock, 0, 3, "failed")
     assert not pace.hear(Event(3, "evaluate", 1, 10))
     assert (pace.count("failed"), pace.count("waiting"), pace.left(3)) == (1, 3, Left(0.0, True))
@@ -126,7 +129,7 @@ def test_late_reports_of_an_ended_cell_say_nothing(clock: Clock) -> None:
 def test_a_run_is_shown_with_what_is_left(terminal: bool, clock: Clock) -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=terminal, width=200)
-    pace = Pace(UNITS[:2], 1, clock)
+    pace = Pace(UNITS[:2], clock)
     one_cell(pace, clock, 0, 0, 2)
 
     def events() -> list[Event]:
@@ -173,7 +176,7 @@ def living() -> tuple[int, str]:
 
 
 def test_a_job_tells_of_itself_while_it_runs_and_how_it_ended(tmp_path: Path, clock: Clock) -> None:
-    pace = Pace(UNITS, 2, clock)
+    pace = Pace(UNITS, clock)
     with StatusFile(tmp_path / "runs", tmp_path / "results") as file:
         assert jobs(tmp_path / "runs") == []
         hear(pace, clock, 0, 0, "train", 1, 100)

@@ -37,17 +37,30 @@ def add_place(parser: argparse.ArgumentParser) -> None:
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """`--engine local|ray` and `--address`."""
+    """`--engine local|ray`, `--address` and `--pack`."""
     parser.add_argument(
         "--engine", choices=("local", "ray"), default="local",
         help="compute in processes of this machine (default), or as tasks of a Ray cluster",
     )  # fmt: skip
     parser.add_argument("--address", metavar="HOST:PORT", help="the Ray cluster to join; auto: the one that this machine is in")
+    parser.add_argument(
+        "--pack", type=_pack, metavar="auto|N",
+        help="cells computed at once on each device (default auto: one a core on a CPU, as many as its memory bears on a GPU)",
+    )  # fmt: skip
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """`--device auto|cpu|cuda`."""
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="default: a GPU when there is one")
+
+
+def _pack(text: str) -> int | None:
+    """`auto` (None) or an integer of at least 1."""
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("must be auto or a number of at least 1")
+    return int(text)
 
 
 def positive(text: str) -> int:
@@ -106,7 +119,8 @@ def place(arguments: argparse.Namespace, found: "Plugins") -> "Place":
     results, runs = arguments.results, arguments.runs
     if engine == "ray":  # a worker's current folder is another
         results, runs = results.absolute(), runs.absolute()
-    return Place(found, results, runs, accelerator, engine=engine, address=address)
+    pack: int | None = getattr(arguments, "pack", None)
+    return Place(found, results, runs, accelerator, engine=engine, address=address, pack=pack)
 
 
 def device(name: str) -> str:

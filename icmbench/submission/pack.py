@@ -15,10 +15,10 @@ from icmbench.errors import UserError
 from icmbench.evaluate import pixels_sha256
 from icmbench.files import sha256
 from icmbench.method import ClassicalMethod, TrainedMethod
+from icmbench.plan import own_parameters
 from icmbench.plugins import Plugin
 from icmbench.protocol import Protocol
 from icmbench.record import LAMBDA, Record, Store, method_label, point_name
-from icmbench.runner import own_parameters
 from icmbench.submission import archive, manifest
 from icmbench.submission.manifest import ENVIRONMENT, TRAINING_IMAGES, About, Manifest, sample
 

@@ -19,9 +19,9 @@ from torch import Tensor
 from icmbench.cell import CellRun, Place
 from icmbench.codec import Codec, build_model
 from icmbench.method import ClassicalMethod, TrainedMethod
+from icmbench.plan import plan
 from icmbench.plugins import Plugins
 from icmbench.protocol import Protocol
-from icmbench.runner import plan
 from icmbench.task import Dataset, Task
 from icmbench.train import train
 from icmbench.trials import STEPS, require

@@ -1,0 +1,80 @@
+"""Several cells at once on one device."""
+
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from killing import records
+
+from icmbench.cell import Place
+from icmbench.cli import main
+from icmbench.plan import plan
+from icmbench.plugins import Plugins
+from icmbench.record import Store
+from icmbench.runner import cells_that_fit, compute
+from icmbench.workers import LocalPool
+
+GIB = 2**30
+
+
+def meet(folder: Path, others: int, number: int) -> bool:
+    """Whether so many are here at once."""
+    (folder / str(number)).touch()
+    end = time.monotonic() + 60
+    while len(list(folder.iterdir())) < others and time.monotonic() < end:
+        time.sleep(0.05)
+    return len(list(folder.iterdir())) >= others
+
+
+def test_a_gpu_gets_one_cell_until_it_is_known_how_many_it_bears(tmp_path: Path) -> None:
+    with closing(LocalPool(Place(Plugins(), tmp_path, tmp_path, "cuda"), 5)) as pool:
+        assert (pool.workers, pool.packed) == (1, 1)
+        pool.pack(3)
+        assert (pool.workers, pool.packed) == (3, 3)
+        assert all(future.result() for future in [pool.submit(meet, tmp_path, 3, number) for number in range(3)])
+        pool.pack(8)
+        assert pool.workers == 5  # there are no more cells
+
+
+@pytest.mark.parametrize(
+    ("needed", "free", "cores", "expected"),
+    [
+        (8 * GIB, 78 * GIB, 16, 8),  # 8.1 by memory
+        (8 * GIB, 78 * GIB, 8, 4),
+        (20 * GIB, 78 * GIB, 16, 3),
+        (70 * GIB, 78 * GIB, 16, 1),
+        (90 * GIB, 78 * GIB, 16, 1),  # then one is tried, whose batches are split
+        (GIB, 78 * GIB, 1, 1),
+    ],
+)
+def test_how_many_cells_a_gpu_bears(needed: int, free: int, cores: int, expected: int) -> None:
+    assert cells_that_fit(needed, free, cores) == expected
+
+
+@pytest.mark.slow
+def test_packed_cells_come_out_as_they_do_alone(small_protocol: Path, tmp_path: Path) -> None:
+    plugins = Plugins()
+    rules = plugins.protocol(str(small_protocol))
+    cells = plan(plugins, rules, {"task_loss": {}}, [0, 1, 2], 1)
+    for pack in (1, 3):
+        place = Place(plugins, tmp_path / f"{pack}", tmp_path / f"runs{pack}", pack=pack)
+        seen = [(event.cell, event.phase) for event in compute(cells, place)]
+        second_start, first_end = ([*seen].index(event) for event in ((1, "start"), (0, "done")))
+        assert (second_start < first_end) == (pack == 3)
+        found, _ = Store(place.results).read()
+        assert [record.cost.packed for record in found] == [pack] * 3
+    assert records(tmp_path / "1") == records(tmp_path / "3")
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "many", "1.5"])
+def test_what_is_no_number_of_cells_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "task_loss", "segmentation", "--pack", text])
+    assert "argument --pack: must be auto or a number of at least 1" in capsys.readouterr().err
+
+
+def test_cells_are_packed_or_spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "task_loss", "segmentation", "--device", "cpu", "--pack", "2", "--devices", "2"]) == 2
+    assert "--pack puts several cells on one device, --devices one cell on several" in capsys.readouterr().err

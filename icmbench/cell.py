@@ -26,6 +26,7 @@ from icmbench.plugins import Plugins, options
 from icmbench.protocol import Protocol, RatePoint, Strict
 from icmbench.ready import load_codec
 from icmbench.record import LAMBDA, Record, Store, method_label, point_label, point_name
+from icmbench.remote import Remote
 from icmbench.task import Task
 from icmbench.train import LOADERS, Batches, Ledger, device_name, forget, train
 from icmbench.weights import verified_path
@@ -93,6 +94,7 @@ class Place:
     """Where a cell is computed and what it finds there. `cores`: those it may use for coding and for making batches ahead.
 
     `engine`: worker processes of this machine ("local"), or tasks of the Ray cluster at `address` ("ray"; None: a new one).
+    `url`: where the results are kept, of which `results` is a copy here; None: nowhere else.
     `pack`: cells that are computed at once on each device; None: as many as it bears.
     """
 
@@ -106,6 +108,7 @@ class Place:
     pack: int | None = None
     engine: Literal["local", "ray"] = "local"
     address: str | None = None
+    url: str | None = None
 
     @property
     def device(self) -> torch.device:
@@ -353,6 +356,8 @@ class CellRun:
             store.write(record)
         except ValueError as error:
             raise UserError(f"the result of {self.cell.name} is impossible and was not recorded: {error}.") from error
+        if self.place.url:
+            Remote(self.place.url).push()
         forget(self.checkpoint)
 
     def _evaluated(self, phase: str, done: int, total: int) -> None:

@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from icmbench import __version__
 from icmbench.commands import (
@@ -20,6 +21,7 @@ from icmbench.commands import (
     new,
     power,
     prepare,
+    profile,
     publish,
     retract,
     run,
@@ -32,6 +34,7 @@ from icmbench.commands import (
     verify,
 )
 from icmbench.errors import UserError
+from icmbench.remote import around, is_url
 
 COMMANDS = {
     "run": run,
@@ -47,6 +50,7 @@ COMMANDS = {
     "power": power,
     "converge": converge,
     "dynamics": dynamics,
+    "profile": profile,
     "doctor": doctor,
     "new": new,
     "check": check,
@@ -65,8 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status. Errors that the user can mend are one sentence on standard error."""
     arguments = _parser().parse_args(argv)
     try:
-        code: int = arguments.command(arguments)
-        return code
+        return _run(arguments)
     except UserError as error:
         print(f"icmbench: {error}", file=sys.stderr)
         return 2
@@ -75,6 +78,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 1
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """The command, with `--results` as a path; results at a URL are fetched before and sent afterwards."""
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    place: str | None = getattr(arguments, "results", None)
+    if place is None:
+        return command(arguments)
+
+    def run(folder: Path) -> int:
+        arguments.results = folder
+        return command(arguments)
+
+    arguments.url = place if is_url(place) else None
+    return around(place, run) if arguments.url else run(Path(place))
 
 
 def _parser() -> argparse.ArgumentParser:

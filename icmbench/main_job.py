@@ -17,6 +17,7 @@ from icmbench.plot import draw
 from icmbench.progress import follow
 from icmbench.protocol import Protocol, doubled
 from icmbench.record import Record, Store
+from icmbench.remote import Remote
 from icmbench.resamples import source
 from icmbench.runner import compute
 from icmbench.status import StatusFile
@@ -65,7 +66,10 @@ def fill(cells: Sequence[Cell], place: Place, console: Console) -> bool:
     pace = Pace(units(absent, place.plugins))
     with StatusFile(place.runs, place.results) as file:
         file.tell(pace)
-        return not follow(compute(absent, place), pace, console, file.tell)
+        complete = not follow(compute(absent, place), pace, console, file.tell)
+    if place.url:  # a cell may have been computed on another machine
+        Remote(place.url).pull()
+    return complete
 
 
 def keep_bitstreams(cells: Sequence[Cell], place: Place, console: Console) -> bool:
@@ -111,7 +115,7 @@ def _finish(console: Console, protocol: Protocol, place: Place, todo: Sequence[C
     lines = {
         "plot": png,
         "interactive plot": html,
-        "records": store.folder / protocol.identity,
+        "records": f"{place.url or store.folder}/{protocol.identity}",
         "codecs and training logs": place.runs / protocol.identity,
     }
     for what, where in lines.items():

@@ -17,6 +17,7 @@ import torch
 from lightning_fabric import Fabric
 from safetensors import safe_open
 from torch import Tensor, nn
+from torch.profiler import record_function
 from torch.utils.data import DataLoader
 
 from icmbench import cost, seeds
@@ -29,6 +30,7 @@ from icmbench.task import Batch, Dataset
 Log = Callable[[int, dict[str, float]], None]
 SAY = logging.getLogger("icmbench")
 LOADERS = 4  # processes that make batches ahead for a GPU
+BATCH, FORWARD, BACKWARD, CHECK, UPDATE = (f"step: {part}" for part in ("batch", "forward", "backward", "check", "update"))
 MakeBatch = Callable[[Dataset, Sequence[int], int, bool, np.random.Generator], Batch]
 
 
@@ -79,10 +81,11 @@ class Batches(torch.utils.data.Dataset[Batch]):
         self.rank, self.world, self.workers = rank, world, workers
 
     def __getitem__(self, step: int) -> Batch:
-        indices = seeds.batch_indices(self.seed, step, self.training.batch_size, len(self.dataset))
-        rng = seeds.generator(self.seed, "crop", step, self.rank)
-        share = [int(i) for i in indices[self.rank :: self.world]]
-        return self.make(self.dataset, share, self.training.crop, self.training.flip, rng)
+        with record_function(BATCH):
+            indices = seeds.batch_indices(self.seed, step, self.training.batch_size, len(self.dataset))
+            rng = seeds.generator(self.seed, "crop", step, self.rank)
+            share = [int(i) for i in indices[self.rank :: self.world]]
+            return self.make(self.dataset, share, self.training.crop, self.training.flip, rng)
 
     def loader(self, first: int, device: torch.device) -> DataLoader[Batch]:
         """Batches `first` to the last, made ahead in worker processes for a GPU."""
@@ -142,8 +145,10 @@ class _Steps:
         terms: dict[str, Tensor] = {}
         for part in parts(batch, self.ledger.micro_batch):
             weight = len(part.images) / len(batch.images)
-            found, total = self.forward(lambda part=part: part)  # Fabric would copy a bare batch leaf by leaf
-            self.fabric.backward(total * weight)
+            with record_function(FORWARD):
+                found, total = self.forward(lambda part=part: part)  # Fabric would copy a bare batch leaf by leaf
+            with record_function(BACKWARD):
+                self.fabric.backward(total * weight)
             for name, value in found.items():
                 terms[name] = terms[name] + value.detach() * weight if name in terms else value.detach() * weight
         return terms
@@ -314,10 +319,12 @@ def train(
         wrapped[0].param_groups[0]["lr"] = training.lr * training.lr_factor(step)
         trainable.progress = step / training.steps
         terms = steps.backward(step, batch.to(fabric.device, layout))
-        norm = nn.utils.clip_grad_norm_(network, training.clip_norm)
-        values = _check_finite(terms, norm, step, checkpoint)
-        for optimizer in wrapped:
-            optimizer.step()
+        with record_function(CHECK):
+            norm = nn.utils.clip_grad_norm_(network, training.clip_norm)
+            values = _check_finite(terms, norm, step, checkpoint)
+        with record_function(UPDATE):
+            for optimizer in wrapped:
+                optimizer.step()
         ledger.steps, ledger.images = step + 1, (step + 1) * training.batch_size
         now = time.monotonic()
         ledger.seconds = earlier_seconds + now - started

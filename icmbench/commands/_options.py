@@ -24,8 +24,10 @@ def add_plugin(parser: argparse.ArgumentParser) -> None:
 
 
 def add_results(parser: argparse.ArgumentParser) -> None:
-    """`--results DIR`."""
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="records (default results)")
+    """`--results DIR|URL`; `arguments.results` is a path when a command gets it, `arguments.url` the URL if it was one."""
+    parser.add_argument(
+        "--results", default="results", metavar="DIR|URL", help="records (default results), also at a URL that fsspec opens"
+    )
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:
@@ -120,7 +122,7 @@ def place(arguments: argparse.Namespace, found: "Plugins") -> "Place":
     if engine == "ray":  # a worker's current folder is another
         results, runs = results.absolute(), runs.absolute()
     pack: int | None = getattr(arguments, "pack", None)
-    return Place(found, results, runs, accelerator, engine=engine, address=address, pack=pack)
+    return Place(found, results, runs, accelerator, engine=engine, address=address, pack=pack, url=arguments.url)
 
 
 def device(name: str) -> str:

@@ -10,14 +10,17 @@ HELP = "show the jobs of a runs folder: what is done, what runs, how long it sti
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the jobs' --runs (default runs)")
-    parser.add_argument("--results", type=Path, metavar="DIR", help="only jobs whose records go here (default: all)")
+    parser.add_argument("--results", dest="only", metavar="DIR|URL", help="only jobs whose records go here (default: all)")
     parser.add_argument("--json", action="store_true", help="all that is known, as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     from icmbench import status
+    from icmbench.remote import Remote, is_url
 
-    found = status.jobs(arguments.runs, arguments.results)
+    only: str | None = arguments.only
+    folder = only and (Remote(only).folder if is_url(only) else Path(only))
+    found = status.jobs(arguments.runs, folder or None)
     if arguments.json:
         print(json.dumps([{"state": job.state(), **asdict(job)} for job in found], indent=1, ensure_ascii=False))
     else:

@@ -64,7 +64,8 @@ class Ledger:
 class Batches(torch.utils.data.Dataset[Batch]):
     """Batch number -> batch, a pure function of (seed, number): nothing to save for a resume.
 
-    With several devices each rank takes its share of every batch. `workers`: processes that make batches ahead for a GPU.
+    With several devices each rank takes its share of the batch that one device would get. `workers`: processes that make
+    batches ahead for a GPU.
     """
 
     def __init__(
@@ -83,9 +84,9 @@ class Batches(torch.utils.data.Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         with record_function(BATCH):
             indices = seeds.batch_indices(self.seed, step, self.training.batch_size, len(self.dataset))
-            rng = seeds.generator(self.seed, "crop", step, self.rank)
-            share = [int(i) for i in indices[self.rank :: self.world]]
-            return self.make(self.dataset, share, self.training.crop, self.training.flip, rng)
+            rng = seeds.generator(self.seed, "crop", step, 0)
+            batch = self.make(self.dataset, [int(i) for i in indices], self.training.crop, self.training.flip, rng)
+            return Batch(batch.images[self.rank :: self.world], batch.targets[self.rank :: self.world])
 
     def loader(self, first: int, device: torch.device) -> DataLoader[Batch]:
         """Batches `first` to the last, made ahead in worker processes for a GPU."""
@@ -115,8 +116,8 @@ class _Forward(nn.Module):
 class _Steps:
     """The gradients of one batch after the other; a batch that memory does not hold goes through in parts.
 
-    Parts are halved until they fit, and stay so. Each weighs as many crops as it has, so the gradient is that of the
-    mean over the batch.
+    Parts are halved until they fit, and stay so. Each weighs as many crops as it has, as do the shares of several devices, so
+    the gradient is that of the mean over the whole batch.
     """
 
     def __init__(
@@ -143,12 +144,13 @@ class _Steps:
 
     def _all_parts(self, batch: Batch) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = {}
+        fair = self.batches.training.batch_size / self.fabric.world_size  # crops; Fabric takes the mean over the devices
         for part in parts(batch, self.ledger.micro_batch):
             weight = len(part.images) / len(batch.images)
             with record_function(FORWARD):
                 found, total = self.forward(lambda part=part: part)  # Fabric would copy a bare batch leaf by leaf
             with record_function(BACKWARD):
-                self.fabric.backward(total * weight)
+                self.fabric.backward(total * (len(part.images) / fair))
             for name, value in found.items():
                 terms[name] = terms[name] + value.detach() * weight if name in terms else value.detach() * weight
         return terms

@@ -117,9 +117,12 @@ def test_commands_read_and_write_there(url: str, tmp_path: Path, capsys: pytest.
         Store(remote.folder).write(record)
     remote.push()
     curve = tmp_path / "curve.csv"
-    curve.write_text("bpp,score\n0.1,30\n0.2,40\n0.3,45\n0.4,50\n")
+    curve.write_text("bpp,quality\n0.1,30\n0.2,40\n0.3,45\n0.4,50\n")
     assert main(["table", "--results", url, "--json"]) == 0
     assert [row["method"] for row in json.loads(capsys.readouterr().out)] == ["task_loss"]
+    assert main(["import", str(curve), "--metric", "mIoU", "--name", "theirs", "--source", "a paper", "--results", url]) == 0
+    remote.pull()
+    assert [path for path in content(remote) if "theirs" in path]
     assert main(["status", "--runs", str(tmp_path / "runs"), "--results", url]) == 0
 
 

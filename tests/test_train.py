@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor
 
 from icmbench.codec import build_model
@@ -285,8 +286,29 @@ def test_all_methods_see_the_same_batches_at_one_seed() -> None:
     assert not torch.equal(one, Batches(picture_batch, Noise(), TRAINING, 8)[3].images)
 
 
-def test_ranks_share_a_batch_without_overlap() -> None:
-    whole = Batches(picture_batch, Noise(), TRAINING.model_copy(update={"flip": False, "crop": 80}), 7)
-    shares = [Batches(picture_batch, Noise(), whole.training, 7, rank, 2)[0].images for rank in range(2)]
-    together = torch.cat(shares).flatten(1).sum(1).sort().values
-    assert torch.allclose(together, whole[0].images.flatten(1).sum(1).sort().values)
+def test_ranks_share_the_batch_that_one_device_gets() -> None:
+    whole = Batches(picture_batch, Noise(), TRAINING.model_copy(update={"batch_size": 5}), 7)[0]
+    shares = [Batches(picture_batch, Noise(), TRAINING.model_copy(update={"batch_size": 5}), 7, rank, 2)[0] for rank in (0, 1)]
+    assert torch.equal(shares[0].images, whole.images[[0, 2, 4]])
+    assert torch.equal(shares[1].images, whole.images[[1, 3]])
+
+
+def share(fabric: Fabric, folder: Path, batch_size: int) -> None:
+    """One of the devices of a data-parallel training."""
+    trainable, training = Quadratic(batch_size), TRAINING.model_copy(update={"batch_size": batch_size})
+    batches = Batches(picture_batch, Noise(), training, 7, fabric.global_rank, fabric.world_size)
+    train(trainable, batches, fabric, folder / "c.safetensors", "test")
+    torch.save([trainable.weight.detach(), trainable.sizes], folder / f"{fabric.global_rank}.pt")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_size", [4, 5])
+def test_two_devices_train_as_one_does(batch_size: int, tmp_path: Path) -> None:
+    fabric = Fabric(accelerator="cpu", devices=2, strategy=DDPStrategy(start_method="spawn", process_group_backend="gloo"))
+    fabric.launch(share, tmp_path, batch_size)
+    (one, few), (other, fewer) = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert (few, fewer) == ([batch_size - batch_size // 2] * 6, [batch_size // 2] * 6)
+    assert torch.equal(one, other)
+    alone, _, _ = quadratic(batch_size, tmp_path / "alone.safetensors", batch_size)
+    assert torch.allclose(one, alone.weight, rtol=1e-6)
+    assert not torch.allclose(one, torch.ones(3), atol=1e-3)

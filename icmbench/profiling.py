@@ -84,9 +84,10 @@ def measure(cell: Cell, place: Place, steps: int, trace: Path) -> Profile:
 
 
 def _method(run: CellRun) -> TrainedMethod:
-    method = run.method()
-    if not isinstance(method, TrainedMethod):
+    if not issubclass(run.kind, TrainedMethod):
         raise UserError(f"{run.cell.method} is not trained: there is no training step to look into.")
+    method = run.method()
+    assert isinstance(method, TrainedMethod)
     return method
 
 

@@ -12,7 +12,7 @@ from compressai.models import CompressionModel
 from torch import Tensor, nn
 
 from icmbench import container
-from icmbench.codec import NeuralCodec, build_model, code_for_training, load_weights
+from icmbench.codec import NeuralCodec, build_model, code_for_training, estimate_bits, load_weights
 from icmbench.errors import UserError
 from icmbench.protocol import CodecSpec
 
@@ -111,6 +111,20 @@ def test_estimated_and_real_bits_are_close(codec: NeuralCodec) -> None:
         assert real == pytest.approx(estimated, rel=0.3)  # CompressAI estimates with contexts that no decoder has
     else:  # at most 4 % for the 16-bit tables, a word to end each string, and the header
         assert estimated * 0.98 - 8 < real < estimated * 1.04 + 8 * (header + 8 * len(strings))
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
+def test_estimated_bits_are_those_of_the_whole_forward_pass_without_its_decoder(spec: CodecSpec) -> None:
+    codec, image = make_codec(spec), picture(70, 90)
+    with torch.no_grad():
+        expected = float(estimate_bits(codec.model(codec.padded(image))["likelihoods"]))
+    synthesis, calls = codec.model.g_s, list[object]()
+    synthesis.register_forward_hook(lambda *_: calls.append(_))
+    assert codec.estimated_bits(image) == expected
+    assert (codec.model.g_s, calls) == (synthesis, [])
+    with pytest.raises(RuntimeError):
+        codec.estimated_bits(image[:2])
+    assert codec.model.g_s is synthesis
 
 
 @pytest.mark.parametrize("padding", get_args(CodecSpec.model_fields["padding"].annotation))

@@ -15,8 +15,6 @@ import pytest
 from icmbench.cli import main
 from icmbench.record import Store
 
-SHORT = ["--set", "training.steps=6", "--set", "training.batch_size=2"]
-
 
 def icmbench(*words: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "icmbench", *map(str, words)]
@@ -108,8 +106,8 @@ def test_a_results_folder_that_cannot_be_written_is_one_sentence_before_any_trai
 
 
 @pytest.mark.slow
-def test_run_computes_a_curve_and_repeats_nothing(tmp_path: Path) -> None:
-    words = ("run", "aux_loss", "segmentation", *SHORT, "--seeds", "1")
+def test_run_computes_a_curve_and_repeats_nothing(small_protocol: Path, tmp_path: Path) -> None:
+    words = ("run", "aux_loss", "segmentation", "--protocol", small_protocol, "--device", "cpu")
     first = icmbench(*words, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert "8 cells, 0 already there" in first.stdout
@@ -118,10 +116,10 @@ def test_run_computes_a_curve_and_repeats_nothing(tmp_path: Path) -> None:
     for record in records:
         assert record.bpp > 0
         assert abs(record.bpp / record.estimated_bpp - 1) < 0.05
-        assert record.cost.steps == 6
+        assert record.cost.steps == 2
         assert (record.cost.training_only_parameters > 0) == (record.method == "aux_loss")
     assert len(list((tmp_path / "results").rglob("*.parquet"))) == 8
-    folder = next((tmp_path / "runs").glob("shapes*"))
+    folder = next((tmp_path / "runs").glob("short-v1@*"))
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "plotly" in (folder / "curves.html").read_text().lower()
     assert list(folder.rglob("events.out.tfevents*"))

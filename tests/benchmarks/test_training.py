@@ -11,52 +11,17 @@ from typing import Any
 
 import pytest
 import torch
+from bare import BareLoop
 from beside import Seconds, by_clock, machine, now, ratios, seconds, spread
 from pytest_benchmark.fixture import BenchmarkFixture
-from torch import Tensor, nn
 
-from icmbench import seeds
 from icmbench.cell import Cell, CellRun, Place
 from icmbench.plugins import Plugins
 from icmbench.protocol import override
 from icmbench.task import Batch
-from icmbench.train import Batches, memory_layout
+from icmbench.train import Batches
 
 STEPS, BLOCK = 100, 10  # a block holds one line of the log; the first one warms up
-
-
-class BareLoop:
-    """L = R + λ·E by plain PyTorch: a codec, a frozen recogniser, two optimisers, clipping, a learning rate."""
-
-    def __init__(self, run: CellRun) -> None:
-        method: Any = run.method()
-        self.codec, self.task, self.lmbda = method.codec, method.task, method.lmbda
-        self.rules, self.seed = run.protocol.training, run.seed("batches")
-        self.layout = memory_layout(self.codec, torch.device("cpu"))
-        self.codec.to(memory_format=self.layout).train()
-        named = list(self.codec.named_parameters())
-        self.network = [p for name, p in named if not name.endswith(".quantiles")]
-        self.adam = torch.optim.Adam(self.network, lr=self.rules.lr)
-        self.quantiles = torch.optim.Adam([p for name, p in named if name.endswith(".quantiles")], lr=self.rules.quantile_lr)
-        self.losses: list[Tensor] = []
-
-    def step(self, batch: Batch) -> None:
-        """One optimiser step."""
-        number = len(self.losses)
-        self.adam.zero_grad()
-        self.quantiles.zero_grad()
-        self.adam.param_groups[0]["lr"] = self.rules.lr * self.rules.lr_factor(number)
-        torch.manual_seed(seeds.derive(self.seed, "noise", number, 0))
-        images = batch.images.to(memory_format=self.layout)
-        coded = self.codec(images)
-        bits = torch.stack([-torch.log2(p).sum() for p in coded["likelihoods"].values()]).sum()
-        loss = bits / (images.shape[0] * images.shape[2] * images.shape[3])
-        loss = loss + self.lmbda * self.task.loss(coded["x_hat"], batch.targets)
-        (loss + self.codec.aux_loss()).backward()
-        nn.utils.clip_grad_norm_(self.network, self.rules.clip_norm)
-        self.adam.step()
-        self.quantiles.step()
-        self.losses.append(loss.detach())
 
 
 @dataclass
@@ -118,7 +83,8 @@ def test_a_training_step_beside_a_bare_loop(benchmark: BenchmarkFixture, tmp_pat
         losses.append(terms["loss"])
 
     run = TakingTurns(Cell(protocol, "task_loss", (), 2, 0), Place(plugins, tmp_path / "results", tmp_path / "runs"), report)
-    run.turns = turns = Turns(BareLoop(run), run.task.batch)
+    bare_loop = BareLoop(run, torch.channels_last)
+    run.turns = turns = Turns(bare_loop, run.task.batch)
     benchmark.pedantic(run.train, rounds=1)
     turns.ended()  # with all that follows the last step: the last block is left out
     bare = [float(loss) for loss in turns.bare.losses]

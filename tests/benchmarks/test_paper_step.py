@@ -1,0 +1,78 @@
+"""The training step of the paper-scale protocol on a GPU, in bf16 as a protocol may ask for, beside the plain float32 loop.
+
+The same mathematics: cheng2020-attn, crops of 256×256, Faster R-CNN R50-FPN, with random weights on made-up pictures, so that
+no data is needed. Without a GPU the sizes are small, and only show that the benchmark works.
+"""
+
+import time
+from itertools import pairwise
+from math import inf
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bare import BareLoop
+from beside import machine, spread
+from lightning_fabric import Fabric
+from pytest_benchmark.fixture import BenchmarkFixture
+from test_paper_protocols import coco, shortened
+
+from icmbench.cell import Cell, CellRun, Place
+from icmbench.plugins import Plugins
+from icmbench.protocol import Protocol, override
+from icmbench.train import train
+from icmbench.workers import machine_cores
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+SIZES = {"training.crop": 256, "training.batch_size": 8, "training.steps": 60} if DEVICE == "cuda" else {"training.steps": 4}
+WARM_UP = 10 if DEVICE == "cuda" else 1
+
+
+def cell_run(protocol: Protocol, folder: Path) -> CellRun:
+    place = Place(Plugins(), folder / "results", folder / "runs", DEVICE, cores=machine_cores())
+    return CellRun(Cell(protocol, "task_loss", (), 0, 0), place)
+
+
+def of_harness(run: CellRun, checkpoint: Path) -> tuple[list[float], list[float]]:
+    """Seconds of the steps in bf16, and their losses. A step ends when its loss is known, so a GPU is waited for."""
+    ends, losses = list[float](), list[float]()
+
+    def log(step: int, terms: dict[str, float]) -> None:
+        ends.append(time.perf_counter())
+        losses.append(terms["loss"])
+
+    fabric = Fabric(accelerator=DEVICE, devices=1, precision="bf16-mixed")
+    run.task.to(fabric.device)
+    train(run.method(), run.batches(), fabric, checkpoint, "", log, log_every=1, save_seconds=inf)
+    return [end - start for start, end in pairwise(ends)], losses
+
+
+def of_bare_loop(run: CellRun) -> tuple[list[float], list[float]]:
+    """The same of the plain loop, whose batches are there before the clock runs."""
+    batches = [run.batches()[step] for step in range(run.protocol.training.steps)]
+    run.task.to(run.place.device)
+    bare, ends = BareLoop(run, torch.contiguous_format), list[float]()
+    for batch in batches:
+        bare.step(batch)
+        float(bare.losses[-1])
+        ends.append(time.perf_counter())
+    return [end - start for start, end in pairwise(ends)], [float(loss) for loss in bare.losses]
+
+
+def test_the_step_of_the_paper_in_bf16_beside_a_plain_float32_loop(
+    benchmark: BenchmarkFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ICMBENCH_DATA", str(tmp_path))
+    coco(tmp_path)
+    run = cell_run(override(shortened("coco2017-fasterrcnn-v1", tmp_path), SIZES), tmp_path)
+    plain, exact = of_bare_loop(run)
+    ours, half = benchmark.pedantic(of_harness, (run, tmp_path / "checkpoint.safetensors"), rounds=1)
+    off = np.abs(np.array(half) / np.array(exact) - 1)
+    benchmark.extra_info |= {
+        "device": torch.cuda.get_device_name() if DEVICE == "cuda" else "cpu",
+        "plain loop over harness": round(float(np.median(plain[WARM_UP:]) / np.median(ours[WARM_UP:])), 2),
+        "harness, ms": spread(np.array(ours[WARM_UP:]) * 1000, 1),
+        "plain loop, ms": spread(np.array(plain[WARM_UP:]) * 1000, 1),
+        "losses differ by, %": spread(100 * off, 2),
+    } | machine()

@@ -35,6 +35,8 @@ class RayPool:
         here = NodeAffinitySchedulingStrategy(self.ray.get_runtime_context().get_node_id(), soft=False)
         self.events = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
         self.cores = 1
+        if self._on_gpu and not self.ray.cluster_resources().get("GPU"):
+            raise UserError(f"the Ray cluster {place.address or 'on this machine'} has no GPU.")
         self.pack(place.pack or 1)
 
     @property

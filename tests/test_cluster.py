@@ -12,12 +12,14 @@ import psutil
 import pytest
 
 from icmbench.cell import Place
+from icmbench.cli import main
 from icmbench.cluster import RayPool
 from icmbench.errors import UserError
 from icmbench.pace import Event
 from icmbench.plan import plan
 from icmbench.plugins import Plugins
 from icmbench.record import Store
+from icmbench.remote import Remote
 from icmbench.runner import compute
 
 ray = pytest.importorskip("ray")
@@ -38,10 +40,10 @@ def cluster() -> Iterator[Any]:
 
 
 def computed(protocol: Path, folder: Path, **engine: Any) -> Iterator[Event]:
-    """Compute task_loss under the protocol into a folder."""
+    """Compute task_loss under the protocol into a folder, or at its URL, to which each worker sends what it has computed."""
     plugins = Plugins()
     rules = plugins.protocol(str(protocol))
-    place = Place(plugins, folder / "results", folder / "runs", **engine)
+    place = Place(plugins, Remote(engine["url"]).folder if "url" in engine else folder / "results", folder / "runs", **engine)
     return compute(plan(plugins, rules, {"task_loss": {}}, range(len(rules.rates)), 1), place)
 
 
@@ -69,10 +71,14 @@ def workers() -> list[psutil.Process]:
     return [process for process in psutil.process_iter(["cmdline"]) if "ray::_on_node" in " ".join(process.info["cmdline"] or [])]
 
 
-def test_a_sweep_survives_the_death_of_a_worker_and_of_a_node(cluster: Any, small_protocol: Path, tmp_path: Path) -> None:
+def test_a_sweep_survives_the_death_of_a_worker_and_of_a_node(
+    cluster: Any, small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ICMBENCH_CACHE", str(tmp_path / "cache"))
     ended: dict[int, str] = {}
     killed: list[str] = []
-    for event in computed(small_protocol, tmp_path / "cluster", engine="ray", address=cluster.address):
+    there = {"url": f"file://{tmp_path}/cluster/results", "address": cluster.address}
+    for event in computed(small_protocol, tmp_path / "cluster", engine="ray", **there):
         if event.phase in ("done", "failed"):
             ended[event.cell] = event.phase + event.message
         if event.phase == "train" and "worker" not in killed:
@@ -106,6 +112,15 @@ def test_packed_cells_share_a_gpu(pack: int, gpu: str, tmp_path: Path) -> None:
         assert max(future.result() for future in [pool.submit(most_at_once, number) for number in range(4)]) == pack
     finally:
         pool.close()
+
+
+def test_a_cluster_without_a_gpu_computes_nothing_on_one(
+    cluster: Any, small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["run", "task_loss", "segmentation", "--protocol", str(small_protocol), "--engine", "ray", "--device", "cuda"]
+    assert main([*words, "--address", cluster.address]) == 2
+    assert f"the Ray cluster {cluster.address} has no GPU" in capsys.readouterr().err
 
 
 def test_cells_are_not_packed_on_a_core(cluster: Any, small_protocol: Path, tmp_path: Path) -> None:

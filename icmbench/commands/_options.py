@@ -108,8 +108,9 @@ def add_seeds(parser: argparse.ArgumentParser) -> None:
 
 def place(arguments: argparse.Namespace, found: "Plugins") -> "Place":
     """Where cells are computed. Raises UserError for a device that is not there, and an address without a cluster's engine."""
-    accelerator = device(arguments.device)
     engine: Literal["local", "ray"] = getattr(arguments, "engine", "local")
+    on_cluster = engine == "ray" and arguments.device == "cuda"  # whose GPUs this machine need not have
+    accelerator = "cuda" if on_cluster else device(arguments.device)
     address: str | None = getattr(arguments, "address", None)
     if address and engine == "local":
         raise UserError("--address names a Ray cluster: say --engine ray with it.")

@@ -202,7 +202,7 @@ def _record(record: Record, store: Store) -> dict[str, Any]:
         "steps": cost.steps,
         "train_seconds": cost.train_seconds,
         "train_device": cost.train_device,
-        "device": record.environment.device,
+        "device": record.environment.device + (f", {cost.packed} cells at once" if cost.packed > 1 else ""),
         "icmbench": record.environment.icmbench,
         "commit": record.environment.commit,
         "method_sha256": record.method_sha256,

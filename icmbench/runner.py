@@ -101,9 +101,13 @@ def _try_one(cell: Cell, place: Place) -> int | None:
     method = run.method()
     if not isinstance(method, TrainedMethod):
         return None
+    on_gpu = place.accelerator == "cuda"
+    if on_gpu:  # what the method before this one took is not its
+        torch.cuda.empty_cache()
+        cost.reset_peak_memory(place.device)
     batch = run.batches()[0].to(place.device, torch.contiguous_format)
     loss = method.to(place.device).loss(batch)["loss"]
-    if place.accelerator != "cuda":
+    if not on_gpu:
         return None
     torch.autograd.backward(loss)
     return cells_that_fit(*cost.gpu_memory(method), machine_cores())

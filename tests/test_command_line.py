@@ -136,8 +136,11 @@ def test_run_computes_a_curve_and_repeats_nothing(small_protocol: Path, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGKILL])
-def test_a_run_that_was_stopped_goes_on_in_the_middle_of_a_training(with_signal: signal.Signals, tmp_path: Path) -> None:
-    words = ["run", "task_loss", "segmentation", "--set", "training.steps=300", "--set", "training.batch_size=2", "--rates", "1"]
+def test_a_run_that_was_stopped_goes_on_in_the_middle_of_a_training(
+    with_signal: signal.Signals, small_protocol: Path, tmp_path: Path
+) -> None:
+    words = ["run", "task_loss", "segmentation", "--protocol", str(small_protocol), "--rates", "1", "--device", "cpu"]
+    words += ["--set", "training.steps=300", "--set", "training.batch_size=2"]  # longer than until the first checkpoint
     undisturbed = icmbench(*words, cwd=tmp_path)
     assert undisturbed.returncode == 0, undisturbed.stderr
     (tmp_path / "results").rename(tmp_path / "expected")
@@ -170,8 +173,9 @@ def test_a_run_that_was_stopped_goes_on_in_the_middle_of_a_training(with_signal:
 
 
 @pytest.mark.slow
-def test_two_devices_share_every_batch_of_a_training(tmp_path: Path) -> None:
-    words = ["run", "aux_loss", "segmentation", "--set", "training.steps=3", "--set", "training.batch_size=4", "--rates", "1"]
+def test_two_devices_share_every_batch_of_a_training(small_protocol: Path, tmp_path: Path) -> None:
+    words = ["run", "aux_loss", "segmentation", "--protocol", str(small_protocol), "--rates", "1"]
+    words += ["--set", "training.steps=3", "--set", "training.batch_size=4"]
     done = icmbench(*words, "--no-anchor", "--device", "cpu", "--devices", "2", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     record = Store(tmp_path / "results").read()[0][0]

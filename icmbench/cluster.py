@@ -29,24 +29,31 @@ class RayPool:
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             reason = str(error).rstrip(".")
             raise UserError(f"cannot join the Ray cluster {place.address or 'on this machine'}: {reason}.") from error
+        if reason := self._unfit():
+            self.ray.shutdown()
+            raise UserError(reason)
         from ray.util.queue import Queue
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         here = NodeAffinitySchedulingStrategy(self.ray.get_runtime_context().get_node_id(), soft=False)
         self.events = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
         self.cores = 1
-        if self._on_gpu and not self.ray.cluster_resources().get("GPU"):
-            raise UserError(f"the Ray cluster {place.address or 'on this machine'} has no GPU.")
         self.pack(place.pack or 1)
+
+    def _unfit(self) -> str:
+        """Why the cluster cannot do what is asked for; "" where it can."""
+        if self._on_gpu and not self.ray.cluster_resources().get("GPU"):
+            return f"the Ray cluster {self.place.address or 'on this machine'} has no GPU."
+        if not self._on_gpu and (self.place.pack or 1) > 1:
+            return "on a cluster's processors one cell is computed a core: leave --pack out."
+        return ""
 
     @property
     def _on_gpu(self) -> bool:
         return self.place.accelerator == "cuda"
 
     def pack(self, cells: int) -> None:
-        """From now on, compute that many cells at once on each GPU. Raises UserError for several on a core."""
-        if cells > 1 and not self._on_gpu:
-            raise UserError("a cluster without GPUs computes one cell a core: leave --pack out.")
+        """From now on, compute that many cells at once on each GPU."""
         self.packed = cells
         self.workers = cells * max(1, int(self.ray.cluster_resources().get("GPU" if self._on_gpu else "CPU", 1)))
 

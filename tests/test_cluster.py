@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import pytest
 from icmbench.cell import Place
 from icmbench.cli import main
 from icmbench.cluster import RayPool
-from icmbench.errors import UserError
 from icmbench.pace import Event
 from icmbench.plan import plan
 from icmbench.plugins import Plugins
@@ -27,16 +27,25 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 VARYING = ("cost", "created", "content_sha256", "environment", "rows_sha256")  # times, and what they are hashed into
 
 
+@contextmanager
+def started(**head: Any) -> Iterator[Any]:
+    """A cluster of a head node with these resources."""
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"include_dashboard": False} | head)
+    try:
+        yield made
+    finally:
+        ray.shutdown()
+        made.shutdown()
+
+
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     """A head node that computes nothing, and two nodes with a core each."""
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    made.nodes = [made.add_node(num_cpus=1), made.add_node(num_cpus=1)]
-    yield made
-    ray.shutdown()
-    made.shutdown()
+    with started(num_cpus=0) as made:
+        made.nodes = [made.add_node(num_cpus=1), made.add_node(num_cpus=1)]
+        yield made
 
 
 def computed(protocol: Path, folder: Path, **engine: Any) -> Iterator[Event]:
@@ -53,17 +62,6 @@ def results(folder: Path) -> list[dict[str, Any]]:
     assert not store.read()[1]
     found = [json.loads(path.read_text()) for path in store.files()]
     return [{name: value for name, value in fields.items() if name not in VARYING} for fields in found]
-
-
-@pytest.fixture
-def gpu() -> Iterator[str]:
-    """The address of a node that says it has a GPU; to Ray that is a number."""
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 1, "include_dashboard": False})
-    yield made.address
-    ray.shutdown()
-    made.shutdown()
 
 
 def workers() -> list[psutil.Process]:
@@ -93,11 +91,10 @@ def test_a_sweep_survives_the_death_of_a_worker_and_of_a_node(
     assert results(tmp_path / "cluster") == results(tmp_path / "here")
 
 
-@pytest.mark.parametrize("pack", [1, 3])
-def test_packed_cells_share_a_gpu(pack: int, gpu: str, tmp_path: Path) -> None:
+def test_packed_cells_share_a_gpu(tmp_path: Path) -> None:
     def most_at_once(number: int) -> int:
-        """Of the calls, how many this one saw beside it at most in two seconds (in a function, so that Ray takes it along)."""
-        (mark := tmp_path / f"{pack} {number}").touch()
+        """How many calls this one saw at most in two seconds, itself included (in a function, so that Ray takes it along)."""
+        (mark := tmp_path / str(number)).touch()
         end, most = time.monotonic() + 2, 0
         while time.monotonic() < end:
             most = max(most, len(list(tmp_path.iterdir())))
@@ -105,24 +102,22 @@ def test_packed_cells_share_a_gpu(pack: int, gpu: str, tmp_path: Path) -> None:
         mark.unlink()
         return most
 
-    pool = RayPool(Place(Plugins(), tmp_path, tmp_path, "cuda", engine="ray", address=gpu))
-    try:
-        pool.pack(pack)
-        assert (pool.workers, pool.packed) == (pack, pack)
-        assert max(future.result() for future in [pool.submit(most_at_once, number) for number in range(4)]) == pack
-    finally:
+    with started(num_cpus=4, num_gpus=1) as node:  # to Ray a GPU is a number
+        pool = RayPool(Place(Plugins(), tmp_path, tmp_path, "cuda", engine="ray", address=node.address))
+        for pack in (1, 3):
+            pool.pack(pack)
+            assert (pool.workers, pool.packed) == (pack, pack)
+            assert max(future.result() for future in [pool.submit(most_at_once, number) for number in range(4)]) == pack
         pool.close()
 
 
-def test_a_cluster_without_a_gpu_computes_nothing_on_one(
-    cluster: Any, small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_what_a_cluster_without_gpus_cannot_do_is_one_sentence(
+    small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = ["run", "task_loss", "segmentation", "--protocol", str(small_protocol), "--engine", "ray", "--device", "cuda"]
-    assert main([*words, "--address", cluster.address]) == 2
-    assert f"the Ray cluster {cluster.address} has no GPU" in capsys.readouterr().err
-
-
-def test_cells_are_not_packed_on_a_core(cluster: Any, small_protocol: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="leave --pack out"):
-        next(computed(small_protocol, tmp_path, engine="ray", address=cluster.address, pack=2))
+    words = ["run", "task_loss", "segmentation", "--protocol", str(small_protocol), "--engine", "ray"]
+    with started(num_cpus=1) as node:
+        assert main([*words, "--address", node.address, "--device", "cuda"]) == 2
+        assert f"the Ray cluster {node.address} has no GPU" in capsys.readouterr().err
+        assert main([*words, "--address", node.address, "--device", "cpu", "--pack", "2"]) == 2
+        assert "leave --pack out" in capsys.readouterr().err

@@ -92,22 +92,32 @@ def test_a_sweep_survives_the_death_of_a_worker_and_of_a_node(
 
 
 def test_packed_cells_share_a_gpu(tmp_path: Path) -> None:
-    def most_at_once(number: int) -> int:
-        """How many calls this one saw at most in two seconds, itself included (in a function, so that Ray takes it along)."""
-        (mark := tmp_path / str(number)).touch()
-        end, most = time.monotonic() + 2, 0
-        while time.monotonic() < end:
-            most = max(most, len(list(tmp_path.iterdir())))
+    here, leave = tmp_path / "here", tmp_path / "leave"
+    here.mkdir()
+
+    def stay(number: int) -> None:
+        """Leave a mark and wait to be let go (in a function, so that Ray takes it along)."""
+        (here / str(number)).touch()
+        while not leave.exists():
             time.sleep(0.05)
-        mark.unlink()
-        return most
 
     with started(num_cpus=4, num_gpus=1) as node:  # to Ray a GPU is a number
         pool = RayPool(Place(Plugins(), tmp_path, tmp_path, "cuda", engine="ray", address=node.address))
         for pack in (1, 3):
             pool.pack(pack)
             assert (pool.workers, pool.packed) == (pack, pack)
-            assert max(future.result() for future in [pool.submit(most_at_once, number) for number in range(4)]) == pack
+            stays = [pool.submit(stay, number) for number in range(4)]
+            ended = time.monotonic() + 120
+            while len(list(here.iterdir())) < pack and time.monotonic() < ended:
+                time.sleep(0.05)
+            time.sleep(1)  # for those that should not come
+            assert len(list(here.iterdir())) == pack
+            leave.touch()
+            for each in stays:
+                each.result()
+            leave.unlink()
+            for mark in here.iterdir():
+                mark.unlink()
         pool.close()
 
 

@@ -109,17 +109,27 @@ def _one_thread(device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def _without_synthesis(model: "CompressionModel") -> Iterator[None]:
-    """Leave the decoder network out of a forward pass whose image nobody looks at: half of its time."""
-    synthesis = getattr(model, "g_s", None)
-    if synthesis is None:
-        yield
-        return
-    model.g_s = nn.Identity()
+def _in_place(model: "CompressionModel", **networks: nn.Module) -> Iterator[None]:
+    """Other networks in the place of a model's own, where it has them, for as long as the context lasts."""
+    own = {name: getattr(model, name) for name in networks if hasattr(model, name)}
     try:
+        for name in own:
+            setattr(model, name, networks[name])
         yield
     finally:
-        model.g_s = synthesis
+        for name, network in own.items():
+            setattr(model, name, network)
+
+
+class _Known(nn.Module):
+    """A network whose output is known."""
+
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.output = output
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output
 
 
 def saved_metadata(path: Path) -> dict[str, str]:
@@ -187,10 +197,27 @@ class NeuralCodec:
             return x[:, :, _back_and_forth(height, height + padding[3])][..., _back_and_forth(width, width + padding[1])]
         return F.pad(x, padding, mode=self.spec.padding)
 
+    @contextmanager
+    def latents(self) -> Iterator[list[Tensor]]:
+        """Collects what the encoder network g_a gives for as long as the context lasts; nothing of a model without one."""
+        found: list[Tensor] = []
+        if not hasattr(self.model, "g_a"):
+            yield found
+            return
+        hook = self.model.g_a.register_forward_hook(lambda network, given, latent: found.append(latent))
+        try:
+            yield found
+        finally:
+            hook.remove()
+
     @torch.no_grad()
-    def estimated_bits(self, image: Tensor) -> float:
-        """Bits that the likelihoods promise for the padded image uint8 [3, H, W]."""
-        with _without_synthesis(self.model):
+    def estimated_bits(self, image: Tensor, latent: Tensor | None = None) -> float:
+        """Bits that the likelihoods promise for the padded image uint8 [3, H, W].
+
+        `latent`: what g_a gave for this image, if that is known: with it only the entropy model has work to do.
+        """
+        known = {"g_a": _Known(latent)} if latent is not None else {}
+        with _in_place(self.model, g_s=nn.Identity(), **known):  # nobody looks at the decoded image
             return float(estimate_bits(self.model(self.padded(image))["likelihoods"]))
 
     @torch.no_grad()

@@ -7,8 +7,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from icmbench.record import Network
 from icmbench.task import Dataset, Sample, Task
 
 Progress = Callable[[int, int], None]
+Result = TypeVar("Result")
 Keep = Callable[[str, bytes], None]  # a sample's name and its bitstream
 
 
@@ -93,14 +95,21 @@ def pixels_sha256(image: Tensor) -> str:
     return hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest()
 
 
+def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
+    """What `work` gives and the seconds that it takes."""
+    start = synchronised_seconds()
+    result = work()
+    return result, synchronised_seconds() - start
+
+
 def code_picture(codec: Codec, sample: Sample) -> tuple[Tensor, bytes, dict[str, Any]]:
     """Through real bytes: the decoded uint8 image, its bitstream, and the row of what was measured."""
-    start = synchronised_seconds()
-    data = codec.encode(sample.image)
-    encoded = synchronised_seconds()
-    decoded = codec.decode(data)
-    done = synchronised_seconds()
-    estimated = codec.estimated_bits(sample.image) if isinstance(codec, NeuralCodec) else math.nan
+    learned = codec if isinstance(codec, NeuralCodec) else None
+    with learned.latents() if learned else nullcontext(()) as latents:
+        data, encode_seconds = _timed(lambda: codec.encode(sample.image))
+    decoded, decode_seconds = _timed(lambda: codec.decode(data))
+    latent = latents[0] if len(latents) == 1 else None
+    estimated = learned.estimated_bits(sample.image, latent) if learned else math.nan
     row = {
         "image": sample.name,
         "pixels": pixels(sample.image),
@@ -109,8 +118,8 @@ def code_picture(codec: Codec, sample: Sample) -> tuple[Tensor, bytes, dict[str,
         "rate_ratio": 8 * len(data) / estimated if estimated else math.inf,
         "decoded_sha256": pixels_sha256(decoded),
         "psnr": psnr(decoded, sample.image),
-        "encode_seconds": encoded - start,
-        "decode_seconds": done - encoded,
+        "encode_seconds": encode_seconds,
+        "decode_seconds": decode_seconds,
     }
     return decoded, data, row
 

@@ -13,7 +13,6 @@ from icmbench.files import demand_writable
 from icmbench.job import Job
 from icmbench.pace import Pace
 from icmbench.plan import plan, units
-from icmbench.plot import draw
 from icmbench.progress import follow
 from icmbench.protocol import Protocol, doubled
 from icmbench.record import Record, Store
@@ -111,6 +110,8 @@ def _finish(console: Console, protocol: Protocol, place: Place, todo: Sequence[C
         return
     longer = [r for r in records if r.protocol.identity == twice and r.label == protocol.anchor]
     print_table(rows([*shown, *longer], source(store)), console)
+    from icmbench.plot import draw  # takes a second to import, and what is refused does without
+
     png, html = draw(curves(shown)[0], place.runs / protocol.identity)
     lines = {
         "plot": png,

@@ -114,17 +114,22 @@ def test_estimated_and_real_bits_are_close(codec: NeuralCodec) -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
-def test_estimated_bits_are_those_of_the_whole_forward_pass_without_its_decoder(spec: CodecSpec) -> None:
+def test_estimated_bits_are_those_of_the_whole_forward_pass_without_its_networks(spec: CodecSpec) -> None:
     codec, image = make_codec(spec), picture(70, 90)
     with torch.no_grad():
         expected = float(estimate_bits(codec.model(codec.padded(image))["likelihoods"]))
-    synthesis, calls = codec.model.g_s, list[object]()
-    synthesis.register_forward_hook(lambda *_: calls.append(_))
+    with codec.latents() as latents:
+        codec.encode(image)
+    own, ran = (codec.model.g_a, codec.model.g_s), list[nn.Module]()
+    for network in own:
+        network.register_forward_hook(lambda network, given, output: ran.append(network))
     assert codec.estimated_bits(image) == expected
-    assert (codec.model.g_s, calls) == (synthesis, [])
+    assert ran == [codec.model.g_a]
+    assert [codec.estimated_bits(image, latent) for latent in latents] == [expected]
+    assert ran == [codec.model.g_a]
     with pytest.raises(RuntimeError):
         codec.estimated_bits(image[:2])
-    assert codec.model.g_s is synthesis
+    assert (codec.model.g_a, codec.model.g_s) == own
 
 
 @pytest.mark.parametrize("padding", get_args(CodecSpec.model_fields["padding"].annotation))

@@ -1,7 +1,8 @@
-"""The commands as a user types them, in fresh processes."""
+"""The commands as a user types them: in fresh processes where that matters, otherwise through `main`, which starts at once."""
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -83,8 +84,14 @@ def test_run_says_exactly_which_files_are_missing(tmp_path: Path) -> None:
         (["check", "nothing_like_it"], "no method or task is called"),
     ],
 )
-def test_bad_input_is_one_sentence(words: list[str], expected: str, tmp_path: Path) -> None:
-    refused(icmbench(*words, cwd=tmp_path), expected)
+def test_bad_input_is_one_sentence(
+    words: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"icmbench: [^\n]*\n", said)
+    assert expected in said
 
 
 @pytest.mark.parametrize(
@@ -100,14 +107,20 @@ def test_a_wrong_protocol_file_is_one_sentence(text: str, expected: str, tmp_pat
     refused(icmbench("run", "aux_loss", "detection", "--protocol", "mine.toml", cwd=tmp_path), expected)
 
 
-def test_a_results_folder_that_cannot_be_written_is_one_sentence_before_any_training(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    refused(icmbench("run", "aux_loss", "detection", "--results", "file/results", cwd=tmp_path), "cannot write")
+def test_a_results_folder_that_cannot_be_written_is_one_sentence_before_any_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    assert main(["run", "aux_loss", "detection", "--results", "file/results"]) == 2
+    assert "cannot write" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_run_computes_a_curve_and_repeats_nothing(small_protocol: Path, tmp_path: Path) -> None:
-    words = ("run", "aux_loss", "segmentation", "--protocol", small_protocol, "--device", "cpu")
+def test_run_computes_a_curve_and_repeats_nothing(
+    small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "aux_loss", "segmentation", "--protocol", str(small_protocol), "--device", "cpu"]
     first = icmbench(*words, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert "8 cells, 0 already there" in first.stdout
@@ -123,13 +136,14 @@ def test_run_computes_a_curve_and_repeats_nothing(small_protocol: Path, tmp_path
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "plotly" in (folder / "curves.html").read_text().lower()
     assert list(folder.rglob("events.out.tfevents*"))
-    again = icmbench(*words, cwd=tmp_path)
-    assert "8 cells, 8 already there" in again.stdout
-    for form in ("json", "csv", "markdown", "latex"):
-        done = icmbench("table", f"--{form}", cwd=tmp_path)
-        assert done.returncode == 0
-        assert "aux" in done.stdout
-    table = json.loads(icmbench("table", "--json", cwd=tmp_path).stdout)
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 0
+    assert "8 cells, 8 already there" in capsys.readouterr().out
+    for form in ("csv", "markdown", "latex"):
+        assert main(["table", f"--{form}"]) == 0
+        assert "aux" in capsys.readouterr().out
+    assert main(["table", "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)
     assert {row["method"] for row in table} == {"aux_loss", "task_loss"}
     assert [row["method"] for row in table if row["reason"] == "anchor"] == ["task_loss"]
 
@@ -138,10 +152,6 @@ def test_run_computes_a_curve_and_repeats_nothing(small_protocol: Path, tmp_path
 def test_a_run_that_was_stopped_goes_on_in_the_middle_of_a_training(small_protocol: Path, tmp_path: Path) -> None:
     words = ["run", "task_loss", "segmentation", "--protocol", str(small_protocol), "--rates", "1", "--device", "cpu"]
     words += ["--set", "training.steps=300", "--set", "training.batch_size=2"]  # longer than until the first checkpoint
-    undisturbed = icmbench(*words, cwd=tmp_path)
-    assert undisturbed.returncode == 0, undisturbed.stderr
-    (tmp_path / "results").rename(tmp_path / "expected")
-    (tmp_path / "runs").rename(tmp_path / "undisturbed")
     started = subprocess.Popen(
         [sys.executable, "-m", "icmbench", *words],
         cwd=tmp_path,
@@ -157,15 +167,18 @@ def test_a_run_that_was_stopped_goes_on_in_the_middle_of_a_training(small_protoc
         assert started.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    os.kill(started.pid, signal.SIGINT)  # what kill -9 leaves is in test_interruption
+    os.kill(started.pid, signal.SIGINT)  # what kill -9 leaves, and that the records are the same, is in test_interruption
     _, errors = started.communicate(timeout=60)
     assert started.returncode == 130
     assert "goes on where it was" in errors
     assert not list((tmp_path / "results").rglob("*.json"))
     resumed = icmbench(*words, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
-    one, other = (Store(tmp_path / name).read()[0][0] for name in ("expected", "results"))
-    assert (one.bpp, one.scores) == (other.bpp, other.scores)
+    first = re.search(r"train (\d+)/300", resumed.stdout)
+    assert first is not None
+    assert int(first[1]) > 50
+    [record], _ = Store(tmp_path / "results").read()
+    assert (record.cost.steps, record.cost.images) == (300, 600)
 
 
 @pytest.mark.slow

@@ -23,8 +23,7 @@ from icmbench.errors import UserError
 from icmbench.evaluate import pixels_sha256
 
 CPU = torch.device("cpu")
-RUN = ["run", "task_loss", "detection", "--rates", "0.3", "--no-anchor", "--device", "cpu"]
-SHORT = ["--set", "training.steps=2", "--set", "training.batch_size=2"]
+RUN = ["run", "task_loss", "segmentation", "--rates", "0.3", "--no-anchor", "--device", "cpu"]
 
 
 def png_sha256(path: Path) -> str:
@@ -271,12 +270,25 @@ def test_kept_bitstreams_appear_all_at_once_or_not_at_all(tmp_path: Path) -> Non
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(small_protocol: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One short cell, run with `--keep-bitstreams` in processes of its own."""
     folder = tmp_path_factory.mktemp("run")
-    done = icmbench(*RUN, *SHORT, "--keep-bitstreams", cwd=folder)
+    shutil.copy(small_protocol, folder / "short.toml")
+    done = icmbench(*RUN, "--protocol", "short.toml", "--keep-bitstreams", cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that cell's folders, in which commands run."""
+    folder = shutil.copytree(finished, tmp_path / "copy")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def run(*words: str) -> int:
+    return cli.main([*RUN, "--protocol", "short.toml", *words])
 
 
 def parts(folder: Path) -> tuple[Path, Path]:
@@ -320,38 +332,35 @@ def test_the_record_holds_the_cost_of_coding(finished: Path) -> None:
 
 @pytest.mark.slow
 def test_bitstreams_asked_for_later_are_made_without_training_and_without_touching_the_record(
-    finished: Path, tmp_path: Path
+    copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = shutil.copytree(finished, tmp_path / "copy")
-    cell, record = parts(folder)
+    cell, record = parts(copy)
     first, before, codec = content(cell / "bitstreams"), content(record.parent), (cell / "codec.safetensors").read_bytes()
     shutil.rmtree(cell / "bitstreams")
-    assert icmbench(*RUN, *SHORT, cwd=folder).returncode == 0
+    assert run() == 0
     assert not (cell / "bitstreams").exists()
-    done = icmbench(*RUN, *SHORT, "--keep-bitstreams", cwd=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert run("--keep-bitstreams") == 0
     again = content(cell / "bitstreams")
     assert {name: data for name, (data, _) in again.items()} == {name: data for name, (data, _) in first.items()}
     assert content(record.parent) == before
     assert (cell / "codec.safetensors").read_bytes() == codec
 
-    assert icmbench(*RUN, *SHORT, "--keep-bitstreams", cwd=folder).returncode == 0
+    assert run("--keep-bitstreams") == 0
     assert content(cell / "bitstreams") == again  # made once
 
     shutil.rmtree(cell / "bitstreams")
     (cell / "codec.safetensors").unlink()
-    done = icmbench(*RUN, *SHORT, "--keep-bitstreams", cwd=folder)
-    assert done.returncode == 1
-    assert "codec.safetensors is gone" in done.stdout + done.stderr
+    capsys.readouterr()
+    assert run("--keep-bitstreams") == 1
+    assert "codec.safetensors is gone" in "".join(capsys.readouterr())
     assert not (cell / "bitstreams").exists()
     assert not (cell / "codec.safetensors").exists()
     assert content(record.parent) == before
 
 
 @pytest.mark.slow
-def test_a_codec_of_another_training_makes_no_bitstreams_for_a_record(finished: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(finished, tmp_path / "copy")
-    cell, _ = parts(folder)
+def test_a_codec_of_another_training_makes_no_bitstreams_for_a_record(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cell, _ = parts(copy)
     shutil.rmtree(cell / "bitstreams")
     with safe_open(cell / "codec.safetensors", "pt") as file:
         metadata = file.metadata()
@@ -359,7 +368,6 @@ def test_a_codec_of_another_training_makes_no_bitstreams_for_a_record(finished: 
     with torch.no_grad():
         next(codec.model.g_a.parameters()).mul_(2)
     codec.save(cell / "codec.safetensors", metadata)
-    done = icmbench(*RUN, *SHORT, "--keep-bitstreams", cwd=folder)
-    assert done.returncode == 1
-    assert "its record says" in done.stdout + done.stderr
+    assert run("--keep-bitstreams") == 1
+    assert "its record says" in "".join(capsys.readouterr())
     assert not (cell / "bitstreams").exists()

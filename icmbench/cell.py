@@ -7,13 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 import safetensors
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
 
 from icmbench import bitstreams, cost, environment, outcome, seeds
 from icmbench.codec import Codec, NeuralCodec, build_model, load_weights
@@ -30,6 +28,9 @@ from icmbench.remote import Remote
 from icmbench.task import Task
 from icmbench.train import LOADERS, Batches, Ledger, device_name, forget, train
 from icmbench.weights import verified_path
+
+if TYPE_CHECKING:  # takes a second to import, and whoever only plans does without
+    from lightning_fabric import Fabric
 
 Report = Callable[[str, int, int, dict[str, float]], None]  # phase, done, total, terms to show
 HOUR = 3600.0
@@ -195,19 +196,25 @@ class CellRun:
         if not issubclass(self.kind, TrainedMethod):
             self._save(self.method(), Ledger(device=device_name(torch.device("cpu"))))
             return
-        many = self.place.devices > 1
-        fabric = Fabric(
-            accelerator=self.place.accelerator,
-            devices=self.place.devices,
-            precision=self.protocol.training.precision,
-            strategy=DDPStrategy(start_method="spawn", find_unused_parameters=True) if many else "auto",
-        )
-        if many:
+        fabric = self._fabric()
+        if self.place.devices > 1:
             fabric.launch(partial(_train_share, cell=self.cell, place=self.place))
         else:
             self.train_on(fabric)
 
-    def train_on(self, fabric: Fabric) -> None:
+    def _fabric(self) -> "Fabric":
+        from lightning_fabric import Fabric
+        from lightning_fabric.strategies import DDPStrategy
+
+        several = DDPStrategy(start_method="spawn", find_unused_parameters=True)
+        return Fabric(
+            accelerator=self.place.accelerator,
+            devices=self.place.devices,
+            precision=self.protocol.training.precision,
+            strategy=several if self.place.devices > 1 else "auto",
+        )
+
+    def train_on(self, fabric: "Fabric") -> None:
         """Train on the devices of `fabric`; the first of them saves the codec."""
         self.task.to(fabric.device)
         method = self.method()
@@ -224,7 +231,7 @@ class CellRun:
         dataset, workers = self.task.dataset("train"), min(LOADERS, self.place.cores // world)
         return Batches(self.task.batch, dataset, self.protocol.training, self.seed("batches"), rank, world, workers)
 
-    def _log(self, fabric: Fabric) -> Callable[[int, dict[str, float]], None]:
+    def _log(self, fabric: "Fabric") -> Callable[[int, dict[str, float]], None]:
         if not fabric.is_global_zero:
             return lambda step, terms: None
         from torch.utils.tensorboard import SummaryWriter
@@ -388,6 +395,6 @@ class CellRun:
         )
 
 
-def _train_share(fabric: Fabric, cell: Cell, place: Place) -> None:
+def _train_share(fabric: "Fabric", cell: Cell, place: Place) -> None:
     """One process of a training on several devices."""
     CellRun(cell, place).train_on(fabric)

@@ -9,12 +9,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.torch
 import torch
-from lightning_fabric import Fabric
 from safetensors import safe_open
 from torch import Tensor, nn
 from torch.profiler import record_function
@@ -26,6 +25,9 @@ from icmbench.files import replacing
 from icmbench.method import Trainable
 from icmbench.protocol import Training
 from icmbench.task import Batch, Dataset
+
+if TYPE_CHECKING:  # takes a second to import, and whoever only plans does without
+    from lightning_fabric import Fabric
 
 Log = Callable[[int, dict[str, float]], None]
 SAY = logging.getLogger("icmbench")
@@ -121,7 +123,7 @@ class _Steps:
     """
 
     def __init__(
-        self, forward: Callable[..., Any], optimizers: list[Any], batches: Batches, fabric: Fabric, ledger: Ledger
+        self, forward: Callable[..., Any], optimizers: list[Any], batches: Batches, fabric: "Fabric", ledger: Ledger
     ) -> None:
         self.forward, self.optimizers, self.batches, self.fabric, self.ledger = forward, optimizers, batches, fabric, ledger
 
@@ -289,7 +291,7 @@ def _check_finite(terms: dict[str, Tensor], norm: Tensor, step: int, checkpoint:
 def train(
     trainable: Trainable,
     batches: Batches,
-    fabric: Fabric,
+    fabric: "Fabric",
     checkpoint: Path,
     identity: str,
     log: Log = lambda step, terms: None,
@@ -341,7 +343,7 @@ def train(
     return ledger
 
 
-def _devices(fabric: Fabric) -> list[torch.device]:
+def _devices(fabric: "Fabric") -> list[torch.device]:
     """The devices that share the training, all on this machine."""
     return list(getattr(fabric.strategy, "parallel_devices", None) or [fabric.device])
 

@@ -1,6 +1,7 @@
 """The page that compares two methods: its numbers, its pictures, and what it says where something is missing."""
 
 import json
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -264,6 +265,12 @@ def test_findings_are_drawn() -> None:
     assert html.count("<li>") == 3
     assert "&lt;b&gt;" in html
     assert pictures.colours_in([(boxes, labels), None], image, []) == []
+
+
+@pytest.fixture(autouse=True)
+def _own_main(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AppTest leaves its script as the main module, and processes that are spawned later would begin with that."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 def page(results: str, protocol: str, runs: str) -> None:

@@ -1,6 +1,6 @@
 """How much of an evaluation is neither codec nor recogniser: reading images, digests, PSNR, the metric, rows.
 
-`estimated_bits` is the codec's network once more, for what the likelihoods promise, shown apart from encoding and decoding.
+`estimated_bits` is the codec's entropy model once more, for what the likelihoods promise, shown apart from encoding and decoding.
 """
 
 import time

@@ -18,8 +18,10 @@ DATA = Path(os.environ.get("ICMBENCH_DATA", REPOSITORY.parent / "shared"))
 
 os.environ["ICMBENCH_DATA"] = str(DATA)
 torch.set_num_threads(1)
-hypothesis.settings.register_profile("busy", deadline=None)
-hypothesis.settings.load_profile("busy")
+# The same examples every time: what fails, fails because of the change. `--hypothesis-profile explore` looks for others.
+hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("explore", deadline=None, max_examples=5000)
+hypothesis.settings.load_profile("same")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

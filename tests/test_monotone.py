@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -47,6 +47,7 @@ def test_every_policy_gives_a_rising_curve_of_no_more_points_within_the_rates(po
 
 
 @pytest.mark.parametrize("policy", ANSWERING)
+@example(points=np.array([[0.0, 1], [1, 1], [1, 1], [1, 1]]), rate=0.0, unit=2.08372476496947, shift=9.15410300294662)
 @given(points=curves, rate=st.floats(-3, 3), unit=st.floats(0.1, 10), shift=st.floats(-10, 10))
 def test_the_units_do_not_matter(policy: str, points: Points, rate: float, unit: float, shift: float) -> None:
     points = np.round(points, 3)  # differences at the limit of what counts as a tie may fall on either side

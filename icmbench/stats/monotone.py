@@ -33,7 +33,9 @@ def isotonic(points: Points) -> Points:
 
     starts = _starts(points)
     weights = np.diff(np.append(starts, len(points))).astype(float)
-    rates, qualities = (np.add.reduceat(points, starts, axis=0) / weights[:, None]).T
+    lowest, highest = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
+    # clipped, because a mean of equal values may be another one in the last digit
+    rates, qualities = np.clip(np.add.reduceat(points, starts) / weights[:, None], lowest, highest).T
     fitted = isotonic_regression(qualities, weights=weights).x
     blocks = np.flatnonzero(np.append(True, np.diff(fitted) > TIE * np.ptp(points[:, 1])))
     means = np.add.reduceat(rates * weights, blocks) / np.add.reduceat(weights, blocks)

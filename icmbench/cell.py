@@ -1,11 +1,15 @@
 """One cell, from the start codec to the record."""
 
 import json
+import multiprocessing
 import shutil
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache, partial
+from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -198,7 +202,8 @@ class CellRun:
             return
         fabric = self._fabric()
         if self.place.devices > 1:
-            fabric.launch(partial(_train_share, cell=self.cell, place=self.place))
+            with _relayed(self.report) as reports:
+                fabric.launch(partial(_train_share, cell=self.cell, place=self.place, reports=reports))
         else:
             self.train_on(fabric)
 
@@ -395,6 +400,24 @@ class CellRun:
         )
 
 
-def _train_share(fabric: "Fabric", cell: Cell, place: Place) -> None:
+@contextmanager
+def _relayed(report: Report) -> Iterator["Queue[Any]"]:
+    """A queue to hand to the processes of a training; what they put there is reported here."""
+    reports: Queue[Any] = multiprocessing.get_context("spawn").Queue()
+
+    def relay() -> None:
+        while said := reports.get():
+            report(*said)
+
+    thread = threading.Thread(target=relay, daemon=True)
+    thread.start()
+    try:
+        yield reports
+    finally:
+        reports.put(None)
+        thread.join(timeout=5)  # a process that was killed may have left the queue locked
+
+
+def _train_share(fabric: "Fabric", cell: Cell, place: Place, reports: "Queue[Any]") -> None:
     """One process of a training on several devices."""
-    CellRun(cell, place).train_on(fabric)
+    CellRun(cell, place, lambda *said: reports.put(said)).train_on(fabric)

@@ -62,7 +62,7 @@ def fill(cells: Sequence[Cell], place: Place, console: Console) -> bool:
         raise UserError("--pack puts several cells on one device, --devices one cell on several: take one of the two.")
     if not absent:
         return True
-    console.print("starting: pictures that are not there yet are made, and every method gets one batch", highlight=False)
+    console.print("starting: missing pictures are made, every method gets one batch", highlight=False)
     pace = Pace(units(absent, place.plugins))
     with StatusFile(place.runs, place.results) as file:
         file.tell(pace)

@@ -187,6 +187,7 @@ def test_two_devices_share_every_batch_of_a_training(small_protocol: Path, tmp_p
     words += ["--set", "training.steps=3", "--set", "training.batch_size=4"]
     done = icmbench(*words, "--no-anchor", "--device", "cpu", "--devices", "2", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"train \d/3  loss ", done.stdout)
     record = Store(tmp_path / "results").read()[0][0]
     assert (record.cost.train_devices, record.cost.steps, record.cost.images) == (2, 3, 12)
 

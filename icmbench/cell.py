@@ -211,12 +211,11 @@ class CellRun:
         from lightning_fabric import Fabric
         from lightning_fabric.strategies import DDPStrategy
 
-        several = DDPStrategy(start_method="spawn", find_unused_parameters=True)
         return Fabric(
             accelerator=self.place.accelerator,
             devices=self.place.devices,
             precision=self.protocol.training.precision,
-            strategy=several if self.place.devices > 1 else "auto",
+            strategy=DDPStrategy(start_method="spawn", find_unused_parameters=True) if self.place.devices > 1 else "auto",
         )
 
     def train_on(self, fabric: "Fabric") -> None:

@@ -199,7 +199,10 @@ class NeuralCodec:
 
     @contextmanager
     def latents(self) -> Iterator[list[Tensor]]:
-        """Collects what the encoder network g_a gives for as long as the context lasts; nothing of a model without one."""
+        """Collects the latents that g_a gives for as long as the context lasts, each [1, M, height, width] in the model's type.
+
+        Nothing is collected of a model without a g_a.
+        """
         found: list[Tensor] = []
         if not hasattr(self.model, "g_a"):
             yield found
@@ -214,7 +217,7 @@ class NeuralCodec:
     def estimated_bits(self, image: Tensor, latent: Tensor | None = None) -> float:
         """Bits that the likelihoods promise for the padded image uint8 [3, H, W].
 
-        `latent`: what g_a gave for this image, if that is known: with it only the entropy model has work to do.
+        `latent`: what g_a gave for this image (see `latents`), if that is known: with it only the entropy model has work to do.
         """
         known = {"g_a": _Known(latent)} if latent is not None else {}
         with _in_place(self.model, g_s=nn.Identity(), **known):  # nobody looks at the decoded image

@@ -2,6 +2,6 @@
 
 import sys
 
-from icmbench.cli import main
+from icmbench.cli.main import main
 
 sys.exit(main())

@@ -17,7 +17,7 @@ from icmbench.leaderboard.library import Library
 from icmbench.leaderboard.page import BIND, STYLE, Context, link
 from icmbench.leaderboard.screens import ablations, compare, cost, curves, method, overview, protocol, submit
 from icmbench.leaderboard.views import Choice
-from icmbench.plugins import Plugins
+from icmbench.plugins.find import Plugins
 
 ICON = str(Path(__file__).with_name("icon.png"))
 PAGES = {

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from icmbench.errors import UserError
+from icmbench.base.errors import UserError
 from icmbench.leaderboard.sheet import Cell, Column, Sheet, number
 from icmbench.submission.inspect import Claim, Contents, inspect
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from icmbench.files import write_text
+from icmbench.base.files import write_text
 from icmbench.leaderboard import shelf
-from icmbench.record import Record
+from icmbench.schema.record import Record
 from icmbench.stats.detections import USED, Detections
 
 TALLY = "detections"

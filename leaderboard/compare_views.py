@@ -12,15 +12,15 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from icmbench.comparison import Curves, curves, group_rows
-from icmbench.errors import UserError
+from icmbench.base.errors import UserError
+from icmbench.compare.comparison import Curves, curves, group_rows
+from icmbench.compare.resamples import Source, source
+from icmbench.compare.row import Row
 from icmbench.leaderboard import classes, listings, pairs, views
 from icmbench.leaderboard.derived import Tables, asdicts
 from icmbench.leaderboard.figures import COLOURS
 from icmbench.leaderboard.sheet import NOTHING, Cell, Column, Sheet, number
-from icmbench.record import Record, Store, parse
-from icmbench.resamples import Source, source
-from icmbench.row import Row
+from icmbench.schema.record import Record, Store, parse
 from icmbench.stats.bdrate import BDRate
 from icmbench.stats.confidence import Estimate
 from icmbench.stats.tally import KINDS

@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from icmbench import external
-from icmbench.comparison import Curves, as_group, curves, group_rows, only_anchor
-from icmbench.difference import plain, trained
-from icmbench.external import ExternalCurve
+from icmbench.compare.comparison import Curves, as_group, curves, group_rows, only_anchor
+from icmbench.compare.difference import plain, trained
+from icmbench.compare.resamples import source
+from icmbench.compare.row import Row
+from icmbench.extras.curves import external
+from icmbench.extras.curves.external import ExternalCurve
 from icmbench.leaderboard import pairs
-from icmbench.protocol import Protocol, doubled
-from icmbench.record import Record, Store
-from icmbench.resamples import source
-from icmbench.row import Row
+from icmbench.schema.protocol import Protocol, doubled
+from icmbench.schema.record import Record, Store
+from icmbench.show.table import notes
 from icmbench.stats.bdrate import MIN_POINTS, Curve, relative_difference
 from icmbench.stats.confidence import Estimate
 from icmbench.stats.monotone import rising
-from icmbench.table import notes
 
 FIXED = (0.1, 0.5, 0.9)  # where in the anchor's range of ln rate accuracies are compared
 Lines = list[dict[str, Any]]

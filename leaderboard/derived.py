@@ -16,10 +16,12 @@ from typing import Any
 
 import pandas as pd
 
-from icmbench import __version__, external, summary
-from icmbench.files import build_once
+from icmbench import __version__
+from icmbench.base.files import build_once
+from icmbench.compare import summary
+from icmbench.extras.curves import external
 from icmbench.leaderboard import compute, shelf, submitted
-from icmbench.record import Store
+from icmbench.schema.record import Store
 
 SCHEMA = 3  # of these tables: another one makes all of them anew
 CHANGED = "+changed"

@@ -15,7 +15,7 @@ from icmbench.leaderboard.derived import Tables
 from icmbench.leaderboard.sheet import FORMATS, Sheet
 from icmbench.leaderboard.subject import FIRST_SHOWN, Subject
 from icmbench.leaderboard.views import Choice
-from icmbench.plugins import Plugins
+from icmbench.plugins.find import Plugins
 
 BIND: Any = "query-params"
 STYLE = Path(__file__).with_name("style.css").read_text()

@@ -11,11 +11,11 @@ from zipfile import BadZipFile
 import numpy as np
 
 from icmbench import __version__
-from icmbench.difference import Difference, compare
-from icmbench.files import replacing
+from icmbench.base.files import replacing
+from icmbench.compare.difference import Difference, compare
+from icmbench.compare.resamples import Resampled, Source
 from icmbench.leaderboard import shelf
-from icmbench.record import Record
-from icmbench.resamples import Resampled, Source
+from icmbench.schema.record import Record
 from icmbench.stats.bdrate import BDRate
 from icmbench.stats.confidence import RESAMPLES, Array
 

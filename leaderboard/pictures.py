@@ -23,19 +23,19 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from icmbench.errors import UserError
-from icmbench.files import build_once
+from icmbench.base.errors import UserError
+from icmbench.base.files import build_once
 from icmbench.leaderboard import shelf
 from icmbench.leaderboard.classes import names as names_of
 from icmbench.leaderboard.compare_views import read
-from icmbench.record import LAMBDA, Record, method_label, point_name
+from icmbench.schema.record import LAMBDA, Record, method_label, point_name
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from icmbench.codec import Codec
-    from icmbench.protocol import Protocol
-    from icmbench.task import Sample, Task
+    from icmbench.api.task import Sample, Task
+    from icmbench.codecs.neural import Codec
+    from icmbench.schema.protocol import Protocol
 
 SCHEMA = 2  # of the files: another one makes all of them anew
 SIDES = ("a", "b")
@@ -147,7 +147,7 @@ def _build(wanted: Wanted, made: Path) -> None:
     rows = [_row(wanted.results / path, wanted.image) for path in (wanted.a, wanted.b)]  # before torch, which takes long
     import torch
 
-    from icmbench.plugins import Plugins
+    from icmbench.plugins.find import Plugins
 
     torch.set_num_threads(1)
     rules, plugins = wanted.records[0].protocol, Plugins()
@@ -196,9 +196,9 @@ def _class_names(task: "Task", rules: "Protocol") -> Sequence[str]:
 def _codec(runs: Path, record: Record) -> "Codec":
     import torch
 
-    from icmbench.method import ClassicalMethod
-    from icmbench.plugins import Plugins, options
-    from icmbench.ready import load_codec
+    from icmbench.api.method import ClassicalMethod
+    from icmbench.experiment.load import load_codec
+    from icmbench.plugins.find import Plugins, options
 
     path = codec_path(runs, record)
     if path is not None:
@@ -213,7 +213,7 @@ def _codec(runs: Path, record: Record) -> "Codec":
 
 def _coded(codec: "Codec", sample: "Sample", row: Mapping[str, Any]) -> tuple[dict[str, Any], "Tensor"]:
     """Through real bytes, held against what the record's row says."""
-    from icmbench.evaluate import pixels_sha256, psnr
+    from icmbench.experiment.evaluate import pixels_sha256, psnr
 
     data = codec.encode(sample.image)
     decoded = codec.decode(data)
@@ -223,8 +223,8 @@ def _coded(codec: "Codec", sample: "Sample", row: Mapping[str, Any]) -> tuple[di
 
 
 def _bit_map(codec: "Codec", sample: "Sample") -> np.ndarray[Any, Any] | None:
-    from icmbench.bit_allocation import bit_map
-    from icmbench.codec import NeuralCodec
+    from icmbench.codecs.neural import NeuralCodec
+    from icmbench.extras.dynamics.allocation import bit_map
 
     return bit_map(codec, sample.image).numpy() if isinstance(codec, NeuralCodec) else None
 

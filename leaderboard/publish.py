@@ -4,11 +4,11 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from icmbench.errors import UserError
+from icmbench.base.errors import UserError
 from icmbench.leaderboard import derived
 from icmbench.leaderboard.derived import Report, silent
 from icmbench.leaderboard.static import site
-from icmbench.plugins import Plugins
+from icmbench.plugins.find import Plugins
 
 MARKER = ".icmbench-publish"  # names the files that were made, one a line
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any, Literal
 
-from icmbench import markup
+from icmbench.show import markup
 
 Format = Literal["csv", "md", "tex"]
 FORMATS: dict[Format, str] = {"csv": "CSV", "md": "Markdown", "tex": "LaTeX"}

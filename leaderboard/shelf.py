@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from icmbench.files import cache_root
+from icmbench.base.files import cache_root
 
 MONTH = 30 * 86400  # seconds
 MOST = {"leaderboard": 1000, "pairs": 20_000, "classes": 20_000, "pictures": 1000}  # files and folders of each kind

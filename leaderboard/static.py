@@ -31,7 +31,7 @@ from icmbench.leaderboard.derived import NAMES, Tables, asdicts
 from icmbench.leaderboard.sheet import FORMATS, Sheet
 from icmbench.leaderboard.subject import Subject
 from icmbench.leaderboard.views import Choice
-from icmbench.plugins import Plugins
+from icmbench.plugins.find import Plugins
 
 HERE = Path(__file__).parent
 NOWHERE = Choice("", "")  # of pages that are about no protocol

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from markupsafe import Markup
 
-from icmbench.errors import UserError
+from icmbench.base.errors import UserError
 from icmbench.leaderboard import compare_views, figures, listings, views
 from icmbench.leaderboard.compare_views import Matched
 from icmbench.leaderboard.derived import NAMES
 from icmbench.leaderboard.subject import FIRST_SHOWN
-from icmbench.table import notes
+from icmbench.show.table import notes
 
 if TYPE_CHECKING:
     from icmbench.leaderboard.static import Page

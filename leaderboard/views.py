@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from icmbench import markup
 from icmbench.leaderboard.derived import Tables, asdicts
-from icmbench.plugins import Plugins
+from icmbench.plugins.find import Plugins
+from icmbench.show import markup
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from icmbench.errors import UserError
+from icmbench.base.errors import UserError
 from icmbench.leaderboard.workshop import Workshop
 
 LOOK = 1.0  # seconds between two looks at what is being done

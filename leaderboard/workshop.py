@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
-from icmbench.errors import UserError
+from icmbench.base.errors import UserError
 
 MOST_WAITING = 20
 KEPT = 200

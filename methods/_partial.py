@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from compressai.models import CompressionModel
 from torch import Tensor, nn
 
-from icmbench.errors import UserError
-from icmbench.method import TrainedMethod
-from icmbench.task import Batch
+from icmbench.api.method import TrainedMethod
+from icmbench.api.task import Batch
+from icmbench.base.errors import UserError
 
 
 class PartialTraining(TrainedMethod):

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from icmbench.errors import UserError
-from icmbench.method import ClassicalMethod
+from icmbench.api.method import ClassicalMethod
+from icmbench.base.errors import UserError
 
 
 def write(image: Tensor, form: str, **settings: Any) -> bytes:

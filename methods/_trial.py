@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from icmbench.task import Task
+from icmbench.api.task import Task
 
 
 def blank(task: Task) -> Tensor:

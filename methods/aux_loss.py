@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
-from icmbench.method import TrainedMethod
+from icmbench.api.method import TrainedMethod
+from icmbench.api.task import Batch
 from icmbench.methods._balance import Balance, Mode
-from icmbench.protocol import Strict
-from icmbench.task import Batch
+from icmbench.schema.protocol import Strict
 
 
 class AuxLoss(TrainedMethod):

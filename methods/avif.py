@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from icmbench.methods._pillow import PillowMethod
-from icmbench.protocol import Strict
+from icmbench.schema.protocol import Strict
 
 
 class Avif(PillowMethod):

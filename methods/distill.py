@@ -11,9 +11,9 @@ the paper goes on to add pictures without annotation. How its predictions become
 
 from torch import Tensor
 
-from icmbench.method import TrainedMethod
+from icmbench.api.method import TrainedMethod
+from icmbench.api.task import Batch
 from icmbench.methods._trial import blank
-from icmbench.task import Batch
 
 
 class Distill(TrainedMethod):

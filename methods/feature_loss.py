@@ -12,10 +12,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from icmbench.method import TrainedMethod
+from icmbench.api.method import TrainedMethod
+from icmbench.api.task import Batch
 from icmbench.methods._trial import blank
-from icmbench.protocol import Strict
-from icmbench.task import Batch
+from icmbench.schema.protocol import Strict
 
 
 class FeatureLoss(TrainedMethod):

@@ -7,7 +7,7 @@ settings. `qp`: 0 to 51, that of the picture itself (x265 would lower it for int
 from typing import Literal
 
 from icmbench.methods._ffmpeg import IntraMethod
-from icmbench.protocol import Strict
+from icmbench.schema.protocol import Strict
 
 
 class Hevc(IntraMethod):

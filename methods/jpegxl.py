@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from icmbench.methods._ffmpeg import FfmpegMethod
-from icmbench.protocol import Strict
+from icmbench.schema.protocol import Strict
 
 
 class JpegXl(FfmpegMethod):

@@ -13,10 +13,10 @@ from pydantic import Field
 from pytorch_msssim import ms_ssim
 from torch import Tensor
 
-from icmbench.errors import UserError
-from icmbench.method import TrainedMethod
-from icmbench.protocol import Strict
-from icmbench.task import Batch
+from icmbench.api.method import TrainedMethod
+from icmbench.api.task import Batch
+from icmbench.base.errors import UserError
+from icmbench.schema.protocol import Strict
 
 HALVINGS = 4  # between the finest and the coarsest of the 5 scales
 

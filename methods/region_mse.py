@@ -14,9 +14,9 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from icmbench.method import TrainedMethod
-from icmbench.protocol import Fraction, Strict
-from icmbench.task import Batch
+from icmbench.api.method import TrainedMethod
+from icmbench.api.task import Batch
+from icmbench.schema.protocol import Fraction, Strict
 
 
 class RegionMse(TrainedMethod):

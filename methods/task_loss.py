@@ -6,8 +6,8 @@ The anchor that the others are compared with (arXiv 2402.08267, section 2).
 
 from torch import Tensor
 
-from icmbench.method import TrainedMethod
-from icmbench.task import Batch
+from icmbench.api.method import TrainedMethod
+from icmbench.api.task import Batch
 
 
 class TaskLoss(TrainedMethod):

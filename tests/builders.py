@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from icmbench.protocol import Protocol, parse
-from icmbench.record import Coding, Cost, Environment, Network, Record
+from icmbench.schema.protocol import Protocol, parse
+from icmbench.schema.record import Coding, Cost, Environment, Network, Record
 
 SHA = "0123456789abcdef" * 4
 LAMBDAS = (0.1, 0.3, 1.0, 3.0)

@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from icmbench.cell import CellRun, Place
-from icmbench.plan import plan
-from icmbench.plugins import Plugins
-from icmbench.record import seal
+from icmbench.experiment.cell import CellRun, Place
+from icmbench.plugins.find import Plugins
+from icmbench.running.plan import plan
+from icmbench.schema.record import seal
 from icmbench.submission.manifest import MANIFEST, About
 from icmbench.submission.pack import pack
 
@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from icmbench.method import ClassicalMethod
+from icmbench.api.method import ClassicalMethod
 
 
 class Plain(ClassicalMethod):

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import bundles
-from icmbench.plugins import Plugins
+from icmbench.plugins.find import Plugins
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("ICMBENCH_DATA", REPOSITORY.parent / "shared"))

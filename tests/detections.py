@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from icmbench.task import Sample
+from icmbench.api.task import Sample
 from icmbench.tasks._data.coco import Boxes
 from icmbench.tasks.detection.metric import NAMES
 

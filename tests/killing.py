@@ -21,13 +21,13 @@ import safetensors.torch
 import torch
 import torch.utils.tensorboard  # here, and not in every fork
 
-from icmbench import cell as cell_module
-from icmbench.cell import Cell, CellRun, Place
-from icmbench.plan import plan
-from icmbench.plugins import Plugins
-from icmbench.protocol import override
-from icmbench.record import Record, Store
-from icmbench.train import train
+from icmbench.experiment import cell as cell_module
+from icmbench.experiment.cell import Cell, CellRun, Place
+from icmbench.experiment.train import train
+from icmbench.plugins.find import Plugins
+from icmbench.running.plan import plan
+from icmbench.schema.protocol import override
+from icmbench.schema.record import Record, Store
 
 phase_of_child = mmap.mmap(-1, 16)  # shared with the forks
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from icmbench.cli import main
+from icmbench.cli.main import main
 from icmbench.stats.bdrate import bd_rate
 from icmbench.stats.monotone import POLICY
 

@@ -15,12 +15,12 @@ import pytest
 import bundles
 from builders import protocol_fields
 from bundles import Change, Files, agree, edit_manifest, edit_record, edit_rows, forge, manifest, read, records, write
-from icmbench.cell import Place
-from icmbench.errors import UserError
-from icmbench.files import sha256
-from icmbench.plugins import Plugins
-from icmbench.protocol import parse as parse_protocol
-from icmbench.record import Store
+from icmbench.base.errors import UserError
+from icmbench.base.files import sha256
+from icmbench.experiment.cell import Place
+from icmbench.plugins.find import Plugins
+from icmbench.schema.protocol import parse as parse_protocol
+from icmbench.schema.record import Store
 from icmbench.submission import archive, registry
 from icmbench.submission.archive import Refused
 from icmbench.submission.inspect import inspect

@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from icmbench.errors import UserError
-from icmbench.evaluate import code_dataset, networks, psnr
-from icmbench.method import ClassicalMethod
+from icmbench.api.method import ClassicalMethod
+from icmbench.api.task import Sample
+from icmbench.base.errors import UserError
+from icmbench.experiment.evaluate import code_dataset, networks, psnr
 from icmbench.methods import _ffmpeg
 from icmbench.methods.avif import Avif
 from icmbench.methods.hevc import Hevc
@@ -25,7 +26,6 @@ from icmbench.methods.jpegxl import JpegXl
 from icmbench.methods.uncompressed import Uncompressed
 from icmbench.methods.vvc import Vvc
 from icmbench.methods.webp import Webp
-from icmbench.task import Sample
 
 LOSSY: tuple[type[ClassicalMethod], ...] = (Jpeg, Jpeg2000, Webp, Avif, JpegXl, Hevc, Vvc)
 ALL = (*LOSSY, Uncompressed)

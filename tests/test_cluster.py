@@ -12,15 +12,15 @@ from typing import Any
 import psutil
 import pytest
 
-from icmbench.cell import Place
-from icmbench.cli import main
-from icmbench.cluster import RayPool
-from icmbench.pace import Event
-from icmbench.plan import plan
-from icmbench.plugins import Plugins
-from icmbench.record import Store
-from icmbench.remote import Remote
-from icmbench.runner import compute
+from icmbench.cli.main import main
+from icmbench.experiment.cell import Place
+from icmbench.extras.ray import RayPool
+from icmbench.extras.remote import Remote
+from icmbench.plugins.find import Plugins
+from icmbench.running.pace import Event
+from icmbench.running.plan import plan
+from icmbench.running.runner import compute
+from icmbench.schema.record import Store
 
 ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -11,10 +11,10 @@ import torch
 from compressai.models import CompressionModel
 from torch import Tensor, nn
 
-from icmbench import container
-from icmbench.codec import NeuralCodec, build_model, code_for_training, estimate_bits, load_weights
-from icmbench.errors import UserError
-from icmbench.protocol import CodecSpec
+from icmbench.base.errors import UserError
+from icmbench.codecs import container
+from icmbench.codecs.neural import NeuralCodec, build_model, code_for_training, estimate_bits, load_weights
+from icmbench.schema.protocol import CodecSpec
 
 SPECS = {
     "bmshj2018-factorized": CodecSpec(architecture="bmshj2018-factorized", sizes={"N": 8, "M": 12}),

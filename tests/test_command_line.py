@@ -13,8 +13,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from icmbench.cli import main
-from icmbench.record import Store
+from icmbench.cli.main import main
+from icmbench.schema.record import Store
 
 
 def icmbench(*words: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -15,17 +15,17 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from builders import RATES, SCORES, curve, make_curve, make_protocol, make_record
-from icmbench.codec import NeuralCodec, build_model, load_weights
-from icmbench.errors import UserError
-from icmbench.files import cache_root, data_root, sha256
+from icmbench.base.errors import UserError
+from icmbench.base.files import cache_root, data_root, sha256
+from icmbench.codecs.neural import NeuralCodec, build_model, load_weights
 from icmbench.leaderboard import classes, compare_views, derived, pictures, waiting, workshop
 from icmbench.leaderboard.views import Choice
 from icmbench.leaderboard.workshop import Workshop
-from icmbench.plugins import Plugins
-from icmbench.record import Record, Store
+from icmbench.plugins.find import Plugins
+from icmbench.plugins.weights import verified_path
+from icmbench.schema.record import Record, Store
 from icmbench.tasks._data.coco import Boxes
 from icmbench.tasks._procedural.shapes import CLASSES
-from icmbench.weights import verified_path
 
 PROTOCOL = make_protocol().identity
 CHOICE = Choice(PROTOCOL, "task_loss")
@@ -281,7 +281,7 @@ def page(results: str, protocol: str, runs: str) -> None:
     from icmbench.leaderboard.page import Context
     from icmbench.leaderboard.screens import compare
     from icmbench.leaderboard.views import Choice
-    from icmbench.plugins import Plugins
+    from icmbench.plugins.find import Plugins
 
     tables = derived.build(Path(results))
     compare.show(Context(tables, Choice(protocol, "task_loss"), Plugins(), Path(results), "svg", Path(runs)))

@@ -9,12 +9,12 @@ import pytest
 from scipy.stats import t as student
 
 from builders import RATES, SCORES, SHA, curve, make_curve, make_protocol, make_record, protocol_fields
-from icmbench.comparison import Row, curves, rows
-from icmbench.external import ExternalCurve
-from icmbench.protocol import doubled
-from icmbench.record import Record
-from icmbench.resamples import Resampled, Source, none
-from icmbench.table import notes, to_json, to_markdown
+from icmbench.compare.comparison import Row, curves, rows
+from icmbench.compare.resamples import Resampled, Source, none
+from icmbench.extras.curves.external import ExternalCurve
+from icmbench.schema.protocol import doubled
+from icmbench.schema.record import Record
+from icmbench.show.table import notes, to_json, to_markdown
 
 
 def value(row: Row) -> float:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icmbench.container import MAGIC, VERSION, Content, pack, unpack
-from icmbench.errors import UserError
+from icmbench.base.errors import UserError
+from icmbench.codecs.container import MAGIC, VERSION, Content, pack, unpack
 
 SIDES = st.tuples(st.integers(0, 2**35 - 1), st.integers(0, 2**35 - 1))
 CONTENTS = st.builds(Content, SIDES, SIDES, st.lists(st.binary(max_size=300), max_size=4))

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from icmbench.cell import Cell, CellRun, Place
-from icmbench.check import check
-from icmbench.errors import UserError
-from icmbench.method import ClassicalMethod
-from icmbench.plan import own_parameters
-from icmbench.plugins import Plugins
-from icmbench.protocol import override
-from icmbench.train import Batches
+from icmbench.api.method import ClassicalMethod
+from icmbench.base.errors import UserError
+from icmbench.experiment.cell import Cell, CellRun, Place
+from icmbench.experiment.train import Batches
+from icmbench.extras.authoring.check import check
+from icmbench.plugins.find import Plugins
+from icmbench.running.plan import own_parameters
+from icmbench.schema.protocol import override
 
 PLUGINS = Plugins()
 TASKS = sorted(PLUGINS.find("tasks"))
@@ -59,7 +59,7 @@ def test_the_branch_sends_gradients_to_the_encoder_from_every_position(task: str
 
 
 BROKEN = '''"""A method that trains the recogniser too."""
-from icmbench.method import TrainedMethod
+from icmbench.api.method import TrainedMethod
 
 class Cheat(TrainedMethod):
     def build(self):

@@ -19,13 +19,13 @@ from test_train import run
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from icmbench import cost
-from icmbench.codec import NeuralCodec
-from icmbench.evaluate import code_dataset, networks, pixels_sha256
-from icmbench.protocol import CodecSpec
-from icmbench.record import Network
-from icmbench.task import Sample
-from icmbench.train import Ledger
+from icmbench.api.task import Sample
+from icmbench.codecs.neural import NeuralCodec
+from icmbench.experiment import cost
+from icmbench.experiment.evaluate import code_dataset, networks, pixels_sha256
+from icmbench.experiment.train import Ledger
+from icmbench.schema.protocol import CodecSpec
+from icmbench.schema.record import Network
 
 N, M = 48, 64
 FACTORIZED = CodecSpec(architecture="bmshj2018-factorized", sizes={"N": N, "M": M})
@@ -184,7 +184,7 @@ def test_times_are_given_as_median_and_quartiles() -> None:
 PEAKS = """
 import os
 import torch
-from icmbench import cost
+from icmbench.experiment import cost
 
 cpu = torch.device("cpu")
 block = torch.ones(128 * 2**18)  # 128 MiB

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from icmbench import crops
-from icmbench.errors import UserError
-from icmbench.plugins import Plugins
-from icmbench.task import Sample, Task
+from icmbench.api import crops
+from icmbench.api.task import Sample, Task
+from icmbench.base.errors import UserError
+from icmbench.plugins.find import Plugins
 from icmbench.tasks._data.coco import Boxes, CocoFolder
 from icmbench.tasks._data.folders import MaskFolder
 from icmbench.tasks._data.images import read_image, read_mask

@@ -16,11 +16,12 @@ from safetensors import safe_open
 from test_codec import SPECS, make_codec, picture
 from test_command_line import icmbench
 
-from icmbench import bitstreams, cli
-from icmbench.bitstreams import FileNames, keeping
-from icmbench.codec import NeuralCodec
-from icmbench.errors import UserError
-from icmbench.evaluate import pixels_sha256
+from icmbench.base.errors import UserError
+from icmbench.cli.main import main as cli
+from icmbench.codecs.neural import NeuralCodec
+from icmbench.experiment import bitstreams
+from icmbench.experiment.bitstreams import FileNames, keeping
+from icmbench.experiment.evaluate import pixels_sha256
 
 CPU = torch.device("cpu")
 RUN = ["run", "task_loss", "segmentation", "--rates", "0.3", "--no-anchor", "--device", "cpu"]

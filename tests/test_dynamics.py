@@ -15,20 +15,30 @@ from PIL import Image
 from torch import Tensor, nn
 
 from conftest import short
-from icmbench import dynamics_job
-from icmbench.bit_allocation import Allocation, allocate, bit_map
-from icmbench.cell import Cell, CellRun, Place
-from icmbench.cli import main
-from icmbench.codec import NeuralCodec, build_model
-from icmbench.dynamics import PROBES, Dynamics, DynamicsRun, Gradients, Probed, gradient, layers_of, part_of, probe_steps
-from icmbench.dynamics_page import page
-from icmbench.dynamics_plot import START, Picture, Study, cosine_maps, draw
-from icmbench.errors import UserError
-from icmbench.method import TrainedMethod
-from icmbench.plugins import Plugins
-from icmbench.protocol import CodecSpec, override
-from icmbench.task import Batch, Sample, Task
-from icmbench.train import Batches
+from icmbench.api.method import TrainedMethod
+from icmbench.api.task import Batch, Sample, Task
+from icmbench.base.errors import UserError
+from icmbench.cli.main import main
+from icmbench.codecs.neural import NeuralCodec, build_model
+from icmbench.experiment.cell import Cell, CellRun, Place
+from icmbench.experiment.train import Batches
+from icmbench.extras.dynamics import dynamics as dynamics_job
+from icmbench.extras.dynamics.allocation import Allocation, allocate, bit_map
+from icmbench.extras.dynamics.figures import START, Picture, Study, cosine_maps, draw
+from icmbench.extras.dynamics.page import page
+from icmbench.extras.dynamics.watch import (
+    PROBES,
+    Dynamics,
+    DynamicsRun,
+    Gradients,
+    Probed,
+    gradient,
+    layers_of,
+    part_of,
+    probe_steps,
+)
+from icmbench.plugins.find import Plugins
+from icmbench.schema.protocol import CodecSpec, override
 
 ARCHITECTURES = ("bmshj2018-factorized", "mbt2018-mean")
 

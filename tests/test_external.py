@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import LAMBDAS, make_curve, make_protocol
-from icmbench import external
-from icmbench.cli import main
-from icmbench.errors import UserError
-from icmbench.external import ExternalCurve, Group, external_rows, not_comparable
-from icmbench.rd_files import export, read_points
-from icmbench.record import Record, Store
+from icmbench.base.errors import UserError
+from icmbench.cli.main import main
+from icmbench.extras.curves import external
+from icmbench.extras.curves.external import ExternalCurve, Group, external_rows, not_comparable
+from icmbench.extras.curves.files import export, read_points
+from icmbench.schema.record import Record, Store
 
 RATES, SCORES = (0.1, 0.2, 0.4, 0.8), (20.0, 28.0, 34.0, 37.0)
 POINTS = tuple(zip(RATES, SCORES, strict=True))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from icmbench.errors import UserError
-from icmbench.files import build_once, cache_root, data_root, locked, replacing, sha256, write_text
+from icmbench.base.errors import UserError
+from icmbench.base.files import build_once, cache_root, data_root, locked, replacing, sha256, write_text
 
 SPAWN = multiprocessing.get_context("spawn")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from icmbench.cell import Cell, CellRun, Place
-from icmbench.plan import own_parameters
-from icmbench.plugins import Plugins
-from icmbench.protocol import override
-from icmbench.train import Batches, train
+from icmbench.experiment.cell import Cell, CellRun, Place
+from icmbench.experiment.train import Batches, train
+from icmbench.plugins.find import Plugins
+from icmbench.running.plan import own_parameters
+from icmbench.schema.protocol import override
 
 GOLDEN = Path(__file__).parent / "golden"
 CHANGES = {"training.steps": 10, "training.batch_size": 2}

@@ -18,15 +18,15 @@ from pathlib import Path
 import pytest
 from killing import records
 
-from icmbench.cell import Cell, CellRun, Place
-from icmbench.errors import UserError
-from icmbench.files import locked, remove_leftovers, replacing
-from icmbench.plan import plan
-from icmbench.plugins import Plugins
-from icmbench.protocol import override
-from icmbench.record import Store
-from icmbench.runner import compute
-from icmbench.status import jobs
+from icmbench.base.errors import UserError
+from icmbench.base.files import locked, remove_leftovers, replacing
+from icmbench.experiment.cell import Cell, CellRun, Place
+from icmbench.extras.status import jobs
+from icmbench.plugins.find import Plugins
+from icmbench.running.plan import plan
+from icmbench.running.runner import compute
+from icmbench.schema.protocol import override
+from icmbench.schema.record import Store
 
 STEPS = 4
 SEED = int(os.environ.get("ICMBENCH_KILL_SEED", "7"))
@@ -270,7 +270,7 @@ CROWDED = '''
 
 import torch
 
-from icmbench.method import TrainedMethod
+from icmbench.api.method import TrainedMethod
 
 
 class Crowded(TrainedMethod):

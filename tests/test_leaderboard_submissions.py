@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 
 from builders import curve, make_protocol
-from icmbench.files import sha256
+from icmbench.base.files import sha256
 from icmbench.leaderboard import bundles, derived, listings, views
 from icmbench.leaderboard.derived import Tables
 from icmbench.leaderboard.publish import files
 from icmbench.leaderboard.views import Choice
-from icmbench.plugins import Plugins
-from icmbench.record import Record, Store, seal
+from icmbench.plugins.find import Plugins
+from icmbench.schema.record import Record, Store, seal
 from icmbench.submission import archive, registry
 from icmbench.submission.manifest import ENVIRONMENT, TRAINING_IMAGES, About, Cell, Manifest, Plugin, sample
 from icmbench.submission.registry import Submission

@@ -18,18 +18,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import RATES, SCORES, curve, make_curve, make_protocol, make_record
-from icmbench import comparison, external
-from icmbench.difference import compare
-from icmbench.external import ExternalCurve
-from icmbench.files import cache_root, sha256
+from icmbench.base.files import cache_root, sha256
+from icmbench.compare import comparison
+from icmbench.compare.difference import compare
+from icmbench.compare.resamples import source
+from icmbench.extras.curves import external
+from icmbench.extras.curves.external import ExternalCurve
 from icmbench.leaderboard import derived, figures, library, listings, pairs, shelf, views
 from icmbench.leaderboard.derived import NAMES, Tables, asdicts, build
 from icmbench.leaderboard.library import Library
 from icmbench.leaderboard.sheet import Cell, Column, Sheet
 from icmbench.leaderboard.views import Choice
-from icmbench.protocol import Protocol, doubled
-from icmbench.record import Record, Store
-from icmbench.resamples import source
+from icmbench.schema.protocol import Protocol, doubled
+from icmbench.schema.record import Record, Store
 
 FIRST, SECOND = make_protocol(), make_protocol(name="small-v1")
 OWN = Choice(FIRST.identity, "task_loss")

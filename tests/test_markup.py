@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icmbench.markup import FORMULA, safe, to_csv, to_latex, to_markdown
+from icmbench.show.markup import FORMULA, safe, to_csv, to_latex, to_markdown
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 LINES = st.lists(st.tuples(TEXT, st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.none()))

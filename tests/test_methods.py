@@ -13,22 +13,22 @@ from lightning_fabric import Fabric
 from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 
-from icmbench.cell import load_task
-from icmbench.check import check
-from icmbench.codec import NeuralCodec, build_model, load_weights
-from icmbench.errors import UserError
-from icmbench.features import codec_taps
-from icmbench.method import TrainedMethod
+from icmbench.api.method import TrainedMethod
+from icmbench.api.taps import codec_taps
+from icmbench.api.task import Batch, Task
+from icmbench.base.errors import UserError
+from icmbench.codecs.neural import NeuralCodec, build_model, load_weights
+from icmbench.experiment.cell import load_task
+from icmbench.experiment.train import Batches, memory_layout, train
+from icmbench.extras.authoring.check import check
 from icmbench.methods._adapter import Adapter
 from icmbench.methods.feature_loss import relative_distance
 from icmbench.methods.ms_ssim import similarity, window
-from icmbench.plugins import Plugins, options
-from icmbench.protocol import CodecSpec, override
-from icmbench.task import Batch, Task
+from icmbench.plugins.find import Plugins, options
+from icmbench.plugins.weights import verified_path
+from icmbench.schema.protocol import CodecSpec, override
 from icmbench.tasks._data.coco import Boxes
 from icmbench.tasks.segmentation import IGNORED
-from icmbench.train import Batches, memory_layout, train
-from icmbench.weights import verified_path
 
 PLUGINS = Plugins()
 TASKS = ("detection", "segmentation")
@@ -421,7 +421,7 @@ def test_a_task_that_lacks_what_a_method_needs_is_refused_before_training(
 
 FROZEN = '''"""A method that trains nothing of the codec."""
 import torch
-from icmbench.method import TrainedMethod
+from icmbench.api.method import TrainedMethod
 
 class Frozen(TrainedMethod):
     def build(self):

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from icmbench.check import Result, check, summary
-from icmbench.cli import main
-from icmbench.errors import UserError
-from icmbench.new import Kind, commands, write
-from icmbench.plugins import Plugins
+from icmbench.base.errors import UserError
+from icmbench.cli.main import main
+from icmbench.extras.authoring.check import Result, check, summary
+from icmbench.extras.authoring.new import Kind, commands, write
+from icmbench.plugins.find import Plugins
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FORMS = [(kind, single) for kind in ("method", "task") for single in (False, True)]

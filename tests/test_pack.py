@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from killing import records
 
-from icmbench.cell import Place
-from icmbench.cli import main
-from icmbench.plan import plan
-from icmbench.plugins import Plugins
-from icmbench.record import Store
-from icmbench.runner import cells_that_fit, compute
-from icmbench.workers import LocalPool
+from icmbench.cli.main import main
+from icmbench.experiment.cell import Place
+from icmbench.plugins.find import Plugins
+from icmbench.running.plan import plan
+from icmbench.running.pool import LocalPool
+from icmbench.running.runner import cells_that_fit, compute
+from icmbench.schema.record import Store
 
 GIB = 2**30
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from icmbench.cell import Cell, CellRun, Place
-from icmbench.codec import NeuralCodec, build_model
-from icmbench.files import sha256
-from icmbench.plugins import Plugins
-from icmbench.protocol import Protocol, override
-from icmbench.record import Store
+from icmbench.base.files import sha256
+from icmbench.codecs.neural import NeuralCodec, build_model
+from icmbench.experiment.cell import Cell, CellRun, Place
+from icmbench.plugins.find import Plugins
+from icmbench.schema.protocol import Protocol, override
+from icmbench.schema.record import Store
 
 SIZE = (96, 128)
 

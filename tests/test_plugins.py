@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from builders import protocol_fields
-from icmbench.errors import UserError
-from icmbench.plugins import Kind, Plugins, options
-from icmbench.protocol import Strict
+from icmbench.base.errors import UserError
+from icmbench.plugins.find import Kind, Plugins, options
+from icmbench.schema.protocol import Strict
 
 METHOD = '''"""A method of one's own.
 
 More about it.
 """
 
-from icmbench.method import TrainedMethod
+from icmbench.api.method import TrainedMethod
 
 
 class Mine(TrainedMethod):
@@ -26,7 +26,7 @@ class Mine(TrainedMethod):
 '''
 TASK = '''"""A task of one's own."""
 
-from icmbench import task
+from icmbench.api import task
 
 
 class Mine(task.Task):

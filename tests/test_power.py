@@ -5,11 +5,11 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from builders import curve, make_protocol
-from icmbench.comparison import curves
-from icmbench.errors import UserError
-from icmbench.resamples import none
-from icmbench.resolution import describe_power, power_of
-from icmbench.stats.power import half_width, power, seeds_needed
+from icmbench.base.errors import UserError
+from icmbench.compare.comparison import curves
+from icmbench.compare.resamples import none
+from icmbench.extras.power.power import describe_power, power_of
+from icmbench.extras.power.statistics import half_width, power, seeds_needed
 
 RNG = np.random.default_rng(3)
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from icmbench.cell import Place
-from icmbench.cli import main
-from icmbench.plan import plan
-from icmbench.plugins import Plugins
-from icmbench.profiling import PARTS, measure
-from icmbench.train import BACKWARD, FORWARD
+from icmbench.cli.main import main
+from icmbench.experiment.cell import Place
+from icmbench.experiment.train import BACKWARD, FORWARD
+from icmbench.extras.profile import PARTS, measure
+from icmbench.plugins.find import Plugins
+from icmbench.running.plan import plan
 
 
 @pytest.mark.slow

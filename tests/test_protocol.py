@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from builders import SHA, make_protocol, protocol_fields
-from icmbench.errors import UserError
-from icmbench.protocol import DESCRIPTIVE, Protocol, Training, override, parse, read_toml
+from icmbench.base.errors import UserError
+from icmbench.schema.protocol import DESCRIPTIVE, Protocol, Training, override, parse, read_toml
 
 FULL = make_protocol(
     files=[{"path": "a.txt", "bytes": 3, "digest": SHA, "source": "https://example.org"}], assumed={"lr": "a guess"}

@@ -13,14 +13,14 @@ import pandas as pd
 import pytest
 
 from builders import RATES, SCORES, curve, make_protocol
-from icmbench import external
-from icmbench.cli import main
-from icmbench.errors import UserError
-from icmbench.external import ExternalCurve
+from icmbench.base.errors import UserError
+from icmbench.cli.main import main
+from icmbench.extras.curves import external
+from icmbench.extras.curves.external import ExternalCurve
 from icmbench.leaderboard.derived import NAMES
 from icmbench.leaderboard.publish import MARKER, differences, files, publish
 from icmbench.leaderboard.static import slug
-from icmbench.record import Store
+from icmbench.schema.record import Store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 COMMITTED = Path(__file__).parents[1] / "results"

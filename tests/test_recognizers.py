@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from icmbench.errors import UserError
-from icmbench.evaluate import evaluate_uncompressed
-from icmbench.plugins import Plugins
-from icmbench.protocol import Weights
-from icmbench.task import Task
+from icmbench.api.task import Task
+from icmbench.base.errors import UserError
+from icmbench.experiment.evaluate import evaluate_uncompressed
+from icmbench.plugins.find import Plugins
+from icmbench.schema.protocol import Weights
 from icmbench.tasks._data.coco import Boxes
 from icmbench.tasks._openmmlab import compiled_ops, models
 

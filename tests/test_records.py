@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from builders import LAMBDAS, make_protocol, make_record
-from icmbench.errors import UserError
-from icmbench.files import sha256
-from icmbench.record import SCHEMA, Record, Store, impossible, method_label, parse, seal
+from icmbench.base.errors import UserError
+from icmbench.base.files import sha256
+from icmbench.schema.record import SCHEMA, Record, Store, impossible, method_label, parse, seal
 from icmbench.stats.tally import KINDS
 
 

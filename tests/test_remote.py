@@ -8,10 +8,10 @@ import fsspec
 import pytest
 
 from builders import make_curve, make_protocol
-from icmbench.cli import main
-from icmbench.errors import UserError
-from icmbench.record import Store
-from icmbench.remote import Remote, is_url
+from icmbench.base.errors import UserError
+from icmbench.cli.main import main
+from icmbench.extras.remote import Remote, is_url
+from icmbench.schema.record import Store
 
 PROTOCOL = make_protocol()
 

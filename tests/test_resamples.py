@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from builders import make_protocol, make_record
-from icmbench.files import sha256
-from icmbench.protocol import doubled
-from icmbench.record import Record, Store
-from icmbench.resamples import _images, resample, source
+from icmbench.base.files import sha256
+from icmbench.compare.resamples import _images, resample, source
+from icmbench.schema.protocol import doubled
+from icmbench.schema.record import Record, Store
 from icmbench.stats.confidence import RESAMPLES, image_weights
 
 RNG = np.random.default_rng(5)

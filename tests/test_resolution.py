@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from icmbench.cli import main
-from icmbench.plugins import Plugins
-from icmbench.protocol import doubled
+from icmbench.cli.main import main
+from icmbench.plugins.find import Plugins
+from icmbench.schema.protocol import doubled
 
 
 @pytest.mark.slow

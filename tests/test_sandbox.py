@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from icmbench.errors import UserError
+from icmbench.base.errors import UserError
 from icmbench.submission import sandbox
 from icmbench.submission.sandbox import Limits, Outcome
 

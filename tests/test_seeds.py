@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icmbench.seeds import batch_indices, derive, generator, seed_torch
+from icmbench.base.seeds import batch_indices, derive, generator, seed_torch
 
 SMALL = st.integers(1, 12)
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from icmbench.codec import NeuralCodec, build_model, load_weights
-from icmbench.evaluate import Evaluation, code_dataset, evaluate_uncompressed
-from icmbench.files import sha256
-from icmbench.plugins import Plugins
-from icmbench.prepare import CodecRecipe, find_recipe, read_recipe
+from icmbench.base.files import sha256
+from icmbench.codecs.neural import NeuralCodec, build_model, load_weights
+from icmbench.experiment.evaluate import Evaluation, code_dataset, evaluate_uncompressed
+from icmbench.extras.prepare import CodecRecipe, find_recipe, read_recipe
+from icmbench.plugins.find import Plugins
+from icmbench.plugins.weights import shipped_folder
 from icmbench.tasks._data import shapes
-from icmbench.weights import shipped_folder
 
 NAMES = sorted(path.stem for path in shipped_folder().glob("*.safetensors"))
 PUBLISHED = {

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from icmbench.cli import main
-from icmbench.pace import Event, Left, Pace, Unit, duration
-from icmbench.progress import follow
-from icmbench.status import KEPT_SECONDS, Running, Status, StatusFile, describe, folder_of, jobs, read
+from icmbench.cli.main import main
+from icmbench.extras.status import KEPT_SECONDS, Running, Status, StatusFile, describe, folder_of, jobs, read
+from icmbench.running.pace import Event, Left, Pace, Unit, duration
+from icmbench.running.progress import follow
 
 UNITS = [Unit("slow 0", "slow", 100), Unit("fast 0", "fast", 100), Unit("slow 1", "slow", 100), Unit("codec", "classical", 0)]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from builders import RATES, curve, make_curve
-from icmbench import summary as module
-from icmbench.record import Store
-from icmbench.summary import Summary, summary
+from icmbench.compare import summary as module
+from icmbench.compare.summary import Summary, summary
+from icmbench.schema.record import Store
 
 
 @pytest.fixture

@@ -13,19 +13,20 @@ from matplotlib import pyplot as plt
 from rich.console import Console
 
 from builders import curve, make_curve, make_protocol
-from icmbench import axis_plot, report
-from icmbench.axis_plot import panel
-from icmbench.cli import main
-from icmbench.commands.sweep import axes
-from icmbench.comparison import rows
-from icmbench.job import Job
-from icmbench.plugins import Plugins
-from icmbench.protocol import Protocol
-from icmbench.record import Record, Store
-from icmbench.report import Entry
-from icmbench.resamples import none
+from icmbench.cli.commands.sweep import axes
+from icmbench.cli.main import main
+from icmbench.compare.comparison import rows
+from icmbench.compare.resamples import none
+from icmbench.extras.ablation import axis_figure as axis_plot
+from icmbench.extras.ablation import report
+from icmbench.extras.ablation.axis_figure import panel
+from icmbench.extras.ablation.report import Entry
+from icmbench.extras.ablation.sweep import Setting, choices, entries_of, folder_name, settings
+from icmbench.plugins.find import Plugins
+from icmbench.running.job import Job
+from icmbench.schema.protocol import Protocol
+from icmbench.schema.record import Record, Store
 from icmbench.stats.confidence import Estimate
-from icmbench.sweep import Setting, choices, entries_of, folder_name, settings
 
 
 def job(**changes: Any) -> Job:

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from builders import curve, make_curve
-from icmbench.comparison import rows
-from icmbench.table import HEADERS, to_csv, to_json, to_latex, to_markdown
+from icmbench.compare.comparison import rows
+from icmbench.show.table import HEADERS, to_csv, to_json, to_latex, to_markdown
 
 ANCHOR = curve("task_loss")
 

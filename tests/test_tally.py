@@ -14,10 +14,10 @@ from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 from torch import Tensor
 
+from icmbench.api.task import Sample
 from icmbench.stats import detections
 from icmbench.stats.detections import Detections
 from icmbench.stats.tally import KINDS, Confusion, Mean
-from icmbench.task import Sample
 from icmbench.tasks._data.coco import Boxes, CocoFolder
 from icmbench.tasks.detection.metric import AveragePrecision, Truths, match
 from icmbench.tasks.segmentation.metric import MeanIoU

@@ -12,13 +12,13 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor
 
-from icmbench.codec import build_model
-from icmbench.errors import UserError
-from icmbench.method import Trainable
-from icmbench.prepare import DistortionTraining, picture_batch
-from icmbench.protocol import CodecSpec, Training
-from icmbench.task import Batch, Dataset, Sample
-from icmbench.train import Batches, Ledger, forget, memory_layout, parts, previous, train
+from icmbench.api.method import Trainable
+from icmbench.api.task import Batch, Dataset, Sample
+from icmbench.base.errors import UserError
+from icmbench.codecs.neural import build_model
+from icmbench.experiment.train import Batches, Ledger, forget, memory_layout, parts, previous, train
+from icmbench.extras.prepare import DistortionTraining, picture_batch
+from icmbench.schema.protocol import CodecSpec, Training
 
 SPEC = CodecSpec(architecture="mbt2018-mean", sizes={"N": 8, "M": 12})
 TRAINING = Training(steps=6, batch_size=2, crop=64, lr=1e-3)

@@ -10,14 +10,15 @@ import pytest
 from matplotlib import pyplot as plt
 
 from builders import curve, make_protocol
-from icmbench import matrix_plot, report
-from icmbench.cli import main
-from icmbench.comparison import rows
-from icmbench.plugins import Plugins
-from icmbench.record import Record, Store
-from icmbench.report import Entry
-from icmbench.resamples import none
-from icmbench.transfer import Matrix, entries_of, matrix, protocols
+from icmbench.cli.main import main
+from icmbench.compare.comparison import rows
+from icmbench.compare.resamples import none
+from icmbench.extras.ablation import matrix_figure as matrix_plot
+from icmbench.extras.ablation import report
+from icmbench.extras.ablation.report import Entry
+from icmbench.extras.ablation.transfer import Matrix, entries_of, matrix, protocols
+from icmbench.plugins.find import Plugins
+from icmbench.schema.record import Record, Store
 
 PLUGINS = Plugins()
 DETECTION, SEGMENTATION = "shapes-detection-v2", "shapes-segmentation-v2"

@@ -17,12 +17,12 @@ from PIL import Image
 
 import bundles
 from bundles import Change, Files, edit_rows, forge, manifest, with_plugin
-from icmbench import external
-from icmbench.cli import main
-from icmbench.evaluate import pixels_sha256
-from icmbench.plugins import Plugins
-from icmbench.protocol import parse
-from icmbench.record import Store
+from icmbench.cli.main import main
+from icmbench.experiment.evaluate import pixels_sha256
+from icmbench.extras.curves import external
+from icmbench.plugins.find import Plugins
+from icmbench.schema.protocol import parse
+from icmbench.schema.record import Store
 from icmbench.submission import registry, sandbox
 from icmbench.submission.inspect import inspect
 from icmbench.submission.sandbox import Limits
@@ -239,7 +239,7 @@ def test_hostile_codecs_never_take_the_verifier_down(
 ) -> None:
     change, status, reason = HOSTILE[what]
     if what == "it hangs":
-        monkeypatch.setattr("icmbench.submission.room.Limits", partial(Limits, idle_seconds=15))
+        monkeypatch.setattr("icmbench.submission.sandbox_run.Limits", partial(Limits, idle_seconds=15))
     verdict = judged(forge(tmp_path / "hostile.zip", honest, change))
     assert (verdict.status, reason in verdict.reason) == (status, True), verdict.reason
     assert "\x1b" not in verdict.reason

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from icmbench.errors import UserError
-from icmbench.protocol import Weights
-from icmbench.weights import local_path, shipped_folder, verified_path
+from icmbench.base.errors import UserError
+from icmbench.plugins.weights import local_path, shipped_folder, verified_path
+from icmbench.schema.protocol import Weights
 
 CONTENT = b"some weights"
 SHA = hashlib.sha256(CONTENT).hexdigest()

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from icmbench import seeds
+from icmbench.base import seeds
 
 Array = NDArray[np.float64]
 

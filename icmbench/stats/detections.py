@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from icmbench.stats.base import Array, Tally
+from icmbench.stats.tally_base import Array, Tally
 
 Ints = NDArray[np.int64]
 Number = TypeVar("Number", np.int64, np.float64)

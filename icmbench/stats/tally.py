@@ -7,8 +7,8 @@ the scores again without running a network.
 import numpy as np
 import pandas as pd
 
-from icmbench.stats.base import Array, Tally
 from icmbench.stats.detections import Detections
+from icmbench.stats.tally_base import Array, Tally
 
 __all__ = ["KINDS", "Confusion", "Detections", "Mean", "Tally", "confusion_scores"]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from icmbench.errors import UserError
-from icmbench.files import replacing
+from icmbench.base.errors import UserError
+from icmbench.base.files import replacing
 from icmbench.submission.manifest import MANIFEST, File, Manifest, parse
 
 # An archive beyond these is refused before anything of it is read. Bitstreams and weights hardly compress, so that a

@@ -15,8 +15,8 @@ import pyarrow
 import pyarrow.parquet
 from pydantic import ValidationError
 
-from icmbench.protocol import Protocol, describe_errors
-from icmbench.record import LAMBDA, Record, Store, flaws, parse
+from icmbench.schema.protocol import Protocol, describe_errors
+from icmbench.schema.record import LAMBDA, Record, Store, flaws, parse
 from icmbench.stats.tally import KINDS
 from icmbench.submission import archive
 from icmbench.submission.archive import Archive, Refused

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from icmbench.errors import UserError
-from icmbench.protocol import Protocol, Strict, describe_errors
+from icmbench.base.errors import UserError
+from icmbench.schema.protocol import Protocol, Strict, describe_errors
 
 MANIFEST = "manifest.json"
 ENVIRONMENT = "environment.txt"

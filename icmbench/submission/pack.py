@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from icmbench import seeds
-from icmbench.bitstreams import SUFFIX, FileNames
-from icmbench.cell import Cell, CellRun, Place
-from icmbench.errors import UserError
-from icmbench.evaluate import pixels_sha256
-from icmbench.files import sha256
-from icmbench.method import ClassicalMethod, TrainedMethod
-from icmbench.plan import own_parameters
-from icmbench.plugins import Plugin
-from icmbench.protocol import Protocol
-from icmbench.record import LAMBDA, Record, Store, method_label, point_name
+from icmbench.api.method import ClassicalMethod, TrainedMethod
+from icmbench.base import seeds
+from icmbench.base.errors import UserError
+from icmbench.base.files import sha256
+from icmbench.experiment.bitstreams import SUFFIX, FileNames
+from icmbench.experiment.cell import Cell, CellRun, Place
+from icmbench.experiment.evaluate import pixels_sha256
+from icmbench.plugins.find import Plugin
+from icmbench.running.plan import own_parameters
+from icmbench.schema.protocol import Protocol
+from icmbench.schema.record import LAMBDA, Record, Store, method_label, point_name
 from icmbench.submission import archive, manifest
 from icmbench.submission.manifest import ENVIRONMENT, TRAINING_IMAGES, About, Manifest, sample
 

@@ -13,12 +13,12 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from icmbench import external
-from icmbench.errors import UserError
-from icmbench.external import ExternalCurve
-from icmbench.files import replacing, sha256, write_text
-from icmbench.protocol import Strict, describe_errors
-from icmbench.record import Environment, Store
+from icmbench.base.errors import UserError
+from icmbench.base.files import replacing, sha256, write_text
+from icmbench.extras.curves import external
+from icmbench.extras.curves.external import ExternalCurve
+from icmbench.schema.protocol import Strict, describe_errors
+from icmbench.schema.record import Environment, Store
 from icmbench.submission.archive import Archive, opened
 from icmbench.submission.inspect import Contents, contents
 from icmbench.submission.manifest import About, Digest, Identity, Line

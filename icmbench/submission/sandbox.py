@@ -21,7 +21,7 @@ from typing import IO
 
 import psutil
 
-from icmbench.errors import UserError
+from icmbench.base.errors import UserError
 
 SYSTEM = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 ETC = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts")
@@ -139,7 +139,7 @@ def package(name: str) -> Path:
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise UserError(f"the package {name} is not installed.")
-    return Path(spec.origin).parent
+    return Path(spec.origin).parent.resolve()  # in a checkout the packages are links
 
 
 def _guard(

@@ -17,21 +17,21 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from icmbench import environment
-from icmbench.cell import load_task
-from icmbench.errors import UserError
-from icmbench.evaluate import evaluate_uncompressed, pixels, pixels_sha256, psnr
-from icmbench.files import sha256
-from icmbench.plugins import Plugins
-from icmbench.protocol import Protocol, Strict
-from icmbench.record import Environment
-from icmbench.requirements import demand
+from icmbench.api.task import Task
+from icmbench.base.errors import UserError
+from icmbench.base.files import sha256
+from icmbench.experiment import environment
+from icmbench.experiment.cell import load_task
+from icmbench.experiment.evaluate import evaluate_uncompressed, pixels, pixels_sha256, psnr
+from icmbench.experiment.train import device_name
+from icmbench.plugins.find import Plugins
+from icmbench.plugins.requirements import demand
+from icmbench.schema.protocol import Protocol, Strict
+from icmbench.schema.record import Environment
 from icmbench.submission import sandbox
 from icmbench.submission.archive import Archive, Refused, opened
 from icmbench.submission.inspect import Claim, Contents, contents, tallied
-from icmbench.submission.room import NotHere, Room
-from icmbench.task import Task
-from icmbench.train import device_name
+from icmbench.submission.sandbox_run import NotHere, Room
 
 ROOM_BYTES = 2**30  # decoded images that lie in a scratch folder at once
 DECIBELS = 0.5  # how far the PSNR of an image may lie from that in its row

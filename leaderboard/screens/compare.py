@@ -6,13 +6,13 @@ from typing import Any, TypeVar
 import pandas as pd
 import streamlit as st
 
-from icmbench.errors import UserError
+from icmbench.base.errors import UserError
 from icmbench.leaderboard import compare_views, pictures, views
 from icmbench.leaderboard.compare_views import Line, Matched, Pair
 from icmbench.leaderboard.page import BIND, Context, link, show_figure, show_sheet
 from icmbench.leaderboard.pictures import BITS, FOUND, ORIGINAL, SIDES, TRUTH, Wanted
 from icmbench.leaderboard.waiting import obtain, workshop
-from icmbench.table import notes
+from icmbench.show.table import notes
 
 TITLE, ICON = "Compare", ":material/compare:"
 Option = TypeVar("Option", str, int)

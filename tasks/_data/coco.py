@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from icmbench.errors import UserError
-from icmbench.task import Dataset, Sample
+from icmbench.api.task import Dataset, Sample
+from icmbench.base.errors import UserError
 from icmbench.tasks._data.images import Kept, read_image
 
 

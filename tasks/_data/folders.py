@@ -5,8 +5,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from icmbench.errors import UserError
-from icmbench.task import Dataset, Sample
+from icmbench.api.task import Dataset, Sample
+from icmbench.base.errors import UserError
 from icmbench.tasks._data.images import Kept, read_image, read_mask
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from icmbench.files import build_once, cache_root
-from icmbench.task import Dataset, Sample
+from icmbench.api.task import Dataset, Sample
+from icmbench.base.files import build_once, cache_root
 from icmbench.tasks._data.images import Kept, read_image
 from icmbench.tasks._procedural.leaves import picture
 from icmbench.tasks._procedural.noise import write_png

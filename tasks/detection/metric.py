@@ -10,8 +10,8 @@ from faster_coco_eval import mask as coco_mask
 from numpy.typing import NDArray
 from torch import Tensor
 
+from icmbench.api.task import Metric, Sample
 from icmbench.stats.detections import IOU_THRESHOLDS
-from icmbench.task import Metric, Sample
 from icmbench.tasks._data.coco import CocoFolder
 
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")

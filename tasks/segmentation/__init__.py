@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from icmbench import crops
-from icmbench.errors import UserError
-from icmbench.features import Tap
-from icmbench.files import data_root
-from icmbench.protocol import Strict
-from icmbench.task import LightHead, Sample, Task
+from icmbench.api import crops
+from icmbench.api.taps import Tap
+from icmbench.api.task import LightHead, Sample, Task
+from icmbench.base.errors import UserError
+from icmbench.base.files import data_root
+from icmbench.schema.protocol import Strict
 from icmbench.tasks._data import shapes
 from icmbench.tasks._data.folders import MaskFolder
 from icmbench.tasks._openmmlab import models

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from icmbench.api.task import Metric, Sample
 from icmbench.stats.tally import confusion_scores
-from icmbench.task import Metric, Sample
 
 
 class MeanIoU(Metric):

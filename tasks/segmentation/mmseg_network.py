@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from icmbench.errors import UserError
+from icmbench.base.errors import UserError
 from icmbench.tasks._openmmlab import compiled_ops
 
 with compiled_ops.toolbox_imports():

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from icmbench import seeds
-from icmbench.cell import CellRun
-from icmbench.task import Batch
+from icmbench.api.task import Batch
+from icmbench.base import seeds
+from icmbench.experiment.cell import CellRun
 
 
 class BareLoop:

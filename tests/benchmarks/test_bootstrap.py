@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from builders import RATES, SCORES, curve
-from icmbench.comparison import Row, rows
-from icmbench.files import sha256
-from icmbench.record import Record, Store
-from icmbench.resamples import source
+from icmbench.base.files import sha256
+from icmbench.compare.comparison import Row, rows
+from icmbench.compare.resamples import source
+from icmbench.schema.record import Record, Store
 from icmbench.stats.bdrate import bd_rate, log_bd_rates
 from icmbench.stats.detections import Detections
 from icmbench.tasks.detection.metric import MOST, Truths, match

@@ -14,9 +14,9 @@ import pytest
 from beside import machine, spread
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from icmbench.cell import Cell, CellRun, Place
-from icmbench.evaluate import evaluate
-from icmbench.plugins import Plugins
+from icmbench.experiment.cell import Cell, CellRun, Place
+from icmbench.experiment.evaluate import evaluate
+from icmbench.plugins.find import Plugins
 
 ROUNDS = 5
 Parts = dict[str, float]

@@ -16,9 +16,9 @@ from beside import Seconds, by_clock, machine, ratios, seconds, spread
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from builders import RATES, SCORES, make_curve, make_protocol
-from icmbench.comparison import rows
-from icmbench.files import sha256
-from icmbench.record import Record, Store
+from icmbench.base.files import sha256
+from icmbench.compare.comparison import rows
+from icmbench.schema.record import Record, Store
 
 METHODS, SEEDS, IMAGES, ROUNDS = 125, 5, 64, 7
 PROTOCOLS = [make_protocol(name=f"many-v{number}") for number in range(1, 5)]

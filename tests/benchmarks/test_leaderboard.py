@@ -23,8 +23,8 @@ from builders import RATES, SCORES, make_curve, make_protocol
 from icmbench.leaderboard import derived, figures, library, listings, views
 from icmbench.leaderboard.derived import Tables
 from icmbench.leaderboard.views import Choice
-from icmbench.protocol import Protocol
-from icmbench.record import Record, Store
+from icmbench.schema.protocol import Protocol
+from icmbench.schema.record import Record, Store
 
 METHODS, UNTRAINED, SEEDS = 200, 3, 3
 PROTOCOLS = [make_protocol(name=f"many-v{number}") for number in range(1, 5)]

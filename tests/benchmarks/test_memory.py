@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from icmbench.plugins import Plugins
-from icmbench.record import Store
+from icmbench.plugins.find import Plugins
+from icmbench.schema.record import Store
 from icmbench.tasks._data import shapes
 
 STEPS = 40
 READ = """
 import sys
 from pathlib import Path
-from icmbench import cost
+from icmbench.experiment import cost
 from icmbench.tasks._data.coco import CocoFolder
 import torch
 images, annotations = map(Path, sys.argv[1:])

@@ -12,12 +12,12 @@ import torch
 from beside import machine
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from icmbench.cell import Cell, Place
-from icmbench.plan import plan
-from icmbench.plugins import Plugins
-from icmbench.protocol import override
-from icmbench.record import Store
-from icmbench.runner import compute
+from icmbench.experiment.cell import Cell, Place
+from icmbench.plugins.find import Plugins
+from icmbench.running.plan import plan
+from icmbench.running.runner import compute
+from icmbench.schema.protocol import override
+from icmbench.schema.record import Store
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 STEPS, SEEDS = (200, 4) if DEVICE == "cuda" else (40, 1)

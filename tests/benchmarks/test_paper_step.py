@@ -18,11 +18,11 @@ from lightning_fabric import Fabric
 from pytest_benchmark.fixture import BenchmarkFixture
 from test_paper_protocols import coco, shortened
 
-from icmbench.cell import Cell, CellRun, Place
-from icmbench.plugins import Plugins
-from icmbench.protocol import Protocol, override
-from icmbench.train import train
-from icmbench.workers import machine_cores
+from icmbench.experiment.cell import Cell, CellRun, Place
+from icmbench.experiment.train import train
+from icmbench.plugins.find import Plugins
+from icmbench.running.pool import machine_cores
+from icmbench.schema.protocol import Protocol, override
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SIZES = {"training.crop": 256, "training.batch_size": 8, "training.steps": 60} if DEVICE == "cuda" else {"training.steps": 4}

@@ -15,11 +15,11 @@ from bare import BareLoop
 from beside import Seconds, by_clock, machine, now, ratios, seconds, spread
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from icmbench.cell import Cell, CellRun, Place
-from icmbench.plugins import Plugins
-from icmbench.protocol import override
-from icmbench.task import Batch
-from icmbench.train import Batches
+from icmbench.api.task import Batch
+from icmbench.experiment.cell import Cell, CellRun, Place
+from icmbench.experiment.train import Batches
+from icmbench.plugins.find import Plugins
+from icmbench.schema.protocol import override
 
 STEPS, BLOCK = 100, 10  # a block holds one line of the log; the first one warms up
 

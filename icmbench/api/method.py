@@ -1,0 +1,111 @@
+"""The method contract: how a codec is made.
+
+A method plugin is a module with one class derived from `TrainedMethod`, `UntrainedMethod` or `ClassicalMethod`.
+"""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor, nn
+
+from icmbench.api.taps import Tap, codec_taps
+from icmbench.api.task import Batch, Task
+from icmbench.base.errors import unknown
+from icmbench.codecs.neural import Coded, code_for_training
+from icmbench.schema.protocol import Strict
+
+if TYPE_CHECKING:  # takes seconds to import, and classical codecs do without
+    from compressai.models import CompressionModel
+
+
+class Trainable(nn.Module):
+    """What the training loop trains: parameters, and a loss for a batch. `progress`: how much of the budget is used, 0 to 1."""
+
+    progress: float = 0.0
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Named scalar terms; `loss` is minimised, every term is logged."""
+        raise NotImplementedError
+
+    def quantile_loss(self) -> Tensor | None:
+        """The entropy model's own loss for its quantiles (they have an optimiser of their own), if there is one."""
+        return None
+
+
+class ClassicalMethod(ABC):
+    """A codec with a rate parameter of its own: nothing is trained, and the rate points are its own, not the protocol's.
+
+    `rates`: the values of `rate_parameter` that make a curve, from the lowest rate to the highest. Images are coded
+    in several threads at once, so the two methods share no state that changes. `decode` does with the bytes alone, whatever
+    the parameters and the rate.
+    """
+
+    Parameters: ClassVar[type[Strict]] = Strict
+    rate_parameter: ClassVar[str]
+    rates: ClassVar[tuple[float, ...]]
+
+    def __init__(self, parameters: Any, rate: float) -> None:
+        self.options, self.rate = parameters, rate
+
+    @abstractmethod
+    def encode(self, image: Tensor) -> bytes:
+        """Image uint8 [3, H, W] to the bytes of a whole file."""
+
+    @abstractmethod
+    def decode(self, data: bytes) -> Tensor:
+        """Bytes to the image uint8 [3, H, W]. Raises UserError where they are not such a file."""
+
+
+class UntrainedMethod:
+    """The start codec of every rate point as it is: nothing is trained, λ has no meaning but to name the rate point."""
+
+    Parameters: ClassVar[type[Strict]] = Strict
+
+    def __init__(self, parameters: Any, codec: "CompressionModel", task: Task, lmbda: float) -> None:
+        self.options, self.codec = parameters, codec
+
+
+class TrainedMethod(Trainable):
+    """A codec fine-tuned through a frozen recogniser.
+
+    `codec` is what is evaluated and saved. Whatever else the method assigns as a submodule in `build` trains
+    jointly and is thrown away.
+    `options` (an instance of `Parameters`), `task` and `lmbda` (λ, the weight of the task loss) are there to be used in `loss`.
+    """
+
+    Parameters: ClassVar[type[Strict]] = Strict
+
+    def __init__(self, parameters: Any, codec: "CompressionModel", task: Task, lmbda: float) -> None:
+        super().__init__()
+        self.options, self.codec, self.task, self.lmbda = parameters, codec, task, lmbda
+        self.extend(codec, parameters)
+        self.build()
+
+    @classmethod
+    def extend(cls, codec: "CompressionModel", parameters: Any) -> None:
+        """Add to the codec, in place, modules that stay in it and are coded with; what they cost is counted.
+
+        Also called when a trained codec is loaded. Raises UserError for an architecture that has no room for them.
+        """
+
+    def build(self) -> None:
+        """Create what exists in training only; runs on a random stream of the method's own."""
+
+    def code(self, images: Tensor) -> Coded:
+        """The codec's differentiable pass over images float [B, 3, H, W] in 0..1."""
+        return code_for_training(self.codec, images)
+
+    def tap(self, position: str) -> Tap:
+        """The place called `position` in the codec or the recogniser. Raises UserError where there is none."""
+        points = dict(self.task.branch_points) if position in self.task.branch_points else codec_taps(self.codec)
+        if position not in points:
+            raise unknown("position", position, [*self.task.branch_points, *points])
+        return points[position]
+
+    def quantile_loss(self) -> Tensor | None:
+        """CompressAI's auxiliary loss, which fits only the quantiles of the entropy bottlenecks."""
+        loss: Tensor = self.codec.aux_loss()
+        return loss
+
+
+Method = TrainedMethod | UntrainedMethod | ClassicalMethod

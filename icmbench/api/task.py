@@ -1,0 +1,163 @@
+"""The task contract: data set, frozen recogniser, task loss, metric.
+
+A task plugin is a module or package with one class derived from `Task`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from icmbench.api.taps import Tap
+from icmbench.base.errors import UserError
+from icmbench.schema.protocol import Strict
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture as the protocol loads it: `image` uint8 [3, H, W] RGB, the task's `target`, and a `name`."""
+
+    image: Tensor
+    target: Any
+    name: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Training crops: `images` float32 [B, 3, h, w] in 0..1 and one target each."""
+
+    images: Tensor
+    targets: Sequence[Any]
+
+    def to(self, device: torch.device, layout: torch.memory_format) -> "Batch":
+        """The batch with its images on `device` in a memory layout; targets move when they are used."""
+        images = self.images.to(device, memory_format=layout, non_blocking=True)
+        return Batch(images, self.targets)
+
+
+class Dataset(ABC):
+    """Samples by index. Raises UserError for a missing or unreadable file."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+class Metric(ABC):
+    """Accumulates predictions over a data set.
+
+    `tally`: the kind in `icmbench.stats.tally.KINDS` whose columns `update` returns. Without one, intervals cannot
+    cover the choice of images.
+    """
+
+    tally: ClassVar[str] = ""
+
+    @abstractmethod
+    def update(self, sample: Sample, prediction: Any) -> Mapping[str, Any]:
+        """Take one picture; returns columns for its row: `score` where it has one of its own, and those of the tally."""
+
+    @abstractmethod
+    def merge(self, other: Any) -> None:
+        """Take all that another metric of the same kind has seen."""
+
+    @abstractmethod
+    def compute(self) -> dict[str, float]:
+        """Scores by name, in percent."""
+
+
+class LightHead(nn.Module, ABC):
+    """A lightweight version of the task's recogniser that reads a feature map."""
+
+    @abstractmethod
+    def loss(self, features: Tensor, targets: Sequence[Any]) -> Tensor:
+        """Scalar loss of features [B, C, h, w] against the targets of the batch."""
+
+
+class Task(ABC):
+    """A data set with a frozen recogniser. `recognizer` never changes: no gradients to it, norm layers in eval mode."""
+
+    DataOptions: ClassVar[type[Strict]]
+    RecognizerOptions: ClassVar[type[Strict]]
+    default_protocol: ClassVar[str]
+    recognizer: nn.Module
+
+    @abstractmethod
+    def __init__(self, data: Any, recognizer: Any) -> None:
+        """Build from the protocol's `data` and `recognizer` options; raises UserError for missing files."""
+
+    @abstractmethod
+    def dataset(self, split: str) -> Dataset:
+        """The `train` or `val` pictures."""
+
+    @abstractmethod
+    def crop(self, sample: Sample, size: int, flip: bool, rng: np.random.Generator) -> Sample:
+        """A random crop of size x size pixels (padded where the picture is smaller), mirrored at random if `flip`."""
+
+    @abstractmethod
+    def loss(self, images: Tensor, targets: Sequence[Any]) -> Tensor:
+        """Task loss, a scalar differentiable with respect to images float [B, 3, H, W] in 0..1."""
+
+    @abstractmethod
+    def predict(self, image: Tensor, sample: Sample) -> Any:
+        """The recogniser's prediction on a decoded image uint8 [3, H, W]; of `sample` it may use names and sizes only."""
+
+    @abstractmethod
+    def metric(self) -> Metric:
+        """A fresh metric over the `val` pictures."""
+
+    @property
+    @abstractmethod
+    def branch_points(self) -> Mapping[str, Tap]:
+        """Places inside the recogniser where a branch may hang; `mid_recognizer` is one."""
+
+    @abstractmethod
+    def light_head(self, channels: int, stride: int, depth: int = 1, width: int = 32) -> LightHead:
+        """A new lightweight version of this recogniser for a feature map of `channels` at `stride` image pixels.
+
+        It has `depth` layers of `width` channels (a multiple of 8) between the feature map and the recogniser's kind of head.
+        """
+
+    def features(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The feature maps [B, C, h, w] that the recogniser's head reads, differentiable with respect to the images.
+
+        `images`: float [B, 3, H, W] in 0..1, preprocessed at the scale of crops as in `loss`. Raises UserError where the
+        task does not define them, as do the two below: a method can try them in its `build`.
+        """
+        raise self._unsaid("which feature maps its recogniser's head reads")
+
+    def own_targets(self, images: Tensor) -> Sequence[Any]:
+        """What the recogniser itself finds on images float [B, 3, H, W] in 0..1, as targets for `loss`, one each, no gradient.
+
+        Annotations play no part in it.
+        """
+        raise self._unsaid("what its recogniser's own predictions are as targets")
+
+    def object_masks(self, targets: Sequence[Any], size: tuple[int, int]) -> Tensor:
+        """Where the objects are: float [B, 1, H, W], 1 inside an object and 0 elsewhere.
+
+        `targets`: those of a training batch or of samples, whose pictures all have the `size` (H, W); none gives [0, 1, H, W].
+        """
+        raise self._unsaid("where the objects are")
+
+    def _unsaid(self, what: str) -> UserError:
+        return UserError(f"the task {type(self).__name__} does not say {what}.")
+
+    def to(self, device: torch.device) -> None:
+        """Move the recogniser."""
+        self.recognizer.to(device)
+
+    def freeze(self) -> None:
+        """Fix the recogniser: no gradients to its parameters, norm and dropout layers in eval mode."""
+        self.recognizer.requires_grad_(False).eval()
+
+    def batch(self, dataset: Dataset, indices: Sequence[int], size: int, flip: bool, rng: np.random.Generator) -> Batch:
+        """Crops of the samples `indices` as one batch."""
+        samples = [self.crop(dataset[int(i)], size, flip, rng) for i in indices]
+        images = torch.stack([sample.image for sample in samples]).float() / 255
+        return Batch(images, [sample.target for sample in samples])

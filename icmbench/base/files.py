@@ -1,0 +1,119 @@
+"""Files written so that nobody ever reads half of one, and the places where data and caches lie."""
+
+import fcntl
+import glob
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from icmbench.base.errors import UserError
+
+
+def data_root() -> Path:
+    """Folder that relative data and checkpoint paths of protocols start from: `$ICMBENCH_DATA`, else `./icmbench-data`."""
+    return Path(os.environ.get("ICMBENCH_DATA", "icmbench-data"))
+
+
+def cache_root() -> Path:
+    """Folder of what can be made again: `$ICMBENCH_CACHE`, else `~/.cache/icmbench`."""
+    return Path(os.environ.get("ICMBENCH_CACHE", Path.home() / ".cache" / "icmbench"))
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """A block that writes `path`. Raises UserError where it cannot be written or the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}.") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends without an error.
+
+    Raises UserError where the folder cannot be written or the disk is full.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+    temporary = Path(name)
+    try:
+        with writing(path):
+            yield temporary
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def demand_writable(folder: Path) -> None:
+    """Raises UserError where files cannot be written into `folder`, which is made if it is not there."""
+    with replacing(folder / ".writable") as temporary:
+        temporary.touch()
+    (folder / ".writable").unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file at once."""
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+def remove_leftovers(path: Path, age: float = 0.0) -> None:
+    """Remove what killed processes left of `replacing(path)`, untouched for `age` seconds: for who alone writes `path`."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        with suppress(OSError):
+            if time.time() - leftover.stat().st_mtime >= age:
+                leftover.unlink()
+
+
+@contextmanager
+def locked(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold an exclusive lock named by `path`; the kernel frees it when the process dies.
+
+    Without `wait`, a lock that another process holds is not waited for: the block gets False, and no lock.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("w")
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = True
+        except BlockingIOError:
+            mine = False
+        yield mine
+
+
+def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
+    """Return `folder`, calling `build` on a temporary folder that becomes it if it is not there yet.
+
+    Several processes may ask at once: one builds, the others wait.
+    """
+    if folder.exists():
+        return folder
+    with locked(folder.with_name(folder.name + ".lock")):
+        if not folder.exists():
+            try:
+                with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+                    made = Path(temporary) / folder.name
+                    made.mkdir()
+                    build(made)
+                    made.rename(folder)
+            except OSError as error:
+                raise UserError(f"cannot write {folder}: {error.strerror or error}.") from error
+    return folder

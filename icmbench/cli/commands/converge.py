@@ -1,0 +1,26 @@
+"""`icmbench converge`: how far the anchor still moves when its budget doubles."""
+
+import argparse
+import json
+
+from icmbench.cli import options
+
+HELP = "train the anchor with twice its step budget: how far does it still move?"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_anchor_job(parser, seeds=3)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    protocol, place, console = options.anchor_job(arguments)
+    from icmbench.extras.power import power as resolution
+
+    found = resolution.measure_convergence(protocol, arguments.seeds, place, console)
+    if arguments.json:
+        print(json.dumps(resolution.as_json(found, protocol), indent=1))
+        return 0
+    spread = f" ({found.low:+.1f} … {found.high:+.1f} %)" if found.interval else " (one seed: no interval)"
+    steps = protocol.training.steps
+    print(f"{protocol.identity}: {protocol.anchor} with {2 * steps} steps against {steps}: BD-rate {found.value:+.1f} %{spread}")
+    return 0

@@ -1,0 +1,40 @@
+"""`icmbench decode`: pictures from bitstreams and a codec's weights, and nothing else."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from icmbench.cli import options
+
+HELP = "decode kept bitstreams to PNG files, from the bytes and the codec's weights alone"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bitstreams", type=Path, metavar="BITSTREAMS", help="an .icm file, or a folder of them")
+    parser.add_argument("codec", metavar="CODEC", help="the codec.safetensors of the run, or the name of a classical method")
+    parser.add_argument("out", type=Path, metavar="OUT", help="the folder for NAME.png")
+    options.add_device(parser)
+    options.add_plugin(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import warnings
+
+    warnings.filterwarnings("ignore")
+    import torch
+
+    from icmbench.base.files import demand_writable
+    from icmbench.experiment import bitstreams
+    from icmbench.experiment.load import codec_of
+
+    files = bitstreams.find(arguments.bitstreams)
+    codec = codec_of(arguments.codec, options.plugins(arguments), torch.device(options.device(arguments.device)))
+    demand_writable(arguments.out)
+    status = 0
+    for decoded in bitstreams.decode(files, codec, arguments.out):
+        if decoded.problem:
+            print(f"icmbench: {decoded.problem}", file=sys.stderr)
+            status = 1
+        else:
+            print(f"{decoded.sha256}  {decoded.png.name}")
+    return status

@@ -1,0 +1,47 @@
+"""`icmbench new`: start a method or a task of one's own."""
+
+import argparse
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+
+HELP = "write a working method or task of your own, with its test"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", choices=("method", "task"))
+    parser.add_argument("name", help="small letters, digits and underscores")
+    parser.add_argument("--file", action="store_true", help="one loose file and its test instead of a package")
+    parser.add_argument("--into", type=Path, default=Path(), metavar="DIR", help="where to write it (default: here)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from icmbench.extras.authoring import new
+    from icmbench.plugins.find import Plugins
+
+    written = new.write(arguments.kind, arguments.name, arguments.into, arguments.file, Plugins())
+    print("written:", *(f"  {path}" for path in written), "", sep="\n")
+    print("next:", *(f"  {line}" for line in _next(arguments)), sep="\n")
+    return 0
+
+
+def _next(arguments: argparse.Namespace) -> list[str]:
+    """What to type, in order, as it works on this machine."""
+    from icmbench.extras.authoring import new
+
+    place = arguments.into / ("" if arguments.file else arguments.name)
+    first = [] if arguments.file else [f"{_installer()} --no-deps --no-build-isolation --editable {place}"]
+    enter = [f"cd {place}"] if place != Path() and arguments.file else []
+    commands = new.commands(arguments.kind, arguments.name, arguments.file)
+    program = "icmbench" if shutil.which("icmbench") else f"{sys.executable} -m icmbench"
+    test = f"{sys.executable} -m pytest {f'test_{arguments.name}.py' if arguments.file else place}"
+    return [*enter, *first, *(line.replace("icmbench", program, 1) for line in commands), test]
+
+
+def _installer() -> str:
+    """pip where the environment has it, else uv: the one that set the environment up, if it lies beside it."""
+    if importlib.util.find_spec("pip"):
+        return f"{sys.executable} -m pip install"
+    own = Path(sys.prefix).parent / ".uv" / "bin" / "uv"
+    return f"{own if own.exists() else 'uv'} pip install --python {sys.executable}"

@@ -1,0 +1,28 @@
+"""`icmbench power`: what a protocol can resolve."""
+
+import argparse
+import json
+
+from icmbench.base.errors import UserError
+from icmbench.cli import options
+
+HELP = "compare the anchor with itself under other seeds: what differences can this protocol resolve?"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_anchor_job(parser, seeds=6)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.seeds < 2:
+        raise UserError("power compares seeds with each other: it needs at least 2 seeds.")
+    protocol, place, console = options.anchor_job(arguments)
+    from icmbench.extras.power import power as resolution
+
+    found = resolution.measure_power(protocol, arguments.seeds, place, console)
+    print(
+        json.dumps(resolution.as_json(found, protocol), indent=1)
+        if arguments.json
+        else resolution.describe_power(found, protocol)
+    )
+    return 0

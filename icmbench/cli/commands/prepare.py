@@ -1,0 +1,32 @@
+"""`icmbench prepare`: make the weights that protocols start from."""
+
+import argparse
+from pathlib import Path
+
+from icmbench.cli import options
+
+HELP = "train the codec or recogniser that a recipe describes"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", metavar="NAME|FILE", help="a recipe that comes with icmbench, or a TOML file")
+    parser.add_argument("--out", type=Path, default=Path("weights"), metavar="DIR", help="default weights")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
+    options.add_device(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import warnings
+
+    warnings.filterwarnings("ignore")
+    from icmbench.extras import prepare
+
+    def log(step: int, terms: dict[str, float]) -> None:
+        if step % 100 == 0:
+            print(f"step {step}  " + "  ".join(f"{name} {value:.4g}" for name, value in terms.items()), flush=True)
+
+    path = prepare.find_recipe(arguments.recipe)
+    made = prepare.prepare(path, arguments.out, arguments.runs, options.device(arguments.device), log)
+    print(f"{arguments.out / path.stem}.safetensors  sha256 {made['sha256']}")
+    print("reached: " + ", ".join(f"{name} {value:.3f}" for name, value in made["reached"].items()))
+    return 0

@@ -1,0 +1,22 @@
+"""`icmbench retract`: a submission's records out of the results folder; what was known of it stays, with the reason."""
+
+import argparse
+
+from icmbench.cli import options
+
+HELP = "take a submission's records out of a results folder, saying why"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("label", metavar="METHOD", help="the method with its parameters, as in tables: my_method,alpha=0.3")
+    parser.add_argument("protocol", metavar="NAME@HASH")
+    parser.add_argument("--reason", required=True, metavar="TEXT")
+    options.add_results(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from icmbench.submission import registry
+
+    gone = registry.retract(arguments.results, arguments.protocol, arguments.label, arguments.reason)
+    print(f"{arguments.label} under {arguments.protocol}: {len(gone)} records retracted.")
+    return 0

@@ -1,0 +1,50 @@
+"""`icmbench submit`: a bundle of a method's records with all that somebody else needs to verify them."""
+
+import argparse
+from pathlib import Path
+
+from icmbench.base.errors import UserError
+from icmbench.cli import options
+
+HELP = "pack a method's records with plugin, codecs and bitstreams, for others to verify"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("method")
+    parser.add_argument("task")
+    parser.add_argument("--protocol", metavar="NAME|FILE", help="default: the task's own")
+    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE.zip")
+    parser.add_argument("--author", action="append", required=True, metavar="NAME", help="repeat for several")
+    parser.add_argument("--licence", required=True, metavar="SPDX", help="of the plugin and the weights, for example Apache-2.0")
+    parser.add_argument("--title", help="what the method is, in a line")
+    parser.add_argument("--link", metavar="ADDRESS", help="a paper, or where the code lives")
+    options.add_set(parser)
+    options.add_place(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from pydantic import ValidationError
+
+    from icmbench.plugins.requirements import demand
+    from icmbench.running.job import resolve
+    from icmbench.schema.protocol import describe_errors, override
+    from icmbench.submission.manifest import About
+
+    try:
+        about = About(authors=arguments.author, licence=arguments.licence, title=arguments.title, link=arguments.link)
+    except ValidationError as error:
+        raise UserError(f"the bundle cannot say this of itself: {describe_errors(error)}.") from error
+    if arguments.out.suffix != ".zip":
+        raise UserError(f"a bundle is a .zip file; {arguments.out} is none.")
+    parameters, fields = options.settings(arguments.set)
+    place = options.place(arguments, options.plugins(arguments))
+    protocol = override(resolve(place.plugins, arguments.task, arguments.protocol), fields)
+    demand(protocol)
+    from icmbench.submission.pack import pack
+
+    made = pack(place, protocol, arguments.method, parameters, about, arguments.out)
+    images = sum(len(cell.shipped) for cell in made.cells)
+    size = arguments.out.stat().st_size / 2**20
+    print(f"{arguments.out}: {made.label} under {made.protocol}; {len(made.cells)} records, {images} bitstreams, {size:.1f} MiB.")
+    print(f"Look at it as others will: icmbench verify {arguments.out}")
+    return 0

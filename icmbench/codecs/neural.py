@@ -1,0 +1,256 @@
+"""Learned codecs: CompressAI models by name, their weights, and the encode / decode that evaluation sees."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import safetensors.torch
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from icmbench.base.errors import UserError, unknown
+from icmbench.codecs import container
+from icmbench.schema.protocol import CodecSpec, describe_errors
+
+if TYPE_CHECKING:  # takes seconds to import, and classical codecs do without
+    from compressai.models import CompressionModel
+
+Extend = Callable[["CompressionModel"], None]
+
+_SPEC = "codec"  # the key of the CodecSpec in a file's metadata
+
+
+class Codec(Protocol):
+    """The one thing evaluation sees of any method, learned or classical."""
+
+    def encode(self, image: Tensor) -> bytes:
+        """Image uint8 [3, H, W] to the bytes of a whole file."""
+
+    def decode(self, data: bytes) -> Tensor:
+        """Bytes to the image uint8 [3, H, W]."""
+
+
+@dataclass(frozen=True)
+class Coded:
+    """What a codec in training gives: `images` [B, 3, H, W] (about 0..1, not clamped) and `bpp`, the estimated rate."""
+
+    images: Tensor
+    bpp: Tensor
+
+
+def build_model(spec: CodecSpec) -> "CompressionModel":
+    """The CompressAI model `spec.architecture` with its sizes, freshly initialised.
+
+    Raises UserError for a name CompressAI does not have or sizes its constructor does not take.
+    """
+    from compressai import models  # noqa: F401  (it registers them)
+    from compressai.registry import MODELS
+
+    if spec.architecture not in MODELS:
+        raise unknown("CompressAI architecture", spec.architecture, MODELS)
+    try:
+        return cast("CompressionModel", MODELS[spec.architecture](**spec.sizes))
+    except Exception as error:  # constructors of layers raise many kinds
+        raise UserError(f"{spec.architecture} does not take the sizes {spec.sizes}: {error}.") from error
+
+
+def load_weights(model: "CompressionModel", path: Path) -> None:
+    """Load a codec's safetensors, or a CompressAI checkpoint (`.pth`, `.tar`; tensors only, no code is run)."""
+    try:
+        if path.suffix == ".safetensors":
+            state: dict[str, Any] = safetensors.torch.load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            from compressai.zoo.pretrained import load_pretrained
+
+            state = load_pretrained(state.get("state_dict", state))
+        model.load_state_dict(state)
+    except Exception as error:  # the readers raise many kinds
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"cannot load codec weights from {path}: {reason}") from error
+
+
+def estimate_bits(likelihoods: dict[str, Tensor]) -> Tensor:
+    """Estimated bits, -sum log2 p over all latents (a scalar)."""
+    return torch.stack([-torch.log2(p.float()).sum() for p in likelihoods.values()]).sum()
+
+
+def code_for_training(model: "CompressionModel", images: Tensor) -> Coded:
+    """Differentiable forward pass with additive-noise quantisation; images float [B, 3, H, W] in 0..1."""
+    output = model(images)
+    pixels = images.shape[0] * images.shape[2] * images.shape[3]
+    return Coded(output["x_hat"], estimate_bits(output["likelihoods"]) / pixels)
+
+
+def _back_and_forth(side: int, total: int) -> Tensor:
+    """Indices 0 .. side - 1, then back without repeating the end, and so on: mirrored padding of any length."""
+    period = max(2 * (side - 1), 1)
+    indices = torch.arange(total) % period
+    return torch.minimum(indices, period - indices)
+
+
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """One thread on a CPU: sums depend on how many share them, and a decoder that rounds unlike the encoder reads other bits."""
+    before = torch.get_num_threads()
+    if device.type != "cpu" or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _in_place(model: "CompressionModel", **networks: nn.Module) -> Iterator[None]:
+    """Other networks in the place of a model's own, where it has them, for as long as the context lasts."""
+    own = {name: getattr(model, name) for name in networks if hasattr(model, name)}
+    try:
+        for name in own:
+            setattr(model, name, networks[name])
+        yield
+    finally:
+        for name, network in own.items():
+            setattr(model, name, network)
+
+
+class _Known(nn.Module):
+    """A network whose output is known."""
+
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.output = output
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output
+
+
+def saved_metadata(path: Path) -> dict[str, str]:
+    """What is noted in a safetensors file. Raises UserError where it is none."""
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot load a codec from {path}: {error}.") from error
+
+
+def _saved_spec(path: Path) -> CodecSpec:
+    metadata = saved_metadata(path)
+    if _SPEC not in metadata:
+        raise UserError(f"{path} does not say which codec it holds; the codec.safetensors of 'icmbench run' does.")
+    try:
+        return CodecSpec.model_validate_json(metadata[_SPEC])
+    except ValidationError as error:
+        raise UserError(f"{path} does not hold a sound codec: {describe_errors(error)}.") from error
+
+
+class NeuralCodec:
+    """Real bitstreams from a CompressAI model, arbitrary image sizes, 8-bit output.
+
+    The image is padded at the right and bottom to a multiple of `spec.pad_multiple` and cropped after decoding.
+    """
+
+    def __init__(self, model: "CompressionModel", spec: CodecSpec) -> None:
+        self.model, self.spec = model.eval(), spec
+
+    @classmethod
+    def load(
+        cls, path: Path, device: torch.device, spec: CodecSpec | None = None, extend: Extend = lambda model: None
+    ) -> "NeuralCodec":
+        """The codec that `save` wrote, from its file alone; `spec` is for files of earlier versions, which do not hold it.
+
+        `extend` adds the modules that are not the architecture's own. Raises UserError where the file is not a whole codec.
+        """
+        spec = spec or _saved_spec(path)
+        model = build_model(spec)
+        extend(model)
+        load_weights(model, path)
+        return cls(model.to(device), spec)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
+    def refit(self) -> None:
+        """Fit the quantiles and the entropy coder's tables to the trained densities; needed once before coding."""
+        with torch.no_grad():
+            self.model.update(force=True, update_quantiles=True)
+
+    def padded(self, image: Tensor) -> Tensor:
+        """What the network gets of an image uint8 [3, H, W]: float [1, 3, H', W'] in 0..1 on its device."""
+        multiple = self.spec.pad_multiple
+        height, width = image.shape[-2:]
+        x = image.to(self.device, torch.float32)[None] / 255
+        padding = (0, -width % multiple, 0, -height % multiple)
+        if self.spec.padding == "constant":
+            return F.pad(x, padding, value=0.5)
+        if self.spec.padding == "reflect":
+            return x[:, :, _back_and_forth(height, height + padding[3])][..., _back_and_forth(width, width + padding[1])]
+        return F.pad(x, padding, mode=self.spec.padding)
+
+    @contextmanager
+    def latents(self) -> Iterator[list[Tensor]]:
+        """Collects the latents that g_a gives for as long as the context lasts, each [1, M, height, width] in the model's type.
+
+        Nothing is collected of a model without a g_a.
+        """
+        found: list[Tensor] = []
+        if not hasattr(self.model, "g_a"):
+            yield found
+            return
+        hook = self.model.g_a.register_forward_hook(lambda network, given, latent: found.append(latent))
+        try:
+            yield found
+        finally:
+            hook.remove()
+
+    @torch.no_grad()
+    def estimated_bits(self, image: Tensor, latent: Tensor | None = None) -> float:
+        """Bits that the likelihoods promise for the padded image uint8 [3, H, W].
+
+        `latent`: what g_a gave for this image (see `latents`), if that is known: with it only the entropy model has work to do.
+        """
+        known = {"g_a": _Known(latent)} if latent is not None else {}
+        with _in_place(self.model, g_s=nn.Identity(), **known):  # nobody looks at the decoded image
+            return float(estimate_bits(self.model(self.padded(image))["likelihoods"]))
+
+    @torch.no_grad()
+    def encode(self, image: Tensor) -> bytes:
+        """Image uint8 [3, H, W] to the bytes of a container."""
+        with _one_thread(self.device):
+            output = self.model.compress(self.padded(image))
+        height, width = image.shape[-2:]
+        latent = (int(output["shape"][0]), int(output["shape"][1]))
+        return container.pack(container.Content((height, width), latent, [group[0] for group in output["strings"]]))
+
+    @torch.no_grad()
+    def decode(self, data: bytes) -> Tensor:
+        """Bytes of a container to the image uint8 [3, H, W]. Raises UserError where they are not of this codec."""
+        content = container.unpack(data)
+        height, width = content.size
+        padded = (side + -side % self.spec.pad_multiple for side in content.size)
+        latent = tuple(-(-side // self.model.downsampling_factor) for side in padded)
+        if content.latent != latent or 0 in latent:
+            raise UserError(f"the bitstream does not fit the codec: latent size {content.latent} instead of {latent}.")
+        try:
+            with _one_thread(self.device):
+                output = self.model.decompress([[piece] for piece in content.strings], torch.Size(latent))
+        except (AssertionError, IndexError, ValueError) as error:
+            raise UserError(f"the bitstream does not fit the codec {self.spec.architecture}.") from error
+        image = output["x_hat"][0, :, :height, :width]
+        decoded: Tensor = (image.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+        return decoded
+
+    def save(self, path: Path, metadata: dict[str, str] | None = None) -> None:
+        """Write the weights and coder tables as safetensors, with the spec in the metadata: all that `load` needs."""
+        tensors = {name: value.contiguous().cpu() for name, value in self.model.state_dict().items()}
+        path.write_bytes(safetensors.torch.save(tensors, (metadata or {}) | {_SPEC: self.spec.model_dump_json()}))

@@ -1,0 +1,231 @@
+"""From records to rows: every method's curve against the anchor's, seed by seed, with intervals and rank bands."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from icmbench.compare.difference import Comparer, Difference, compare, mean_of, plain, trained
+from icmbench.compare.resamples import Source, none
+from icmbench.compare.row import Point, Row
+from icmbench.extras.curves.external import ExternalCurve, Group, external_rows
+from icmbench.schema.protocol import Protocol, doubled
+from icmbench.schema.record import Record
+from icmbench.stats.bdrate import BDRate
+from icmbench.stats.confidence import Estimate, estimate
+
+FALLING = 0.98
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The records of one protocol, by method label and seed, each curve from the lowest rate point on.
+
+    `anchor`: the label that all others are held against, the protocol's anchor unless somebody chose another.
+    """
+
+    protocol: Protocol
+    records: dict[str, dict[int, list[Record]]]
+    anchor: str
+
+    @property
+    def metric(self) -> str:
+        """The primary score's name."""
+        return self.protocol.evaluation.metric
+
+    @property
+    def ceiling(self) -> float:
+        """The primary score on uncompressed pictures."""
+        record = next(record for seeds in self.records.values() for curve in seeds.values() for record in curve)
+        return record.ceiling[self.metric]
+
+    def curve(self, label: str, seed: int) -> list[tuple[float, float]]:
+        """(bpp, score) of a method at one seed, from the lowest rate point on."""
+        return plain(self.records[label][seed])
+
+
+def curves(records: Sequence[Record]) -> list[Curves]:
+    """Group records by protocol (name and hash), method and seed; protocols never mix."""
+    groups: dict[str, Curves] = {}
+    for record in sorted(records, key=lambda r: (r.protocol.identity, r.label, r.seed, r.rate_index)):
+        group = groups.setdefault(record.protocol.identity, Curves(record.protocol, {}, record.protocol.anchor))
+        group.records.setdefault(record.label, {}).setdefault(record.seed, []).append(record)
+    return list(groups.values())
+
+
+def rows(records: Sequence[Record], resampled: Source = none, external: Sequence[ExternalCurve] = ()) -> list[Row]:
+    """The table: by protocol, then by rank and BD-rate, methods without one last, then the external curves that compare.
+
+    The anchor's curves under a doubled budget are no rows of their own: they show in `anchor_doubled`.
+    """
+    groups = {group.protocol.identity: group for group in curves(records)}
+    twice = {identity: groups.get(doubled(group.protocol).identity) for identity, group in groups.items()}
+    beside = {other.protocol.identity for other in twice.values() if other is not None and only_anchor(other)}
+    shown = [group for identity, group in groups.items() if identity not in beside]
+    return [row for group in shown for row in group_rows(group, twice[group.protocol.identity], resampled, external)]
+
+
+def only_anchor(group: Curves) -> bool:
+    """Whether nothing but the anchor was computed: then, with a doubled budget, it is there for `anchor_doubled` alone."""
+    return set(group.records) == {group.protocol.anchor}
+
+
+def group_rows(
+    group: Curves,
+    twice: Curves | None = None,
+    resampled: Source = none,
+    external: Sequence[ExternalCurve] = (),
+    comparer: Comparer = compare,
+) -> list[Row]:
+    """The rows of one protocol, in the order of `rows`. `twice`: the curves under its doubled budget.
+
+    `comparer`: what stands in for `difference.compare`, where differences are kept.
+    """
+    found = {label: against_anchor(group, label, resampled, comparer) for label in group.records}
+    elsewhere = {label for label, seeds in group.records.items() if any(r.trained_under for c in seeds.values() for r in c)}
+    ranks = _ranks(found, group.anchor, elsewhere)
+    moved = _moved(group, twice, resampled, comparer)
+    made = [_row(group, label, found[label], ranks.get(label), moved, resampled) for label in group.records]
+
+    def order(row: Row) -> tuple[float, float]:
+        value = 0.0 if row.method == group.anchor else row.bd_rate.value if row.bd_rate else math.inf
+        return row.rank or math.inf, value
+
+    return sorted(made, key=order) + [_external_row(group, *one) for one in external_rows(external, as_group(group))]
+
+
+def _moved(group: Curves, twice: Curves | None, resampled: Source, comparer: Comparer) -> Estimate | None:
+    """BD-rate of the protocol's anchor with twice its budget against itself; None against any other anchor."""
+    anchor = group.protocol.anchor
+    if twice is None or anchor != group.anchor or anchor not in group.records or anchor not in twice.records:
+        return None
+    return comparer(group.records[anchor], twice.records[anchor], resampled).bd_rate
+
+
+def _row(group: Curves, label: str, difference: Difference, rank: int | None, moved: Estimate | None, resampled: Source) -> Row:
+    seeds, results = group.records[label], difference.results
+    akimas = [result.akima for result in results.values() if result.akima is not None]
+    return Row(
+        protocol=group.protocol.identity,
+        method=label,
+        metric=group.metric,
+        ceiling=group.ceiling,
+        seeds=len(seeds) if trained(seeds) else 0,
+        points=_points(seeds, resampled),
+        bd_rate=difference.bd_rate,
+        bd_metric=difference.bd_metric,
+        rank=rank,
+        akima=statistics.fmean(akimas) if akimas else None,
+        overlap=min((result.overlap for result in results.values()), default=None),
+        anchor_doubled=moved,
+        reason=_reason(group, label, results),
+        warnings=_warnings(group, label, difference),
+        device="; ".join(sorted({record.environment.device for curve in seeds.values() for record in curve})),
+        monotone=all(result.monotone for result in results.values()),
+    )
+
+
+def as_group(group: Curves) -> Group:
+    """What external curves are held against."""
+    seeds = group.records.get(group.anchor, {})
+    mean = [(point.bpp.value, point.score.value) for point in _points(seeds, none)]
+    return Group(group.protocol.identity, group.metric, group.anchor, mean)
+
+
+def _external_row(group: Curves, curve: ExternalCurve, result: BDRate, note: str) -> Row:
+    return Row(
+        protocol=group.protocol.identity,
+        method=curve.name,
+        metric=group.metric,
+        ceiling=group.ceiling,
+        seeds=0,
+        points=tuple(Point("", Estimate(bpp), Estimate(score)) for bpp, score in sorted(curve.points)),
+        bd_rate=None if result.percent is None else Estimate(result.percent),
+        bd_metric=None if result.metric is None else Estimate(result.metric),
+        rank=None,
+        akima=result.akima,
+        overlap=result.overlap,
+        reason=result.reason,
+        warnings=(note, *result.warnings),
+        external=True,
+        monotone=result.monotone,
+    )
+
+
+def against_anchor(group: Curves, label: str, resampled: Source, comparer: Comparer = compare) -> Difference:
+    """A method against the anchor, at the seeds that both have: at one seed both saw the same batches."""
+    if label == group.anchor or group.anchor not in group.records:
+        return Difference({}, 0, {}, {})
+    return comparer(group.records[group.anchor], group.records[label], resampled)
+
+
+def _ranks(found: dict[str, Difference], anchor: str, apart: set[str]) -> dict[str, int]:
+    """Rank bands, best first: who is not shown to be worse than the best of a band belongs to it."""
+    values = {label: d.bd_rate.value for label, d in found.items() if d.bd_rate is not None and label not in apart}
+    if not values:
+        return {}
+    values |= {anchor: 0.0}
+    ranks: dict[str, int] = {}
+    leader = ""
+    for position, label in enumerate(sorted(values, key=lambda name: values[name])):
+        if not leader or _resolved(found, leader, label, anchor):
+            leader = label
+            rank = position + 1
+        ranks[label] = rank
+    return ranks
+
+
+def _resolved(found: dict[str, Difference], one: str, other: str, anchor: str) -> bool:
+    """Whether two methods' BD-rates differ by more than chance; both are against the same anchor, seed by seed."""
+    if anchor in (one, other):
+        result = found[one if other == anchor else other].bd_rate
+        return result is not None and result.resolved
+    a, b = found[one], found[other]
+    gaps = {}
+    for seed in sorted(set(a.log_rates) & set(b.log_rates)):
+        (value_a, cloud_a), (value_b, cloud_b) = a.log_rates[seed], b.log_rates[seed]
+        cloud = None if cloud_a is None or cloud_b is None else cloud_a - cloud_b
+        gaps[seed] = value_a - value_b, cloud
+    gap = mean_of(gaps, a.images)
+    return gap is not None and gap.resolved
+
+
+def _points(seeds: dict[int, list[Record]], resampled: Source) -> tuple[Point, ...]:
+    by_rate: dict[int, list[Record]] = {}
+    for curve in seeds.values():
+        for record in curve:
+            by_rate.setdefault(record.rate_index, []).append(record)
+    points = []
+    for _, group in sorted(by_rate.items()):
+        clouds = [resampled(record) for record in group]
+        bpp = estimate([r.bpp for r in group], [None if c is None else c.bpp for c in clouds], group[0].images)
+        score = estimate([r.quality for r in group], [None if c is None else c.score for c in clouds], group[0].images)
+        points.append(Point(group[0].point, bpp, score))
+    return tuple(points)
+
+
+def _reason(group: Curves, label: str, results: dict[int, BDRate]) -> str:
+    if label == group.anchor:
+        return "anchor"
+    if group.anchor not in group.records:
+        return f"the anchor {group.anchor} has no records"
+    if not results:
+        return "no seed in common with the anchor"
+    return "; ".join(dict.fromkeys(result.reason for result in results.values() if result.reason))
+
+
+def _warnings(group: Curves, label: str, difference: Difference) -> tuple[str, ...]:
+    seeds = group.records[label]
+    found = [text for result in difference.results.values() for text in result.warnings]
+    found += [text for curve in seeds.values() for record in curve for text in record.warnings]
+    found += [text for seed, curve in seeds.items() for text in _falling_rate(seed, curve)]
+    if difference.bd_rate is not None and difference.bd_rate.interval and not difference.bd_rate.covers_images:
+        found.append("the interval covers the seeds only: the images cannot be resampled")
+    return tuple(dict.fromkeys(found))
+
+
+def _falling_rate(seed: int, curve: Sequence[Record]) -> list[str]:
+    """A rate that falls by more than 2 % from one rate point to the next."""
+    pairs = [(low, high) for low, high in pairwise(curve) if high.bpp < FALLING * low.bpp]
+    return [f"seed {seed}: the rate falls from {low.point} to {high.point}" for low, high in pairs]

@@ -1,0 +1,376 @@
+"""The one training loop, for every trained method and for everything `icmbench prepare` makes."""
+
+import hashlib
+import json
+import logging
+import math
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch.profiler import record_function
+from torch.utils.data import DataLoader
+
+from icmbench.api.method import Trainable
+from icmbench.api.task import Batch, Dataset
+from icmbench.base import seeds
+from icmbench.base.errors import UserError
+from icmbench.base.files import replacing
+from icmbench.experiment import cost
+from icmbench.schema.protocol import Training
+
+if TYPE_CHECKING:  # takes a second to import, and whoever only plans does without
+    from lightning_fabric import Fabric
+
+Log = Callable[[int, dict[str, float]], None]
+SAY = logging.getLogger("icmbench")
+LOADERS = 4  # processes that make batches ahead for a GPU
+BATCH, FORWARD, BACKWARD, CHECK, UPDATE = (f"step: {part}" for part in ("batch", "forward", "backward", "check", "update"))
+MakeBatch = Callable[[Dataset, Sequence[int], int, bool, np.random.Generator], Batch]
+
+
+@dataclass
+class Ledger:
+    """What a training cost: optimiser steps, images seen, seconds in the loop, peak memory in MiB, energy in joules.
+
+    Seconds and energy are those of all attempts; `joules` is None where a device does not report it. `micro_batch`: crops that
+    went through the network at once at the end, where memory did not hold a whole batch; else 0. `split_from`: the first
+    step that was trained so.
+    """
+
+    steps: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    peak_memory_mib: float = 0.0
+    device: str = ""
+    joules: float | None = None
+    micro_batch: int = 0
+    split_from: int = 0
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of the result must know."""
+        if not self.micro_batch:
+            return []
+        where = f"from step {self.split_from} on its batches went through in parts of at most {self.micro_batch}"
+        return [f"the training ran out of the device's memory: {where}, averaged over the crops"]
+
+
+class Batches(torch.utils.data.Dataset[Batch]):
+    """Batch number -> batch, a pure function of (seed, number): nothing to save for a resume.
+
+    With several devices each rank takes its share of the batch that one device would get. `workers`: processes that make
+    batches ahead for a GPU.
+    """
+
+    def __init__(
+        self,
+        make: MakeBatch,
+        dataset: Dataset,
+        training: Training,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = LOADERS,
+    ) -> None:
+        self.make, self.dataset, self.training, self.seed = make, dataset, training, seed
+        self.rank, self.world, self.workers = rank, world, workers
+
+    def __getitem__(self, step: int) -> Batch:
+        with record_function(BATCH):
+            indices = seeds.batch_indices(self.seed, step, self.training.batch_size, len(self.dataset))
+            rng = seeds.generator(self.seed, "crop", step, 0)
+            batch = self.make(self.dataset, [int(i) for i in indices], self.training.crop, self.training.flip, rng)
+            return Batch(batch.images[self.rank :: self.world], batch.targets[self.rank :: self.world])
+
+    def loader(self, first: int, device: torch.device) -> DataLoader[Batch]:
+        """Batches `first` to the last, made ahead in worker processes for a GPU."""
+        workers = max(1, self.workers) if device.type == "cuda" else 0
+        return DataLoader(
+            self,
+            batch_size=None,
+            sampler=range(first, self.training.steps),
+            num_workers=workers,
+            pin_memory=workers > 0,
+        )
+
+
+class _Forward(nn.Module):
+    """The loss as a module's forward pass, which is what Fabric wraps for precision and data parallelism."""
+
+    def __init__(self, trainable: Trainable) -> None:
+        super().__init__()
+        self.trainable = trainable
+
+    def forward(self, batch: Callable[[], Batch]) -> tuple[dict[str, Tensor], Tensor]:
+        terms = self.trainable.loss(batch())
+        quantiles = self.trainable.quantile_loss()
+        return terms, terms["loss"] if quantiles is None else terms["loss"] + quantiles
+
+
+class _Steps:
+    """The gradients of one batch after the other; a batch that memory does not hold goes through in parts.
+
+    Parts are halved until they fit, and stay so. Each weighs as many crops as it has, as do the shares of several devices, so
+    the gradient is that of the mean over the whole batch.
+    """
+
+    def __init__(
+        self, forward: Callable[..., Any], optimizers: list[Any], batches: Batches, fabric: "Fabric", ledger: Ledger
+    ) -> None:
+        self.forward, self.optimizers, self.batches, self.fabric, self.ledger = forward, optimizers, batches, fabric, ledger
+
+    def backward(self, step: int, batch: Batch) -> dict[str, Tensor]:
+        """Leave the gradients of a batch behind, in place of the last one's, and return its loss terms.
+
+        Raises UserError where not even one crop fits.
+        """
+        while True:
+            for optimizer in self.optimizers:
+                optimizer.zero_grad()
+            seeds.seed_torch(self.batches.seed, "noise", step, self.fabric.global_rank)
+            try:
+                return self._all_parts(batch)
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+            # outside of the except clause, where the traceback no longer holds the tensors of the failed attempt
+            self._halve(step, len(batch.images))
+
+    def _all_parts(self, batch: Batch) -> dict[str, Tensor]:
+        terms: dict[str, Tensor] = {}
+        fair = self.batches.training.batch_size / self.fabric.world_size  # crops; Fabric takes the mean over the devices
+        for part in parts(batch, self.ledger.micro_batch):
+            weight = len(part.images) / len(batch.images)
+            with record_function(FORWARD):
+                found, total = self.forward(lambda part=part: part)  # Fabric would copy a bare batch leaf by leaf
+            with record_function(BACKWARD):
+                self.fabric.backward(total * (len(part.images) / fair))
+            for name, value in found.items():
+                terms[name] = terms[name] + value.detach() * weight if name in terms else value.detach() * weight
+        return terms
+
+    def _halve(self, step: int, size: int) -> None:
+        name, micro = device_name(self.fabric.device), self.ledger.micro_batch or size
+        if micro == 1:
+            raise UserError(f"the memory of {name} does not hold a training step on one crop: take a device with more of it.")
+        if self.fabric.world_size > 1:
+            raise UserError(f"the memory of {name} does not hold its {size} crops of a batch: share it among more --devices.")
+        self.ledger.split_from = self.ledger.split_from if self.ledger.micro_batch else step
+        self.ledger.micro_batch = -(-micro // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        SAY.warning("out of memory at step %d: batches of %d now go through in parts of %d", step, size, self.ledger.micro_batch)
+
+
+def parts(batch: Batch, size: int) -> Iterator[Batch]:
+    """A batch in parts of at most `size` crops, in order; 0, or as many as it has: the batch itself."""
+    if not 0 < size < len(batch.images):
+        yield batch
+        return
+    for first in range(0, len(batch.images), size):
+        yield Batch(batch.images[first : first + size], batch.targets[first : first + size])
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch says so: for a GPU with an exception of its own, for the memory of a CPU and of cuBLAS in words."""
+    words = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in words)
+
+
+def _optimizers(trainable: Trainable, training: Training) -> list[torch.optim.Optimizer]:
+    """One optimiser for the network and, where there are quantiles, one for them (their gradients never mix)."""
+    named = [(name, p) for name, p in trainable.named_parameters() if p.requires_grad]
+    network = [p for name, p in named if not name.endswith(".quantiles")]
+    quantiles = [p for name, p in named if name.endswith(".quantiles")]
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[training.optimizer]
+    optimizers: list[torch.optim.Optimizer] = [kind(network, lr=training.lr, weight_decay=training.weight_decay)]
+    if quantiles:
+        optimizers.append(torch.optim.Adam(quantiles, lr=training.quantile_lr))
+    return optimizers
+
+
+def _save(path: Path, trainable: Trainable, optimizers: list[Any], ledger: Ledger, identity: str) -> None:
+    """Write a checkpoint; the one that was there becomes the one before."""
+    tensors = {f"model.{name}": value for name, value in trainable.state_dict().items()}
+    for number, optimizer in enumerate(optimizers):
+        for index, slots in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{index}.{slot}": value for slot, value in slots.items()}
+    tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
+    metadata = {"identity": identity, "ledger": json.dumps(asdict(ledger)), "digest": _digest(tensors)}
+    with replacing(path) as temporary:
+        temporary.write_bytes(safetensors.torch.save(tensors, metadata))
+        if path.exists():
+            path.replace(previous(path))
+
+
+def previous(checkpoint: Path) -> Path:
+    """Where the checkpoint before this one lies."""
+    return checkpoint.with_stem(f"{checkpoint.stem}-previous")
+
+
+def forget(checkpoint: Path) -> None:
+    """Delete both checkpoints."""
+    for path in (checkpoint, previous(checkpoint)):
+        path.unlink(missing_ok=True)
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of contiguous CPU tensors with their names: safetensors does not notice a changed value."""
+    found = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        found.update(name.encode())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _read(path: Path, identity: str) -> tuple[dict[str, Tensor], Ledger] | None:
+    """The tensors and the ledger of a checkpoint; None for an absent one and one of another identity.
+
+    Raises ValueError for a damaged one.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        if metadata.get("identity") != identity:
+            return None
+        tensors = safetensors.torch.load_file(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ValueError(str(error)) from error
+    digest = _digest(tensors)
+    if metadata.get("digest", digest) != digest:  # one of an older icmbench has none
+        raise ValueError("its content does not match its digest")
+    return tensors, Ledger(**json.loads(metadata["ledger"]))
+
+
+def _resume(path: Path, trainable: Trainable, optimizers: list[Any], identity: str) -> Ledger:
+    """Take everything from the last sound checkpoint of this identity, saying which ones are damaged; else start anew."""
+    for candidate in (path, previous(path)):
+        try:
+            found = _read(candidate, identity)
+        except ValueError as error:
+            SAY.warning("the checkpoint %s is damaged (%s): going on from the one before, or from the start", candidate, error)
+            continue
+        if found:
+            tensors, ledger = found
+            _restore(tensors, trainable, optimizers)
+            return ledger
+    return Ledger()
+
+
+def _restore(tensors: dict[str, Tensor], trainable: Trainable, optimizers: list[Any]) -> None:
+    trainable.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    for number, optimizer in enumerate(optimizers):
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            kind, rest = key.split(".", 1)
+            if kind == "optimizer" and rest.startswith(f"{number}."):
+                _, index, slot = rest.split(".")
+                state.setdefault(int(index), {})[slot] = value
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _check_finite(terms: dict[str, Tensor], norm: Tensor, step: int, checkpoint: Path) -> dict[str, float]:
+    values = {name: float(value) for name, value in terms.items()} | {"gradient_norm": float(norm)}
+    wrong = [name for name, value in values.items() if not math.isfinite(value)]
+    if wrong:
+        kept = f"the last good checkpoint is {checkpoint}" if checkpoint.exists() else "no checkpoint was written yet"
+        raise UserError(f"training diverged at step {step}: {', '.join(wrong)} not finite; {kept}.")
+    return values
+
+
+def train(
+    trainable: Trainable,
+    batches: Batches,
+    fabric: "Fabric",
+    checkpoint: Path,
+    identity: str,
+    log: Log = lambda step, terms: None,
+    log_every: int = 10,
+    save_seconds: float = 10.0,
+) -> Ledger:
+    """Train to the end of the budget, from `checkpoint` if it belongs to this `identity`, or from the one before.
+
+    `log(step, terms)` is called every `log_every` steps with the named terms and the learning rate. A resumed training
+    gives the same numbers, to the bit, as an undisturbed one on the same machine. Where memory does not hold a batch, it goes
+    through in parts (`Ledger.micro_batch`). What happens to checkpoints and memory is said on the logger "icmbench".
+    Raises UserError when a loss term or a gradient is not finite (the last good checkpoint stays), and where memory does not
+    hold one crop.
+    """
+    training = batches.training
+    layout = memory_layout(trainable, fabric.device)
+    trainable.to(fabric.device, memory_format=layout).train()  # type: ignore[call-overload]
+    optimizers = _optimizers(trainable, training)
+    ledger = _resume(checkpoint, trainable, optimizers, identity)
+    ledger.device = device_name(fabric.device)
+    cost.reset_peak_memory(fabric.device)
+    energy = cost.Energy(_devices(fabric), ledger.joules if ledger.steps else 0.0)
+    network = optimizers[0].param_groups[0]["params"]
+    forward, *wrapped = fabric.setup(_Forward(trainable), *optimizers)
+    steps = _Steps(forward, optimizers, batches, fabric, ledger)
+    started = saved = time.monotonic()
+    earlier_seconds = ledger.seconds
+    for step, batch in enumerate(batches.loader(ledger.steps, fabric.device), start=ledger.steps):
+        wrapped[0].param_groups[0]["lr"] = training.lr * training.lr_factor(step)
+        trainable.progress = step / training.steps
+        terms = steps.backward(step, batch.to(fabric.device, layout))
+        with record_function(CHECK):
+            norm = nn.utils.clip_grad_norm_(network, training.clip_norm)
+            values = _check_finite(terms, norm, step, checkpoint)
+        with record_function(UPDATE):
+            for optimizer in wrapped:
+                optimizer.step()
+        ledger.steps, ledger.images = step + 1, (step + 1) * training.batch_size
+        now = time.monotonic()
+        ledger.seconds = earlier_seconds + now - started
+        ledger.peak_memory_mib = max(ledger.peak_memory_mib, cost.peak_memory_mib(fabric.device))
+        if step % log_every == 0 or ledger.steps == training.steps:
+            log(step, values | {"lr": training.lr * training.lr_factor(step)})
+        if fabric.is_global_zero and (now - saved >= save_seconds or ledger.steps == training.steps):
+            ledger.joules = energy.joules()
+            _save(checkpoint, trainable, optimizers, ledger, identity)
+            saved = now
+    trainable.eval()
+    return ledger
+
+
+def _devices(fabric: "Fabric") -> list[torch.device]:
+    """The devices that share the training, all on this machine."""
+    return list(getattr(fabric.strategy, "parallel_devices", None) or [fabric.device])
+
+
+def memory_layout(module: nn.Module, device: torch.device) -> torch.memory_format:
+    """Channels last, which is faster, except where torch corrupts memory with it.
+
+    On a CPU, torch 2.11 writes out of bounds in the backward pass of a strided 1x1 convolution that reads the image's
+    three channels in that layout (the first block of the cheng2020 encoders).
+    """
+    convolutions = (m for m in module.modules() if isinstance(m, nn.Conv2d))
+    risky = any(m.kernel_size == (1, 1) and m.stride != (1, 1) and m.in_channels < 16 for m in convolutions)
+    return torch.contiguous_format if risky and device.type == "cpu" else torch.channels_last
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the processor's with the number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_processor()}, {torch.get_num_threads()} thread(s)"
+
+
+def _processor() -> str:
+    """The processor's model; Linux tells it in /proc only."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,248 @@
+"""The figure of `icmbench sweep`: one panel an axis, its values against the BD-rate with its interval."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from plotly.subplots import make_subplots
+
+from icmbench.extras.ablation.report import Entry, broken
+from icmbench.show.curves import COLOURS, save
+
+CHARACTER = 0.085  # inches, with room around a label
+NARROWEST, WIDEST_NUMERIC, WIDEST_ROW = 2.6, 5.0, 11.0
+DECADE = 10
+WRAP = 13
+RESOLVED, UNRESOLVED, ONE_SEED = "95 % interval leaves out 0", "not resolved: the interval contains 0", "one seed: no interval"
+STYLES = {  # colour, matplotlib's marker, plotly's marker, filled
+    RESOLVED: (COLOURS[0], "o", "circle", True),
+    UNRESOLVED: (COLOURS[1], "o", "circle-open", False),
+    ONE_SEED: (COLOURS[6], "D", "diamond-open", False),
+}
+MISSING = "dimgrey"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One axis: its entries, where they stand on x, and the panel's width in inches. `log`: x is the logarithm to base 10."""
+
+    name: str
+    entries: tuple[Entry, ...]
+    x: tuple[float, ...]
+    numeric: bool
+    log: bool
+    width: float
+
+    @property
+    def labels(self) -> list[str]:
+        """The values as tick labels."""
+        return [_label(entry.names["value"]) for entry in self.entries]
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """From where to where x is shown: half a gap beyond the first and the last value."""
+        margin = 0.5 * _gap(self.x) + 0.02 * (self.x[-1] - self.x[0])
+        return self.x[0] - margin, self.x[-1] + margin
+
+
+def panel(name: str, entries: Sequence[Entry]) -> Panel:
+    """Numbers stand at their values (at their logarithm if they span more than a decade), unless labels would overlap."""
+    values = [entry.names["value"] for entry in entries]
+    numeric = len(values) > 1 and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    if numeric:
+        order = sorted(entries, key=lambda entry: float(entry.names["value"]))
+        values = [entry.names["value"] for entry in order]
+        log = values[0] > 0 and values[-1] / values[0] > DECADE
+        x = [math.log10(value) if log else float(value) for value in values]
+        if (width := _width(values, x)) <= WIDEST_NUMERIC:
+            return Panel(name, tuple(order), tuple(x), True, log, width)
+    x = [float(number) for number in range(len(values))]
+    return Panel(name, tuple(order if numeric else entries), tuple(x), False, False, _width(values, x))
+
+
+def _width(values: Sequence[Any], x: Sequence[float]) -> float:
+    """Inches that keep the labels of neighbours apart."""
+    longest = max(len(line) for value in values for line in _label(value).splitlines())
+    return max(NARROWEST, CHARACTER * longest * ((x[-1] - x[0]) / _gap(x) + 1))
+
+
+def _gap(x: Sequence[float]) -> float:
+    return min((b - a for a, b in pairwise(x)), default=1.0)
+
+
+def _label(value: Any) -> str:
+    return broken(f"{value:g}" if isinstance(value, float) else str(value), WRAP)
+
+
+def draw(entries: Sequence[Entry], title: str, anchor: str, folder: Path) -> list[Path]:
+    """Write sweep.png and sweep.html into `folder`; returns the two paths."""
+    names = dict.fromkeys(entry.names["axis"] for entry in entries)
+    panels = [panel(name, [entry for entry in entries if entry.names["axis"] == name]) for name in names]
+    return save(_png(panels, title, anchor), _html(panels, title, anchor), folder, "sweep")
+
+
+def _style(entry: Entry) -> str:
+    assert entry.bd_rate is not None
+    return ONE_SEED if entry.bd_rate.interval is None else RESOLVED if entry.bd_rate.resolved else UNRESOLVED
+
+
+def _limits(panels: Sequence[Panel]) -> tuple[float, float]:
+    """BD-rates that all panels show: whole intervals, but an interval beyond ± 100 % is cut where no value is."""
+    found = [entry.bd_rate for one in panels for entry in one.entries if entry.bd_rate]
+    values = [0.0, *(estimate.value for estimate in found)]
+    ends = [end for estimate in found for end in estimate.interval or ()]
+    low = min([*values, *(max(end, -100.0) for end in ends)])
+    high = max([*values, *(min(end, 100.0) for end in ends)])
+    room = 0.08 * (high - low) or 1.0
+    return low - room, high + room
+
+
+def _missing(panels: Sequence[Panel]) -> list[str]:
+    """The values without a BD-rate, with the reason."""
+    entries = [entry for one in panels for entry in one.entries if entry.bd_rate is None]
+    return [f"{e.names['axis']} = {e.names['value']}: {'the anchor itself' if e.is_anchor else e.notes[0]}" for e in entries]
+
+
+def _rows(panels: Sequence[Panel]) -> list[list[Panel]]:
+    """The panels side by side, in as many rows as their widths need."""
+    rows: list[list[Panel]] = [[]]
+    for one in panels:
+        if rows[-1] and sum(other.width for other in rows[-1]) + one.width > WIDEST_ROW:
+            rows.append([])
+        rows[-1].append(one)
+    return rows
+
+
+def _png(panels: Sequence[Panel], title: str, anchor: str) -> Figure:
+    rows = _rows(panels)
+    width = max(6.5, max(sum(one.width for one in row) for row in rows) + 0.8)
+    below = [line for text in _missing(panels) for line in textwrap.wrap(text, int(width / 0.075))]
+    figure = plt.figure(figsize=(width, 3.1 * len(rows) + 0.9 + 0.16 * len(below)), layout="constrained")
+    limits = _limits(panels)
+    outer = figure.add_gridspec(len(rows), 1)
+    for number, row in enumerate(rows):
+        grid = outer[number].subgridspec(1, len(row), width_ratios=[one.width for one in row])
+        for column, one in enumerate(row):
+            axes = figure.add_subplot(grid[column])
+            _draw_panel(axes, one)
+            axes.set_ylim(limits)
+            if column == 0:
+                axes.set_ylabel(f"BD-rate against {anchor} (%)")
+            else:
+                axes.tick_params(labelleft=False)
+    _legend(figure, panels, anchor, "\n".join(textwrap.wrap(title, int(width / 0.09))))
+    if below:
+        figure.supxlabel("\n".join(below), x=0.01, ha="left", fontsize=8, color=MISSING)
+    return figure
+
+
+def _draw_panel(axes: Axes, one: Panel) -> None:
+    axes.axhline(0, color="black", linestyle="--", linewidth=1)
+    there = [(x, entry, entry.bd_rate) for x, entry in zip(one.x, one.entries, strict=True) if entry.bd_rate]
+    if one.numeric:
+        axes.plot([x for x, _, _ in there], [found.value for _, _, found in there], color="lightgrey", linewidth=1.2, zorder=1)
+    for x, entry, found in there:
+        colour, marker, _, filled = STYLES[_style(entry)]
+        low, high = found.interval or (found.value, found.value)
+        spread = [[found.value - low], [high - found.value]] if found.interval else None
+        axes.errorbar(
+            x, found.value, yerr=spread, color=colour, fmt=marker, markersize=7, markerfacecolor=colour if filled else "white",
+            markeredgewidth=1.6, elinewidth=1.6, capsize=4, zorder=3,
+        )  # fmt: skip
+    for x, entry in zip(one.x, one.entries, strict=True):
+        if entry.bd_rate is None:
+            text = "anchor" if entry.is_anchor else "none"
+            axes.text(
+                x, 0.03, text, transform=axes.get_xaxis_transform(), rotation=90, ha="center", va="bottom",
+                fontsize=9, color=MISSING,
+            )  # fmt: skip
+    axes.set_xlim(one.range)
+    axes.set_xticks(one.x, one.labels, fontsize=9)
+    for tick, entry in zip(axes.get_xticklabels(), one.entries, strict=True):
+        tick.set_fontweight("bold" if entry.mark else "normal")
+    axes.set_xlabel(_axis_name(one))
+    axes.grid(axis="y", alpha=0.3)
+
+
+def _axis_name(one: Panel) -> str:
+    return f"{one.name} (log scale)" if one.log else one.name
+
+
+def _used(panels: Sequence[Panel]) -> list[str]:
+    styles = {_style(entry) for one in panels for entry in one.entries if entry.bd_rate}
+    return [style for style in STYLES if style in styles]
+
+
+def _legend(figure: Figure, panels: Sequence[Panel], anchor: str, title: str) -> None:
+    """Above the panels, under the title: the layout keeps a legend and a `suptitle` apart from the panels only."""
+    handles = [Line2D([], [], color="black", linestyle="--", linewidth=1, label=f"anchor {anchor}")]
+    for style in _used(panels):
+        colour, marker, _, filled = STYLES[style]
+        face = colour if filled else "white"
+        handles.append(
+            Line2D([], [], color=colour, marker=marker, markerfacecolor=face, markeredgewidth=1.6, linestyle="none", label=style)
+        )
+    if any(entry.mark for one in panels for entry in one.entries):
+        handles.append(Line2D([], [], linestyle="none", label="bold: default"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=8, frameon=False, title=title, title_fontsize=11)
+
+
+def _html(panels: Sequence[Panel], title: str, anchor: str) -> go.Figure:
+    """The panels below each other: a browser scrolls."""
+    missing = _missing(panels)
+    figure = make_subplots(rows=len(panels), cols=1, vertical_spacing=0.35 / len(panels))
+    for row, one in enumerate(panels, 1):
+        _add_panel(figure, row, one, _limits(panels))
+        figure.update_yaxes(row=row, col=1, title=f"BD-rate against {anchor} (%)")
+        figure.add_hline(0, row=row, col=1, line_dash="dash", line_width=1)
+    line = {"color": "black", "dash": "dash", "width": 1}
+    figure.add_scatter(x=[None], y=[None], mode="lines", line=line, name=f"anchor {anchor}")
+    for style in _used(panels):
+        colour, _, symbol, _ = STYLES[style]
+        marker = {"color": colour, "symbol": symbol, "size": 11, "line": {"width": 2, "color": colour}}
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=style, marker=marker)
+    figure.add_annotation(
+        text="<br>".join(missing), xref="paper", yref="paper", x=0, y=0, yshift=-90, yanchor="top",
+        showarrow=False, align="left", font={"color": MISSING},
+    )  # fmt: skip
+    return figure.update_layout(
+        title=f"{title}; bold: default",
+        height=340 * len(panels) + 160 + 18 * len(missing),
+        margin={"t": 110, "b": 100 + 18 * len(missing)},
+        template="plotly_white",
+        legend={"orientation": "h", "y": 1, "yanchor": "bottom"},
+    )
+
+
+def _add_panel(figure: go.Figure, row: int, one: Panel, limits: tuple[float, float]) -> None:
+    for x, entry in zip(one.x, one.entries, strict=True):
+        hover = "<br>".join([f"{name}: {value}" for name, value in entry.text().items()] + entry.notes)
+        if (found := entry.bd_rate) is None:
+            figure.add_annotation(
+                x=x, y=limits[0], row=row, col=1, text="anchor" if entry.is_anchor else "none", hovertext=hover,
+                showarrow=False, yanchor="bottom", textangle=-90, font={"color": MISSING},
+            )  # fmt: skip
+            continue
+        colour, _, symbol, _ = STYLES[_style(entry)]
+        low, high = found.interval or (found.value, found.value)
+        figure.add_scatter(
+            x=[x], y=[found.value], row=row, col=1, mode="markers", hovertext=hover, hoverinfo="text", showlegend=False,
+            marker={"color": colour, "symbol": symbol, "size": 11, "line": {"width": 2, "color": colour}},
+            error_y={"type": "data", "symmetric": False, "array": [high - found.value], "arrayminus": [found.value - low],
+                     "visible": found.interval is not None},
+        )  # fmt: skip
+    ticks = [f"<b>{text}</b>" if entry.mark else text for text, entry in zip(one.labels, one.entries, strict=True)]
+    shown = [text.replace("\n", "<br>") for text in ticks]
+    figure.update_xaxes(
+        row=row, col=1, tickvals=one.x, ticktext=shown, title=_axis_name(one), range=one.range, zeroline=False, showgrid=False
+    )
+    figure.update_yaxes(row=row, col=1, range=limits, zeroline=False)

@@ -1,0 +1,153 @@
+"""`icmbench sweep`: what the parameters of a method and the fields of its protocol do to its BD-rate, one at a time."""
+
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, Literal, Union, get_args, get_origin
+
+from rich.console import Console
+
+from icmbench.base.errors import UserError, unknown
+from icmbench.compare.comparison import rows
+from icmbench.compare.resamples import Source, source
+from icmbench.experiment.cell import Cell, Place
+from icmbench.extras.ablation import axis_figure as axis_plot
+from icmbench.extras.ablation import report
+from icmbench.extras.ablation.report import Entry
+from icmbench.running.job import Job, resolve
+from icmbench.running.plan import own_parameters
+from icmbench.running.run import cells_of, fill, records_of
+from icmbench.schema.protocol import Protocol, Strict
+from icmbench.schema.record import Record, Store, method_label
+
+PROTOCOL = "protocol"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value of an axis: the protocol and the method's label that it makes, and the cells that it takes.
+
+    `default`: it is what the method or the protocol has where nothing is said about the axis.
+    """
+
+    axis: str
+    value: Any
+    protocol: Protocol
+    label: str
+    cells: tuple[Cell, ...]
+    default: bool
+
+
+def settings(job: Job, over: dict[str, list[Any]]) -> list[Setting]:
+    """Every value of every axis, all else as the job says; an axis without values gets the choices of its parameter.
+
+    Raises UserError for unknown names, wrong values, values that make the same experiment, and the anchor against itself.
+    """
+    return [setting for name, values in over.items() for setting in _axis(job, name, values or _choices(job, name))]
+
+
+def _axis(job: Job, name: str, values: Sequence[Any]) -> list[Setting]:
+    found: dict[tuple[str, str], Setting] = {}
+    default = _experiment(_without(job, name))
+    for value in values:
+        varied = _varied(job, name, value)
+        protocol, label = _experiment(varied)
+        key = protocol.identity, label
+        if key in found:
+            raise UserError(f"on the axis {name}, {found[key].value} and {value} are the same experiment; name one of them.")
+        cells = tuple(cells_of(varied, protocol))
+        found[key] = Setting(name, value, protocol, label, cells, key == (default[0].identity, default[1]))
+    if all(setting.label == setting.protocol.anchor for setting in found.values()):
+        raise UserError(f"along the axis {name}, {job.method} is the anchor itself: there is nothing to compare it with.")
+    return list(found.values())
+
+
+def _without(job: Job, name: str) -> Job:
+    """The job with nothing said about the axis `name`."""
+    parameters, fields = ({k: v for k, v in given.items() if k != name} for given in (job.parameters, job.fields))
+    return replace(job, parameters=parameters, fields=fields, protocol=None if name == PROTOCOL else job.protocol)
+
+
+def _varied(job: Job, name: str, value: Any) -> Job:
+    """The job with one value of the axis `name`: another protocol, a field of the protocol (with a dot), or a parameter."""
+    if name == PROTOCOL:
+        return replace(job, protocol=str(value))
+    if "." in name:
+        return replace(job, fields=job.fields | {name: value})
+    if name not in (known := _parameters(job).model_fields):
+        raise unknown(f"parameter of {job.method}", name, known)
+    return replace(job, parameters=job.parameters | {name: value})
+
+
+def _parameters(job: Job) -> type[Strict]:
+    return job.plugins.method(job.method).Parameters
+
+
+def _choices(job: Job, name: str) -> list[Any]:
+    """All values of a parameter that has choices. Raises UserError where they have to be written."""
+    if name == PROTOCOL or "." in name:
+        raise UserError(f"--over {name} needs values: write --over {name}=VALUE,VALUE.")
+    if name not in (known := _parameters(job).model_fields):
+        raise unknown(f"parameter of {job.method}", name, known)
+    if not (found := choices(known[name].annotation)):
+        raise UserError(f"the parameter {name} has no fixed choices: write --over {name}=VALUE,VALUE.")
+    return found
+
+
+def choices(annotation: Any) -> list[Any]:
+    """The values of a Literal, an Enum, a bool, or a union of such; none for a type with no end of values."""
+    if annotation is bool:
+        return [False, True]
+    if annotation is type(None):
+        return [None]
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return [member.value for member in annotation]
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    if get_origin(annotation) in (Union, types.UnionType):
+        parts = [choices(part) for part in get_args(annotation)]
+        return [value for part in parts for value in part] if all(parts) else []
+    return []
+
+
+def _experiment(job: Job) -> tuple[Protocol, str]:
+    """The job's protocol and the label of its row."""
+    return job.resolved(), method_label(job.method, own_parameters(job.plugins, job.method, job.parameters))
+
+
+def run(job: Job, found: Sequence[Setting], place: Place) -> int:
+    """Compute the cells that are missing and end with the figure and the table; 1 if a cell failed."""
+    console, store = Console(), Store(place.results)
+    once = list({cell.record_path(store): cell for setting in found for cell in setting.cells}.values())
+    complete = fill(once, place, console)
+    entries = entries_of(found, records_of(once, store, console), source(store))
+    folder = place.runs / "sweeps" / folder_name(job, found)
+    report.show(entries, console)
+    anchors = sorted({setting.protocol.anchor for setting in found})
+    drawn = axis_plot.draw(entries, title(job), " or ".join(anchors), folder)
+    report.say_where([*drawn, *report.write(entries, folder)], console)
+    return 0 if complete else 1
+
+
+def entries_of(found: Sequence[Setting], records: Sequence[Record], resampled: Source) -> list[Entry]:
+    """The settings with their rows, as `icmbench table` would make them of these records."""
+    table = {(row.protocol, row.method): row for row in rows(records, resampled)}
+    return [
+        Entry({"axis": s.axis, "value": s.value}, table.get((s.protocol.identity, s.label)), "default" if s.default else "")
+        for s in found
+    ]
+
+
+def title(job: Job) -> str:
+    """What is swept: the method and the protocol as they are off the axes."""
+    protocol, label = _experiment(job)
+    return f"{label} under {protocol.name} ({protocol.hash}), one axis at a time"
+
+
+def folder_name(job: Job, found: Sequence[Setting]) -> str:
+    """METHOD-TASK-AXES, with the protocol where it is not the task's own."""
+    protocol, label = _experiment(job)
+    own = resolve(job.plugins, job.task, None).identity == protocol.identity
+    axes = dict.fromkeys(setting.axis for setting in found)
+    return report.folder_name(label, job.task, *axes, *([] if own else [protocol.identity]))

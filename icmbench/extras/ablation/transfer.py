@@ -1,0 +1,101 @@
+"""`icmbench transfer`: codecs trained under one protocol, scored under the others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rich.console import Console
+
+from icmbench.api.method import TrainedMethod
+from icmbench.base.errors import UserError
+from icmbench.compare.comparison import rows
+from icmbench.compare.resamples import Source, source
+from icmbench.experiment.cell import Cell, Place
+from icmbench.extras.ablation import matrix_figure as matrix_plot
+from icmbench.extras.ablation import report
+from icmbench.extras.ablation.report import Entry
+from icmbench.plugins.find import Plugins
+from icmbench.running.plan import own_parameters, plan
+from icmbench.running.run import fill, records_of
+from icmbench.schema.protocol import Protocol, override
+from icmbench.schema.record import Record, Store, method_label
+
+TRAINED_UNDER, SCORED_WITH = "trained under", "scored with"
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A method's codecs of every protocol under every protocol. `cells`: all that it takes, the anchors' among them."""
+
+    label: str
+    protocols: tuple[Protocol, ...]
+    cells: tuple[Cell, ...]
+
+    def row_label(self, trained_under: Protocol, scored_with: Protocol) -> str:
+        """The label under which the second protocol's table has the codecs of the first."""
+        return self.label if trained_under is scored_with else method_label(self.label, {}, trained_under.identity)
+
+
+def protocols(plugins: Plugins, names: Sequence[str], fields: dict[str, Any]) -> list[Protocol]:
+    """The protocols called so, with changed fields. Raises UserError for an unknown one, one twice, and fewer than two."""
+    found = [override(plugins.protocol(name), fields) for name in names]
+    identities = [protocol.identity for protocol in found]
+    if twice := next((name for name in identities if identities.count(name) > 1), None):
+        raise UserError(f"the protocol {twice} is there twice.")
+    if len(found) < 2:
+        raise UserError("transfer goes from one protocol to another: name at least two, --protocols NAME NAME.")
+    return found
+
+
+def matrix(plugins: Plugins, protocols: Sequence[Protocol], method: str | None, parameters: dict[str, Any], seeds: int) -> Matrix:
+    """What is to be computed; without a method it is the protocols' anchor.
+
+    Raises UserError for a method that is not trained, for wrong parameters, and for protocols of different anchors where no
+    method is named.
+    """
+    anchors = sorted({protocol.anchor for protocol in protocols})
+    if method is None and len(anchors) > 1:
+        raise UserError(f"the protocols have different anchors ({', '.join(anchors)}): name a method.")
+    method = method or anchors[0]
+    if not issubclass(plugins.method(method), TrainedMethod):
+        raise UserError(f"the method {method} is not trained, so it has nothing that could be transferred.")
+    own = own_parameters(plugins, method, parameters)
+    at_home = {
+        protocol.identity: plan(plugins, protocol, {protocol.anchor: {}} | {method: own}, range(len(protocol.rates)), seeds)
+        for protocol in protocols
+    }
+    label = method_label(method, own)
+    elsewhere = [
+        replace(cell, protocol=there, trained_under=home)
+        for home in protocols
+        for there in protocols
+        for cell in at_home[home.identity]
+        if there is not home and cell.label == label
+    ]
+    return Matrix(label, tuple(protocols), (*(cell for cells in at_home.values() for cell in cells), *elsewhere))
+
+
+def run(wanted: Matrix, place: Place) -> int:
+    """Compute the cells that are missing and end with the figure and the table; 1 if a cell failed."""
+    console, store = Console(), Store(place.results)
+    complete = fill(wanted.cells, place, console)
+    entries = entries_of(wanted, records_of(wanted.cells, store, console), source(store))
+    folder = place.runs / "transfer" / report.folder_name(wanted.label, *(protocol.identity for protocol in wanted.protocols))
+    report.show(entries, console)
+    drawn = matrix_plot.draw(entries, f"{wanted.label}: BD-rate against the anchor of the protocol that scores", folder)
+    report.say_where([*drawn, *report.write(entries, folder)], console)
+    return 0 if complete else 1
+
+
+def entries_of(wanted: Matrix, records: Sequence[Record], resampled: Source) -> list[Entry]:
+    """Every pair of protocols with its row, as `icmbench table` would make it of these records, by scoring protocol."""
+    table = {(row.protocol, row.method): row for row in rows(records, resampled)}
+    return [
+        Entry(
+            {SCORED_WITH: there.identity, TRAINED_UNDER: home.identity},
+            table.get((there.identity, wanted.row_label(home, there))),
+            "own" if home is there else "",
+        )
+        for there in wanted.protocols
+        for home in wanted.protocols
+    ]

@@ -1,0 +1,109 @@
+"""`icmbench check`: the contract that every plugin must keep."""
+
+import contextlib
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from icmbench.base.errors import UserError, unknown
+from icmbench.extras.authoring.trials import STEPS, Broken, members
+from icmbench.extras.authoring.trials.method import MethodTrial
+from icmbench.extras.authoring.trials.task import TaskTrial
+from icmbench.plugins.find import Plugin, Plugins
+from icmbench.schema.protocol import override
+
+TINY = {"training.steps": STEPS, "training.batch_size": 2}
+LOADED = "can be loaded"
+LONGEST = 400  # characters of an error that is passed on
+
+
+@dataclass(frozen=True)
+class Result:
+    """One point of the contract, and what is wrong with it (empty: nothing). Not `tried`: a point that it rests on failed."""
+
+    what: str
+    problem: str = ""
+    tried: bool = True
+
+
+def check(plugins: Plugins, name: str, task: str = "segmentation") -> list[Result]:
+    """Try the contract of the method or task `name`; a method is tried with `task`'s default protocol, shortened.
+
+    Raises UserError where no plugin has that name, or no task the other.
+    """
+    methods, tasks = plugins.find("methods"), plugins.find("tasks")
+    if name not in methods and name not in tasks:
+        raise unknown("method or task", name, [*methods, *tasks])
+    if name in methods and task not in tasks:
+        raise unknown("task", task, tasks)
+    with tempfile.TemporaryDirectory() as folder, _one_thread():
+        if name in methods:
+            return list(_results(methods[name], lambda: _method_points(plugins, name, task, Path(folder))))
+        return list(_results(tasks[name], lambda: _task_points(plugins, name)))
+
+
+def summary(results: Sequence[Result]) -> str:
+    """How many points hold, in one line."""
+    if results[0].problem:
+        return "It cannot be loaded, so nothing else was tried."
+    failed, untried = sum(bool(r.problem) for r in results), sum(not r.tried for r in results)
+    if not failed:
+        return f"{len(results)} of {len(results)} points hold."
+    rest = f", and {untried} could not be tried because of that" if untried else ""
+    return f"{failed} of {len(results)} points fail{'s' if failed == 1 else ''}{rest}."
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """On batches this small more threads take several times as long; the workers of a run have one, too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _method_points(plugins: Plugins, name: str, task: str, folder: Path) -> list[Callable[[], None]]:
+    members.demand_method(plugins.method(name))
+    protocol = override(plugins.protocol(plugins.default_protocol(task)), TINY)
+    return MethodTrial(plugins, name, protocol, folder).points()
+
+
+def _task_points(plugins: Plugins, name: str) -> list[Callable[[], None]]:
+    members.demand_task(plugins.task_class(name))
+    return TaskTrial(plugins, override(plugins.protocol(plugins.default_protocol(name)), TINY)).points()
+
+
+def _results(plugin: Plugin, load: Callable[[], list[Callable[[], None]]]) -> Iterator[Result]:
+    """The result of every point; where the first of them fails, the others rest on it and are not tried."""
+    points: list[Callable[[], None]] = []
+    yield Result(LOADED, _problem(plugin, lambda: points.extend(load())))
+    basic = True
+    for number, point in enumerate(points):
+        result = Result((point.__doc__ or point.__name__).rstrip("."), _problem(plugin, point) if basic else "", basic)
+        basic = basic and (number > 0 or not result.problem)
+        yield result
+
+
+def _problem(plugin: Plugin, trial: Callable[[], None]) -> str:
+    """What went wrong, with the line of the plugin where that happened; empty if nothing did."""
+    try:
+        trial()
+    except (Broken, UserError) as error:
+        return str(error)
+    except Exception as error:  # a plugin may raise anything
+        text = " ".join(f"{type(error).__name__}: {error}".rstrip(": ").split())[:LONGEST]
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if _same_file(frame.filename, plugin)]
+        return f"line {lines[-1]} of {plugin.path.name}: {text}" if lines and plugin.path else text
+    return ""
+
+
+def _same_file(name: str, plugin: Plugin) -> bool:
+    with contextlib.suppress(OSError):
+        return plugin.path is not None and Path(name).samefile(plugin.path)
+    return False

@@ -1,0 +1,208 @@
+"""The contract of a method."""
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from compressai.models import CompressionModel
+from lightning_fabric import Fabric
+from PIL import Image
+from torch import Tensor
+
+from icmbench.api.method import ClassicalMethod, TrainedMethod
+from icmbench.api.task import Dataset, Task
+from icmbench.codecs.neural import Codec, build_model
+from icmbench.experiment.cell import CellRun, Place
+from icmbench.experiment.train import train
+from icmbench.extras.authoring.trials import STEPS, require
+from icmbench.plugins.find import Plugins
+from icmbench.running.plan import plan
+from icmbench.schema.protocol import Protocol
+
+
+def _fingerprint(module: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def _same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def _gets_gradient(module: torch.nn.Module) -> bool:
+    return any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in module.parameters())
+
+
+@contextlib.contextmanager
+def _watched(task: Task) -> Iterator[set[str]]:
+    """Collect the splits that the task is asked for while the block runs."""
+    asked: set[str] = set()
+    real = task.dataset
+
+    def dataset(split: str) -> Dataset:
+        asked.add(split)
+        return real(split)
+
+    task.dataset = dataset  # type: ignore[method-assign]
+    try:
+        yield asked
+    finally:
+        del task.dataset  # the class's own again
+
+
+class _Interrupted(Exception):
+    pass
+
+
+class MethodTrial:
+    """A method at its last rate point: coding, and for a trained one a few steps, several times."""
+
+    def __init__(self, plugins: Plugins, name: str, protocol: Protocol, folder: Path) -> None:
+        self.protocol, self.folder = protocol, folder
+        cell = plan(plugins, protocol, {name: {}}, range(len(protocol.rates)), 1)[-1]
+        self.run = CellRun(cell, Place(plugins, folder / "results", folder / "runs"))
+        self.task = self.run.task
+        self.asked: set[str] = set()  # the splits that training asked for
+
+    def points(self) -> list[Callable[[], None]]:
+        """The points of the contract, in the order in which they are tried."""
+        method = self.run.method()
+        if isinstance(method, ClassicalMethod):
+            return [self.sizes, self.rates, self.same_bytes, self.two_processes]
+        coding = [self.absent, self.two_processes]
+        if not isinstance(method, TrainedMethod):
+            return coding
+        return [self.terms, self.gradients, self.frozen, self.unseen, *coding, self.same_numbers, self.resumes]
+
+    def codec_at(self, rate: float) -> Codec:
+        kind = self.run.kind
+        assert issubclass(kind, ClassicalMethod)
+        return kind(self.run.parameters, rate)
+
+    def rates(self) -> None:
+        """More bits from each rate point to the next."""
+        image, kind = self.task.dataset("val")[0].image, self.run.kind
+        assert issubclass(kind, ClassicalMethod)
+        bits = [8 * len(self.codec_at(rate).encode(image)) for rate in kind.rates]
+        require(bits == sorted(set(bits)), f"{kind.rate_parameter} {kind.rates} gave {bits} bits")
+
+    def sizes(self) -> None:
+        """An image of any size comes back in that size, 8-bit RGB."""
+        codec, image = self.run.codec(), self.task.dataset("val")[0].image
+        for height, width in ((image.shape[1], image.shape[2]), (37, 51), (1, 1)):
+            decoded = codec.decode(codec.encode(image[:, :height, :width].contiguous()))
+            good = decoded.dtype == torch.uint8 and tuple(decoded.shape) == (3, height, width)
+            require(good, f"3x{height}x{width} came back as {decoded.dtype} {tuple(decoded.shape)}")
+
+    def same_bytes(self) -> None:
+        """The same image gives the same bytes."""
+        codec, image = self.run.codec(), self.task.dataset("val")[0].image
+        require(codec.encode(image) == codec.encode(image), "two codings of one image differ")
+
+    def method(self) -> TrainedMethod:
+        method = self.run.method()
+        assert isinstance(method, TrainedMethod)
+        return method
+
+    def losses(self, checkpoint: Path, stop_after: int = STEPS) -> list[float]:
+        """Train from `checkpoint` if it exists and return the loss of every step; stopped early, save what is done."""
+        seen: list[float] = []
+
+        def log(step: int, terms: dict[str, float]) -> None:
+            seen.append(terms["loss"])
+            if len(seen) > stop_after:
+                raise _Interrupted
+
+        fabric = Fabric(accelerator="cpu", devices=1)
+        with contextlib.suppress(_Interrupted):
+            train(self.method(), self.run.batches(), fabric, checkpoint, "check", log, log_every=1, save_seconds=0)
+        return seen[:stop_after]
+
+    @cached_property
+    def undisturbed(self) -> list[float]:
+        with _watched(self.task) as self.asked:
+            return self.losses(self.folder / "undisturbed.safetensors")
+
+    def terms(self) -> None:
+        """The loss is a set of named, finite scalars with one called loss."""
+        method = self.method()
+        terms: Any = method.loss(self.run.batches()[0])
+        wanted = 'a dictionary of named terms, {"loss": …, "rate": …}'
+        require(isinstance(terms, dict), f"loss() returned a {type(terms).__name__}, not {wanted}")
+        require("loss" in terms, f"loss() returned the terms {sorted(terms)}; the one to be minimised must be called 'loss'")
+        for name, value in terms.items():
+            require(isinstance(value, Tensor), f"the term '{name}' is a {type(value).__name__}, not a tensor")
+            require(value.numel() == 1, f"the term '{name}' has the shape {tuple(value.shape)}; it must be one number")
+            require(bool(torch.isfinite(value)), f"the term '{name}' is {float(value)}")
+
+    def gradients(self) -> None:
+        """Gradients reach the codec, and its encoder where that trains."""
+        method = self.method()
+        codec, loss = method.codec, method.loss(self.run.batches()[0])["loss"]
+        require(any(p.requires_grad for p in codec.parameters()), "no parameter of the codec trains (requires_grad is off)")
+        cut = "was it cut off by detach(), item(), torch.no_grad() or a rounding?"
+        require(loss.requires_grad, f"'loss' does not depend on anything that trains; {cut}")
+        torch.autograd.backward(loss)
+        require(_gets_gradient(codec), f"'loss' sends no gradient to the codec; {cut}")
+        encoder_trains = any(p.requires_grad for p in codec.g_a.parameters())
+        require(_gets_gradient(codec.g_a) or not encoder_trains, f"'loss' sends no gradient to the encoder; {cut}")
+
+    def frozen(self) -> None:
+        """The recogniser is the same after training."""
+        before = _fingerprint(self.task.recognizer)
+        _ = self.undisturbed
+        require(_same(before, _fingerprint(self.task.recognizer)), "the recogniser's weights or statistics changed")
+        require(not any(p.requires_grad for p in self.task.recognizer.parameters()), "the recogniser's parameters train")
+
+    def unseen(self) -> None:
+        """Training never asks for the validation images."""
+        _ = self.undisturbed
+        called = "build() or loss() called self.task.dataset('val'); what a method trains on is in its batch"
+        require("val" not in self.asked, called)
+
+    def absent(self) -> None:
+        """What exists in training only is absent from the saved codec."""
+        self.run.train()
+        saved = set(safetensors.torch.load_file(self.run.codec_path))
+        plain = set(self.architecture().state_dict())
+        odd = ", ".join(sorted(saved ^ plain)[:5])
+        require(saved == plain, f"the saved codec and the architecture differ in {odd}; what stays in it is added in extend()")
+
+    def architecture(self) -> CompressionModel:
+        """The protocol's codec, freshly built, with what the method adds to it for good."""
+        codec = build_model(self.protocol.codec)
+        if issubclass(self.run.kind, TrainedMethod):
+            self.run.kind.extend(codec, self.run.parameters)
+        return codec
+
+    def two_processes(self) -> None:
+        """What one process encodes, another decodes to the same image."""
+        codec, image = self.run.codec(), self.task.dataset("val")[0].image
+        data, bits = codec.encode(image), self.folder / "picture.icm"
+        bits.write_bytes(data)
+        name = self.run.cell.method if issubclass(self.run.kind, ClassicalMethod) else self.run.codec_path
+        command = [sys.executable, "-m", "icmbench", "decode", *map(str, (bits, name, self.folder))]
+        loose = [argument for file in self.run.place.plugins.files for argument in ("--plugin", str(file))]
+        done = subprocess.run([*command, *loose, "--device", "cpu"], capture_output=True, text=True, check=False)
+        require(done.returncode == 0, f"decoding in a fresh process failed: {done.stderr.strip()[-300:]}")
+        decoded = torch.from_numpy(np.array(Image.open(self.folder / "picture.png"))).permute(2, 0, 1)
+        require(torch.equal(decoded, codec.decode(data)), "the fresh process decoded another image")
+
+    def same_numbers(self) -> None:
+        """The same seed gives the same numbers."""
+        again = self.losses(self.folder / "again.safetensors")
+        cause = "is there a random state of the method's own?"
+        require(again == self.undisturbed, f"the losses {self.undisturbed} became {again}; {cause}")
+
+    def resumes(self) -> None:
+        """An interrupted training goes on as if nothing had happened."""
+        path = self.folder / "interrupted.safetensors"
+        both = self.losses(path, stop_after=STEPS // 2) + self.losses(path)
+        cause = "state that is kept between steps must be a buffer or a parameter"
+        require(both == self.undisturbed, f"the losses {self.undisturbed} became {both}; {cause}")

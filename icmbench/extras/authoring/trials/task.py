@@ -1,0 +1,153 @@
+"""The contract of a task."""
+
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from icmbench.api.task import Metric, Sample, Task
+from icmbench.base.errors import UserError
+from icmbench.experiment.cell import load_task
+from icmbench.experiment.train import Batches
+from icmbench.extras.authoring.trials import require
+from icmbench.plugins.find import Plugins
+from icmbench.schema.protocol import Protocol
+from icmbench.stats.tally import KINDS
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+class TaskTrial:
+    """A task tried on two pictures."""
+
+    def __init__(self, plugins: Plugins, protocol: Protocol) -> None:
+        self.protocol = protocol
+        self.task: Task = load_task(protocol.model_dump_json(by_alias=True), plugins, "cpu")
+
+    def points(self) -> list[Callable[[], None]]:
+        """The points of the contract, in the order in which they are tried."""
+        training = [self.differentiable, self.features, self.own_targets, self.object_masks, self.branch]
+        return [self.samples, self.crops, self.frozen, *training, self.scores, self.merges, self.tallies]
+
+    def batch_at(self, step: int) -> tuple[Tensor, list[object]]:
+        training = self.protocol.training
+        batch = Batches(self.task.batch, self.task.dataset("train"), training, 0)[step]
+        return batch.images, list(batch.targets)
+
+    def samples(self) -> None:
+        """Pictures are uint8 [3, H, W] with a name."""
+        for split in ("train", "val"):
+            sample: Any = self.task.dataset(split)[0]
+            first = f"the first picture of {split}"
+            require(isinstance(sample, Sample), f"{first} is a {type(sample).__name__}, not an icmbench.task.Sample")
+            image = sample.image
+            good = image.dtype == torch.uint8 and image.ndim == 3 and image.shape[0] == 3
+            require(good, f"{first} is {image.dtype} {tuple(image.shape)}, not torch.uint8 (3, H, W)")
+            require(bool(sample.name), f"{first} has no name")
+
+    def crops(self) -> None:
+        """Crops have the size asked for, also where the picture is smaller."""
+        sample = self.task.dataset("train")[0]
+        for size in (64, 2 * max(sample.image.shape[1:])):
+            shape = tuple(self.task.crop(sample, size, True, np.random.default_rng(0)).image.shape)
+            require(shape == (3, size, size), f"a crop of {size} came as {shape}")
+
+    def frozen(self) -> None:
+        """The recogniser is frozen and in eval mode."""
+        network = self.task.recognizer
+        require(not any(p.requires_grad for p in network.parameters()), "its parameters want gradients; call self.freeze()")
+        require(not any(m.training for m in network.modules()), "some modules are in training mode; call self.freeze()")
+
+    def differentiable(self) -> None:
+        """The loss is a finite scalar with a gradient to the images."""
+        images, targets = self.batch_at(0)
+        images.requires_grad_(True)
+        loss = self.task.loss(images, targets)
+        require(isinstance(loss, Tensor) and loss.numel() == 1, f"the loss is no tensor of one number: {loss}")
+        require(bool(torch.isfinite(loss)), f"the loss is {float(loss)}")
+        require(loss.requires_grad, "the loss does not depend on the images; was it cut off by detach() or torch.no_grad()?")
+        torch.autograd.backward(loss)
+        require(images.grad is not None and bool(images.grad.abs().sum() > 0), "no gradient reaches the images")
+
+    def features(self) -> None:
+        """The feature maps, if the task says which, are differentiable."""
+        images, _ = self.batch_at(0)
+        with contextlib.suppress(UserError):
+            maps = self.task.features(images.requires_grad_(True))
+            shapes = [tuple(level.shape) for level in maps]
+            require(bool(maps) and all(len(shape) == 4 and shape[0] == len(images) for shape in shapes), f"they are {shapes}")
+            torch.autograd.backward(torch.stack([level.square().mean() for level in maps]).sum())
+            require(images.grad is not None and bool(images.grad.abs().sum() > 0), "no gradient reaches the images")
+
+    def own_targets(self) -> None:
+        """The recogniser's own predictions, if the task says what they are, serve as targets."""
+        images, _ = self.batch_at(0)
+        with contextlib.suppress(UserError):
+            own = self.task.own_targets(images)
+            require(len(own) == len(images), f"{len(images)} images gave {len(own)} targets")
+            require(bool(torch.isfinite(self.task.loss(images, own))), "the loss against them is not finite")
+
+    def object_masks(self) -> None:
+        """The masks of objects, if the task has any, fit the images."""
+        images, targets = self.batch_at(0)
+        count, _, height, width = images.shape
+        with contextlib.suppress(UserError):
+            masks = self.task.object_masks(targets, (height, width))
+            require(tuple(masks.shape) == (count, 1, height, width), f"their shape is {tuple(masks.shape)}")
+            require(masks.is_floating_point(), f"they are {masks.dtype}")
+            require(bool(((masks == 0) | (masks == 1)).all()), "they have values other than 0 and 1")
+
+    def _metric_over(self, indices: list[int]) -> Metric:
+        metric, dataset = self.task.metric(), self.task.dataset("val")
+        for index in indices:
+            metric.update(dataset[index], self.task.predict(dataset[index].image, dataset[index]))
+        return metric
+
+    def scores(self) -> None:
+        """The metric gives the protocol's score, between 0 and 100."""
+        score = self._score(self._metric_over([0, 1]))
+        require(0 <= score <= 100, f"{self.protocol.evaluation.metric} is {score}")
+
+    def _score(self, metric: Metric) -> float:
+        name, scores = self.protocol.evaluation.metric, metric.compute()
+        require(name in scores, f"the protocol reports {name} (evaluation.metric), compute() gives {_listed(scores)}")
+        return scores[name]
+
+    def merges(self) -> None:
+        """Two merged metrics give what one gives that saw all."""
+        together, first, second = (self._metric_over(part) for part in ([0, 1], [0], [1]))
+        first.merge(second)
+        one, other = together.compute(), first.compute()
+        require(one == other, f"{one} became {other}")
+
+    def tallies(self) -> None:
+        """What the images contribute, if the metric says so, gives the same score."""
+        metric, dataset, name = self.task.metric(), self.task.dataset("val"), self.protocol.evaluation.metric
+        if not metric.tally:
+            return
+        require(metric.tally in KINDS, f"there is no kind of tally called {metric.tally}; known: {', '.join(KINDS)}")
+        samples = [dataset[index] for index in (0, 1)]
+        rows = pd.DataFrame([dict(metric.update(s, self.task.predict(s.image, s))) for s in samples])
+        absent = set(KINDS[metric.tally].columns) - set(rows)
+        require(not absent, f"the tally '{metric.tally}' needs the column {_listed(absent)} from update()")
+        again, once = KINDS[metric.tally](rows).score(name, np.ones((1, 2)))[0], self._score(metric)
+        require(abs(again - once) < 1e-6, f"{name} is {once}, by the tally {again}")
+
+    def branch(self) -> None:
+        """A light head trains on the middle of the recogniser."""
+        points = self.task.branch_points
+        require("mid_recognizer" in points, f"branch_points must have 'mid_recognizer' among them; there is {_listed(points)}")
+        tap = points["mid_recognizer"]
+        images, targets = self.batch_at(0)
+        with tap.capture() as features:
+            self.task.loss(images.requires_grad_(True), targets)
+        require(features[0].shape[1] == tap.channels, f"{tap.channels} channels announced, {features[0].shape[1]} came")
+        head = self.task.light_head(tap.channels, tap.stride)
+        torch.autograd.backward(head.loss(features[0], targets))
+        require(images.grad is not None and bool(images.grad.abs().sum() > 0), "the branch's loss reaches no image")

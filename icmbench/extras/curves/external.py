@@ -1,0 +1,144 @@
+"""External curves: published figures that stand beside ours and are never ranked with them. Needs no torch."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, ValidationError
+
+from icmbench.base.errors import UserError
+from icmbench.base.files import write_text
+from icmbench.schema.protocol import Strict, describe_errors
+from icmbench.stats.bdrate import BDRate, Curve, bd_rate
+
+
+def _line(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise ValueError("must be one line of printable text")
+    return text
+
+
+def _file_name(name: str) -> str:
+    """Another name for every name, without slashes and not hidden."""
+    safe = name.replace("%", "%25").replace("/", "%2F")
+    return (f"%2E{safe[1:]}" if safe.startswith(".") else safe) + ".json"
+
+
+def _short(name: str) -> str:
+    if len(_file_name(name).encode()) > 200:  # file systems take 255, and a temporary name is longer
+        raise ValueError("is too long for the name of a file")
+    return name
+
+
+Line = Annotated[str, AfterValidator(_line)]
+
+
+class ExternalCurve(Strict):
+    """A curve that was not computed here. `points`: (rate in bits per pixel, score in the unit of the metric), in any order.
+
+    `source`: citation or address. `protocol`: `name@hash` of the protocol whose rules it claims to follow; `anchor`: what
+    its publication took as the anchor; each None where there is none.
+    """
+
+    name: Annotated[Line, AfterValidator(_short)]
+    source: Line
+    metric: Line
+    points: Annotated[tuple[tuple[Annotated[float, Field(gt=0)], float], ...], Field(min_length=1)]
+    protocol: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*@[0-9a-f]{12}$")] | None = None
+    anchor: Line | None = None
+    created: str
+
+
+def path_of(results: Path, name: str) -> Path:
+    """Where the external curve of this name lies in a results folder, whether it is there or not."""
+    return results / "external" / _file_name(name)
+
+
+def add(results: Path, curve: ExternalCurve) -> bool:
+    """Store a curve; False where the same curve is there already.
+
+    Raises UserError where another curve has the name, or the folder cannot be written.
+    """
+    path = path_of(results, curve.name)
+    if path.exists():
+        known, _ = read(results)
+        if any(one.model_copy(update={"created": curve.created}) == curve for one in known):
+            return False
+        raise UserError(f"{path} is there already with other content; choose another name, or delete it first.")
+    write_text(path, curve.model_dump_json(indent=1) + "\n")
+    return True
+
+
+def read(results: Path) -> tuple[list[ExternalCurve], dict[Path, str]]:
+    """All external curves of a results folder, by file name, and the files that are none with the reason."""
+    curves, broken = [], {}
+    for path in sorted(path for path in (results / "external").glob("*.json") if not path.name.startswith(".")):
+        try:
+            curve = ExternalCurve.model_validate_json(path.read_text())
+        except ValidationError as error:
+            broken[path] = describe_errors(error)
+        except (OSError, ValueError) as error:
+            broken[path] = str(error)
+        else:
+            if path == path_of(results, curve.name):
+                curves.append(curve)
+            else:
+                broken[path] = "it lies where another curve belongs"
+    return curves, broken
+
+
+@dataclass(frozen=True)
+class Group:
+    """What external curves are held against: a protocol's identity, primary metric and anchor.
+
+    `curve`: (bpp, score) of the anchor, averaged over seeds; empty without records of it.
+    """
+
+    identity: str
+    metric: str
+    anchor: str
+    curve: Curve
+
+
+def why_not(curve: ExternalCurve, group: Group) -> str:
+    """Why a curve cannot be compared with the group's anchor; "" where it can."""
+    if curve.protocol != group.identity:
+        return _other_protocol(curve)
+    if curve.metric != group.metric:
+        return f"other metric: {curve.metric} instead of {group.metric}"
+    if curve.anchor not in (None, group.anchor):
+        return f"other anchor: {curve.anchor} instead of {group.anchor}"
+    return ""
+
+
+def external_rows(curves: Iterable[ExternalCurve], group: Group) -> list[tuple[ExternalCurve, BDRate, str]]:
+    """The curves that can be compared with the group's anchor, each with its BD-rate and the note that belongs beside it.
+
+    The BD-rate's `percent` is None with a `reason` where there is no number.
+    """
+    note = "external: as published by {}, not computed here; no interval, not ranked"
+    return [(curve, _against(group, curve), note.format(curve.source)) for curve in curves if not why_not(curve, group)]
+
+
+def not_comparable(curves: Iterable[ExternalCurve], groups: Sequence[Group]) -> list[tuple[ExternalCurve, str]]:
+    """The curves that can be compared with no group, each with the reason."""
+    by_identity = {group.identity: group for group in groups}
+    reasons = [
+        (curve, why_not(curve, by_identity[curve.protocol]) if curve.protocol in by_identity else _other_protocol(curve))
+        for curve in curves
+    ]
+    return [(curve, reason) for curve, reason in reasons if reason]
+
+
+def _other_protocol(curve: ExternalCurve) -> str:
+    return f"other protocol: {curve.protocol}" if curve.protocol else "other protocol: it claims none of icmbench's"
+
+
+def _against(group: Group, curve: ExternalCurve) -> BDRate:
+    if not group.curve:
+        return BDRate(None, reason=f"the anchor {group.anchor} has no records")
+    try:
+        return bd_rate(group.curve, curve.points)
+    except (ArithmeticError, ValueError):  # differences of finite figures may still overflow
+        return BDRate(None, reason="the points are too far apart to calculate with")

@@ -1,0 +1,271 @@
+"""Figures of `icmbench dynamics` as PNG."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from icmbench.base.files import replacing
+from icmbench.extras.dynamics.watch import PARTS, Dynamics
+from icmbench.show.curves import COLOURS
+
+START = "start codec"
+TERMS = {"loss": "total loss", "rate": "rate", "task": "task loss", "aux": "auxiliary loss"}
+UNITS = {"rate": "bits per pixel"}
+DASHES: tuple[tuple[Any, str], ...] = (("--", "dash"), ("-", "solid"))  # matplotlib and plotly; the anchor, the method
+NOT_TERMS = {"gradient_norm", "lr"}
+DIVERGING, SEQUENTIAL = "PuOr", "viridis"
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture uint8 [H, W, 3], where its objects are ([H, W] of 0 and 1), and bits per pixel [H, W] by codec."""
+
+    image: NDArray[np.uint8]
+    mask: NDArray[Any] | None
+    maps: dict[str, NDArray[Any]]
+
+    def share(self, codec: str) -> float:
+        """Share of the bits inside objects; nan without a mask."""
+        bits = self.maps[codec]
+        return math.nan if self.mask is None else float((bits * self.mask).sum() / bits.sum())
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is drawn of one rate point: the results by method, one a seed, the anchor first."""
+
+    protocol: str
+    lmbda: float
+    results: dict[str, list[Dynamics]]
+    pictures: list[Picture]
+
+    @property
+    def title(self) -> str:
+        """Protocol, λ and seeds."""
+        seeds = len(next(iter(self.results.values())))
+        return f"{self.protocol}, λ = {self.lmbda:g}, {seeds} seed{'s' * (seeds > 1)}"
+
+    @property
+    def terms(self) -> list[str]:
+        """The loss terms of all methods."""
+        return list(dict.fromkeys(t for runs in self.results.values() for t in runs[0].curves if t not in NOT_TERMS))
+
+
+def term_name(term: str) -> str:
+    """A loss term for people."""
+    return TERMS.get(term, term)
+
+
+def over_seeds(runs: Sequence[Dynamics], values: Callable[[Dynamics], Sequence[float | None]]) -> tuple[Floats, Floats, Floats]:
+    """Mean, lowest and highest of the seeds at each step; nan where a value is not there."""
+    table = np.array([[math.nan if v is None else v for v in values(run)] for run in runs])
+    with np.errstate(invalid="ignore"):
+        return table.mean(0), table.min(0), table.max(0)
+
+
+def smooth(values: Floats) -> Floats:
+    """Running mean over a twentieth of the points."""
+    window = np.ones(max(1, len(values) // 20))
+    return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
+
+
+def draw(study: Study, folder: Path) -> list[Path]:
+    """Write losses.png, gradients.png, cosines.png (where there are cosines) and bits.png; returns the paths."""
+    figures = {"losses": _losses(study), "gradients": _gradients(study), "cosines": _cosines(study), "bits": _bits(study)}
+    paths = []
+    for name, figure in figures.items():
+        if figure is not None:
+            paths.append(folder / f"{name}.png")
+            with replacing(paths[-1]) as temporary:
+                figure.savefig(temporary, format="png", dpi=150)
+            plt.close(figure)
+    return paths
+
+
+def _panels(count: int, width: float, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
+    figure, axes = plt.subplots(1, count, figsize=(width * count, height), layout="constrained", squeeze=False, **options)
+    return figure, list(axes[0])
+
+
+def _line(axes: Axes, steps: Sequence[int], curve: tuple[Floats, Floats, Floats], **style: Any) -> None:
+    """A mean with the range of the seeds."""
+    mean, low, high = curve
+    axes.plot(steps, mean, **style)
+    axes.fill_between(steps, low, high, color=style["color"], alpha=0.15, linewidth=0)
+
+
+def _losses(study: Study) -> Figure:
+    figure, panels = _panels(len(study.terms), 3.6, 3.4)
+    for axes, term in zip(panels, study.terms, strict=True):
+        for number, (label, runs) in enumerate(study.results.items()):
+            if term in runs[0].curves:
+                mean, low, high = over_seeds(runs, lambda run, term=term: run.curves[term])  # type: ignore[misc]
+                axes.plot(runs[0].steps, mean, color=COLOURS[number], alpha=0.25, linewidth=0.8)
+                curve = (smooth(mean), smooth(low), smooth(high))
+                _line(axes, runs[0].steps, curve, color=COLOURS[number], linestyle=DASHES[number][0], label=label)
+        axes.set(title=term_name(term), xlabel="training step", ylabel=UNITS.get(term, "loss"))
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    figure.suptitle(f"Loss terms (thin: each batch; thick: running mean)\n{study.title}", fontsize=11)
+    return figure
+
+
+def _gradients(study: Study) -> Figure:
+    figure, panels = _panels(len(PARTS), 4.2, 4.2, sharey=True)
+    for axes, part in zip(panels, PARTS, strict=True):
+        for runs, (dash, _) in zip(study.results.values(), DASHES, strict=False):
+            for term, values in runs[0].parts[part].norms.items() if part in runs[0].parts else ():
+                if any(value is not None for value in values):
+                    curve = over_seeds(runs, lambda run, part=part, term=term: run.parts[part].norms[term])  # type: ignore[misc]
+                    _line(axes, runs[0].probed, curve, linestyle=dash, **_term_style(study, term))
+        axes.set(title=part, xlabel="training step", yscale="log")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("gradient norm (loss per unit of weight)")
+    keys = [Line2D([], [], label=term_name(term), **_term_style(study, term)) for term in study.terms]
+    keys += [
+        Line2D([], [], color="black", linestyle=dash, label=name) for name, (dash, _) in zip(study.results, DASHES, strict=False)
+    ]
+    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize=9)
+    figure.suptitle(f"Gradient of each loss term, without λ and other weights\n{study.title}", fontsize=11)
+    return figure
+
+
+def _term_style(study: Study, term: str) -> dict[str, Any]:
+    """The total is broad and pale, because it often lies on the term that dominates it."""
+    if term == "loss":
+        return {"color": "grey", "linewidth": 5, "alpha": 0.35}
+    return {"color": term_colour(study, term), "linewidth": 1.5}
+
+
+def term_colour(study: Study, term: str) -> str:
+    """The colour of a loss term in all figures of gradients."""
+    return "grey" if term == "loss" else COLOURS[study.terms.index(term) % 8]
+
+
+@dataclass(frozen=True)
+class Map:
+    """Cosines [layers, probes] of the task's gradient and another term's in one method; nan where there is none."""
+
+    title: str
+    layers: list[str]
+    steps: list[int]
+    values: Floats
+
+
+def cosine_maps(study: Study) -> list[Map]:
+    """The cosine maps of every method and term but the total, over the layers where any of them has a value."""
+    rows: dict[str, dict[str, Floats]] = {}
+    steps: dict[str, list[int]] = {}
+    for label, runs in study.results.items():
+        for term in next(iter(runs[0].layers.values())).cosines:
+            if term != "loss":
+                title = f"{term_name(term)}, {label}"
+                steps[title] = runs[0].probed
+                rows[title] = {
+                    layer: over_seeds(runs, lambda run, layer=layer, term=term: run.layers[layer].cosines[term])[0]  # type: ignore[misc]
+                    for layer in runs[0].layers
+                }
+    layers = [
+        layer
+        for layer in dict.fromkeys(layer for of_layer in rows.values() for layer in of_layer)
+        if any(np.isfinite(of_layer.get(layer, np.array([math.nan]))).any() for of_layer in rows.values())
+    ]
+    return [
+        Map(
+            title, layers, steps[title], np.stack([of_layer.get(layer, np.full(len(steps[title]), math.nan)) for layer in layers])
+        )
+        for title, of_layer in rows.items()
+        if layers
+    ]
+
+
+def _cosines(study: Study) -> Figure | None:
+    maps = cosine_maps(study)
+    if not maps:
+        return None
+    figure, panels = _panels(len(maps), 4.0, 1.9 + 0.27 * len(maps[0].layers), sharey=True)
+    for axes, found in zip(panels, maps, strict=True):
+        axes.set_facecolor("lightgrey")
+        image = axes.imshow(found.values, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
+        ticks = np.linspace(0, len(found.steps) - 1, min(5, len(found.steps))).astype(int)
+        axes.set_xticks(ticks, [str(found.steps[tick]) for tick in ticks])
+        axes.set_yticks(range(len(found.layers)), found.layers, fontsize=8)
+        axes.set_title(f"task loss and {found.title}\nmean {_mean_text(found.values)}", fontsize=10)
+        axes.set_xlabel("training step")
+    panels[0].set_ylabel("layer")
+    figure.colorbar(image, ax=panels, label="cosine", shrink=0.9)
+    figure.suptitle(f"Do the gradients agree? (grey: a term does not reach the layer) {study.title}", fontsize=11)
+    return figure
+
+
+def _mean_text(values: Floats) -> str:
+    known = values[np.isfinite(values)]
+    return f"{known.mean():+.2f}" if known.size else "none"
+
+
+def colour_scale(study: Study) -> float:
+    """Upper end of the common colour scale of the bit maps: all but the hundredth part of the pixels lie below."""
+    return float(np.quantile(np.concatenate([m.ravel() for p in study.pictures for m in p.maps.values()]), 0.99))
+
+
+def _bits(study: Study) -> Figure:
+    codecs, rows = [START, *study.results], len(study.pictures)
+    figure = plt.figure(figsize=(2.3 * (1 + len(codecs)) + 3.2, 2.35 * rows + 0.8), layout="constrained")
+    left, right = cast(Any, figure.subfigures(1, 2, width_ratios=(2.3 * (1 + len(codecs)) + 0.6, 2.6)))
+    panels = left.subplots(rows, 1 + len(codecs), squeeze=False)
+    for row, picture in zip(panels, study.pictures, strict=True):
+        row[0].imshow(picture.image)
+        for axes, codec in zip(row[1:], codecs, strict=True):
+            bits = axes.imshow(picture.maps[codec], cmap=SEQUENTIAL, vmin=0, vmax=colour_scale(study), interpolation="nearest")
+            inside = "" if picture.mask is None else f", {picture.share(codec):.0%} inside"
+            axes.set_title(f"{picture.maps[codec].mean():.3f} bpp{inside}", fontsize=8)
+        for axes in row:
+            axes.set(xticks=[], yticks=[])
+            if picture.mask is not None and picture.mask.min() < picture.mask.max():
+                axes.contour(picture.mask, levels=[0.5], colors=[COLOURS[1]], linewidths=1)
+    for axes, name in zip(panels[0], ["picture", *codecs], strict=True):
+        axes.set_title(f"{name}\n{axes.get_title()}".rstrip("\n"), fontsize=9)
+    left.colorbar(bits, ax=panels.ravel().tolist(), label="estimated bits per pixel, all latents", location="bottom", aspect=50)
+    _shares(right.subplots(), study)
+    figure.suptitle(f"Where the bits go (outlined: objects)  {study.title}", fontsize=11)
+    return figure
+
+
+def _shares(axes: Axes, study: Study) -> None:
+    """Bars: the share of bits inside objects over all `val` pictures, beside their share of the area."""
+    start = next(iter(study.results.values()))[0].before
+    if not math.isfinite(start.area_share):
+        axes.text(0.5, 0.5, "the task does not say\nwhere objects are", ha="center", va="center")
+        axes.set_axis_off()
+        return
+    bars = {"area": [100 * start.area_share]} | bit_shares(study)
+    colours = ["white", "grey", *COLOURS]
+    for number, values in enumerate(bars.values()):
+        mean = float(np.mean(values))
+        spread = [[mean - min(values)], [max(values) - mean]] if len(values) > 1 else None
+        axes.bar(number, mean, color=colours[number], edgecolor="black", yerr=spread, capsize=4)
+        axes.annotate(f"{mean:.1f}", (number, max(values)), (0, 3), textcoords="offset points", ha="center", fontsize=9)
+    axes.axhline(100 * start.area_share, color="black", linestyle=":", linewidth=1)
+    axes.margins(y=0.1)
+    axes.set_xticks(range(len(bars)), list(bars), rotation=30, ha="right", fontsize=9)
+    axes.set_ylabel("share inside objects (%)")
+    axes.set_title(f"area and bits inside objects,\nall {len(start.bits)} val pictures", fontsize=9)
+
+
+def bit_shares(study: Study) -> dict[str, list[float]]:
+    """Percent of the bits inside objects by codec, one value a seed."""
+    start = next(iter(study.results.values()))[0].before
+    return {START: [100 * start.bits_share]} | {
+        label: [100 * run.after.bits_share for run in runs] for label, runs in study.results.items()
+    }

@@ -1,0 +1,264 @@
+"""What happens while a method trains: its loss terms, their gradients by part and layer of the codec, and where the bits go.
+
+Gradients are those of the terms as `loss()` names them, without λ or any other weight, on the step's own batch and before
+clipping; "loss" is the weighted sum that is minimised.
+"""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
+from torch import Tensor, nn
+
+from icmbench.api.method import Trainable, TrainedMethod
+from icmbench.api.task import Batch
+from icmbench.base.files import write_text
+from icmbench.codecs.neural import NeuralCodec, build_model, load_weights
+from icmbench.experiment import cost
+from icmbench.experiment.cell import CellRun
+from icmbench.experiment.evaluate import synchronised_seconds
+from icmbench.experiment.train import Ledger, train
+from icmbench.extras.dynamics.allocation import Allocation, allocate
+from icmbench.plugins.weights import verified_path
+
+PROBES = 20
+LOGGED = 1000  # points of a curve, at most about
+
+Part = Literal["encoder", "entropy model", "decoder"]
+PARTS: tuple[Part, ...] = ("encoder", "entropy model", "decoder")
+Values = list[float | None]
+
+
+class Gradients(BaseModel):
+    """The gradients of some parameters at the probed steps, by loss term; None where a term does not reach them.
+
+    `norms`: Euclidean norms. `cosines`: between the gradient of the task loss and that of each other term.
+    """
+
+    norms: dict[str, Values]
+    cosines: dict[str, Values]
+
+
+class Dynamics(BaseModel):
+    """How one cell trained. `curves`: loss terms, norm of the whole gradient and learning rate at `steps`.
+
+    `parts` and `layers`: gradients at the steps `probed`. `before` and `after`: bits of the start codec and of the
+    trained one. `train_seconds` leave out `probe_seconds`.
+    """
+
+    identity: str
+    label: str
+    lmbda: float
+    seed: int
+    steps: list[int]
+    curves: dict[str, list[float]]
+    probed: list[int]
+    parts: dict[Part, Gradients]
+    layers: dict[str, Gradients]
+    before: Allocation
+    after: Allocation
+    train_seconds: float
+    probe_seconds: float
+
+
+def part_of(layer: str) -> Part:
+    """The part of a CompressAI model that a layer belongs to, by the first word of its name."""
+    parts: dict[str, Part] = {"g_a": "encoder", "h_a": "encoder", "g_s": "decoder"}
+    return parts.get(layer.partition(".")[0], "entropy model")
+
+
+def layers_of(codec: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """The modules with parameters of their own that train; quantiles have a loss of their own and are left out."""
+    own = {
+        name: [p for key, p in module.named_parameters(recurse=False) if p.requires_grad and key != "quantiles"]
+        for name, module in codec.named_modules()
+    }
+    return {name: parameters for name, parameters in own.items() if parameters}
+
+
+def gradient(term: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """Gradient of a scalar to each parameter, zeros where it does not depend on it; the graph is kept."""
+    found = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True) if term.requires_grad else ()
+    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found or [None] * len(parameters), strict=True)]
+
+
+def inner_products(gradients: Sequence[Tensor]) -> Tensor:
+    """The table [n, n] of the inner products of n tensors of one shape."""
+    rows = torch.stack([g.flatten() for g in gradients]).double()
+    return rows @ rows.T
+
+
+def probe_steps(steps: int) -> list[int]:
+    """Evenly spaced steps of a budget, the first and the last among them."""
+    return sorted({round(float(step)) for step in np.linspace(0, steps - 1, PROBES)})
+
+
+class Probed(Trainable):
+    """A method whose gradients are looked at on the way; what is trained does not change by it.
+
+    `products`: for each probed step, the inner products of the terms' gradients, [layers, terms, terms]. Nothing random is drawn.
+    """
+
+    def __init__(self, method: TrainedMethod, steps: int) -> None:
+        super().__init__()
+        self.method, self.steps = method, steps
+        self.probed = probe_steps(steps)
+        self.layers = layers_of(method.codec)
+        self.terms: list[str] = []
+        self.products: list[NDArray[np.float64]] = []
+        self.seconds = 0.0
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The method's terms."""
+        self.method.progress = self.progress
+        terms = self.method.loss(batch)
+        # each step once: a batch that memory does not hold comes in parts, and only the first is probed
+        if round(self.progress * self.steps) in self.probed[len(self.products) :][:1]:
+            self._probe(terms)
+        return terms
+
+    def quantile_loss(self) -> Tensor | None:
+        """The method's own."""
+        return self.method.quantile_loss()
+
+    def _probe(self, terms: dict[str, Tensor]) -> None:
+        start = synchronised_seconds()
+        self.terms = self.terms or list(terms)
+        parameters = [p for own in self.layers.values() for p in own]
+        device = parameters[0].device
+        with torch.autocast(device.type, enabled=False):  # a backward pass has the types of its forward pass
+            gradients = [gradient(terms[name], parameters) for name in self.terms]
+        products = (inner_products(of_terms) for of_terms in zip(*gradients, strict=True))
+        by_layer = [torch.stack([next(products) for _ in own]).sum(0) for own in self.layers.values()]
+        self.products.append(torch.stack(by_layer).cpu().numpy())
+        cost.reset_peak_memory(device)  # the training's peak is not the probing's
+        self.seconds += synchronised_seconds() - start
+
+    def by_layer(self) -> dict[str, Gradients]:
+        """Norms and cosines of each layer."""
+        return {name: summarise(self.terms, [p[k] for p in self.products]) for k, name in enumerate(self.layers)}
+
+    def by_part(self) -> dict[Part, Gradients]:
+        """Norms and cosines of all layers of each part together."""
+        members = {part: [k for k, name in enumerate(self.layers) if part_of(name) == part] for part in PARTS}
+        return {part: summarise(self.terms, [p[own].sum(0) for p in self.products]) for part, own in members.items() if own}
+
+
+def summarise(terms: Sequence[str], products: Sequence[NDArray[np.float64]]) -> Gradients:
+    """Norms and cosines from the inner products [terms, terms] of gradients at each step."""
+    table = np.stack(products)
+    norms = np.sqrt(np.diagonal(table, axis1=1, axis2=2))
+    norms[norms == 0] = np.nan
+    found = Gradients(norms={name: _known(norms[:, k]) for k, name in enumerate(terms)}, cosines={})
+    if "task" in terms:
+        task = terms.index("task")
+        cosines = table[:, task] / (norms[:, task, None] * norms)
+        found.cosines = {name: _known(cosines[:, k]) for k, name in enumerate(terms) if k != task}
+    return found
+
+
+def _known(values: NDArray[np.float64]) -> Values:
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def start_codec(run: CellRun) -> NeuralCodec:
+    """The codec that a cell's training starts from."""
+    model = build_model(run.protocol.codec)
+    load_weights(model, verified_path(run.cell.rate.start))
+    codec = NeuralCodec(model.to(run.place.device), run.protocol.codec)
+    codec.refit()
+    return codec
+
+
+class DynamicsRun(CellRun):
+    """A cell whose training is watched. It leaves dynamics.json beside the trained codec, which is that of `icmbench run`."""
+
+    @property
+    def path(self) -> Path:
+        """Where the result lies."""
+        return self.folder / "dynamics.json"
+
+    @property
+    def watched(self) -> str:
+        """What a result must have been made for."""
+        return json.dumps([self.identity, PROBES])
+
+    def result(self) -> Dynamics | None:
+        """The finished result of this identity, whose codec is there too; else None."""
+        try:
+            found = Dynamics.model_validate_json(self.path.read_text())
+        except (OSError, ValidationError):
+            return None
+        return found if found.identity == self.watched and self._trained() else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is a result."""
+        return self.result() is not None
+
+    def compute(self) -> None:
+        """Train with probes, save the codec unless there is one, and write the result."""
+        write_text(self.path, self._measure().model_dump_json(indent=1))
+
+    def _measure(self) -> Dynamics:
+        probed, steps, curves, ledger = self._watch()
+        if not self._trained():
+            self._save(probed.method, ledger)
+        return Dynamics(
+            identity=self.watched,
+            label=self.cell.label,
+            lmbda=self.cell.rate.lmbda,
+            seed=self.cell.seed,
+            steps=steps,
+            curves=curves,
+            probed=probed.probed,
+            parts=probed.by_part(),
+            layers=probed.by_layer(),
+            before=allocate(start_codec(self), self.task, partial(self._evaluated, "bits before")),
+            after=allocate(self.trained_codec(), self.task, partial(self._evaluated, "bits after")),
+            train_seconds=ledger.seconds,
+            probe_seconds=probed.seconds,
+        )
+
+    def trained_codec(self) -> NeuralCodec:
+        """The trained codec as saved."""
+        codec = self.codec()
+        assert isinstance(codec, NeuralCodec)
+        return codec
+
+    def _watch(self) -> tuple[Probed, list[int], dict[str, list[float]], Ledger]:
+        """Train as `icmbench run` does, on one device: the probes, the logged steps with their terms, and the ledger.
+
+        Not resumed: a training that was interrupted starts anew, since its first probes are gone.
+        """
+        method, training = self.method(), self.protocol.training
+        assert isinstance(method, TrainedMethod)
+        fabric = Fabric(accelerator=self.place.accelerator, devices=1, precision=training.precision)
+        probed = Probed(method, training.steps)
+        batches = self.batches()
+        steps: list[int] = []
+        curves: defaultdict[str, list[float]] = defaultdict(list)
+
+        def log(step: int, terms: dict[str, float]) -> None:
+            steps.append(step)
+            for name, value in terms.items():
+                curves[name].append(value)
+            self.report("train", step + 1, training.steps, terms)
+
+        checkpoint = self.folder / "dynamics.safetensors"
+        checkpoint.unlink(missing_ok=True)
+        every = -(-training.steps // LOGGED)
+        ledger = train(probed, batches, fabric, checkpoint, self.watched, log, every, save_seconds=math.inf)
+        checkpoint.unlink()
+        # what the probes took is not the method's; how much of the energy was theirs is not known
+        return probed, steps, dict(curves), replace(ledger, seconds=ledger.seconds - probed.seconds, joules=None)

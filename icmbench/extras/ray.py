@@ -1,0 +1,102 @@
+"""Cells on a Ray cluster: each a task with resources of its own, tried again where its worker or its node dies.
+
+Every machine has icmbench installed and sees the folders of results and runs under the same paths; what was trained when a
+node died is taken up from its checkpoint on another.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+from icmbench.base.errors import UserError
+from icmbench.experiment.cell import Place
+from icmbench.running.pace import Event
+from icmbench.running.pool import report_to
+
+RETRIES = 20  # of a cell whose worker or node dies; an error of the cell itself is not tried again
+
+
+class RayPool:
+    """A pool (see `workers`) of the tasks of a Ray cluster. Raises UserError where Ray or the cluster is not there."""
+
+    def __init__(self, place: Place) -> None:
+        self.place, self.ray = place, _ray()
+        _demand_reachable(place.address)
+        try:
+            self.ray.init(address=place.address, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            reason = str(error).rstrip(".")
+            raise UserError(f"cannot join the Ray cluster {place.address or 'on this machine'}: {reason}.") from error
+        if reason := self._unfit():
+            self.ray.shutdown()
+            raise UserError(reason)
+        from ray.util.queue import Queue
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        here = NodeAffinitySchedulingStrategy(self.ray.get_runtime_context().get_node_id(), soft=False)
+        self.events = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
+        self.cores = 1
+        self.pack(place.pack or 1)
+
+    def _unfit(self) -> str:
+        """Why the cluster cannot do what is asked for; "" where it can."""
+        if self._on_gpu and not self.ray.cluster_resources().get("GPU"):
+            return f"the Ray cluster {self.place.address or 'on this machine'} has no GPU."
+        if not self._on_gpu and (self.place.pack or 1) > 1:
+            return "on a cluster's processors one cell is computed a core: leave --pack out."
+        return ""
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.place.accelerator == "cuda"
+
+    def pack(self, cells: int) -> None:
+        """From now on, compute that many cells at once on each GPU."""
+        self.packed = cells
+        self.workers = cells * max(1, int(self.ray.cluster_resources().get("GPU" if self._on_gpu else "CPU", 1)))
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+        """Call a function on some node."""
+        gpus = self.place.devices / self.packed if self._on_gpu else 0
+        task = self.ray.remote(_on_node).options(num_cpus=self.cores, num_gpus=gpus, max_retries=RETRIES, retry_exceptions=False)
+        named = {name: value for name, value in os.environ.items() if name.startswith("ICMBENCH_")}
+        future: Future[Any] = task.remote(named, self.events, self.cores, function, *arguments).future()
+        return future
+
+    def drain(self) -> Iterator[Event]:
+        """What the cells have reported."""
+        if waiting := self.events.qsize():
+            yield from self.events.get_nowait_batch(waiting)
+
+    def close(self) -> None:
+        """Leave the cluster; what runs is cancelled."""
+        self.events.shutdown(force=True)
+        self.ray.shutdown()
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError("the engine ray needs the package ray: install icmbench with the extra 'ray'.") from error
+    return ray
+
+
+def _demand_reachable(address: str | None) -> None:
+    """Raises UserError where nothing answers: Ray itself would go on asking for many minutes."""
+    host, colon, port = (address or "").rpartition(":")
+    if not (host and colon and port.isdecimal()) or "://" in host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise UserError(f"no Ray cluster answers at {address}: {error.strerror or error}.") from error
+
+
+def _on_node(environment: dict[str, str], events: Any, threads: int, function: Callable[..., Any], *arguments: Any) -> Any:
+    """In a worker of the cluster: let `function` report to the driver and find data where the driver does."""
+    os.environ.update(environment)
+    report_to(events, threads)
+    return function(*arguments)

@@ -1,0 +1,143 @@
+"""Results at a URL: a folder here that is kept equal to one in any file system fsspec knows (S3, GCS, SFTP, ...).
+
+All else reads and writes the folder here. What was written here and could not be sent stays, and is sent the next time.
+Without torch.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from icmbench.base.errors import UserError
+from icmbench.base.files import cache_root, locked, replacing, write_text
+
+VERSION_KEYS = ("size", "ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created", "modify")
+
+
+def is_url(text: str) -> bool:
+    """Whether it names a place that fsspec opens, and no path."""
+    return "://" in text
+
+
+class Remote:
+    """The results at `url`, and `folder`, where they are here. Raises UserError for a URL that nothing here can open."""
+
+    def __init__(self, url: str) -> None:
+        import fsspec
+
+        self.url = url
+        home = cache_root() / "results" / hashlib.sha256(url.encode()).hexdigest()[:16]
+        self.folder, self._seen_path = home / "records", home / "seen.json"
+        try:
+            self._files, root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise UserError(f"cannot open {url}: {error}") from error
+        self._root = str(root).rstrip("/")
+        self._pulled: set[str] = set()
+
+    def pull(self) -> None:
+        """Fetch what is new, changed or missing here, and drop what is gone there; what was changed here since stays."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._talking("read"), locked(self._seen_path.with_suffix(".lock")):
+            seen, there = self._seen(), self._listed()
+            for name in [name for name in seen if name not in there]:
+                if self._here(name) == seen.pop(name)["here"]:
+                    (self.folder / name).unlink(missing_ok=True)
+            # the rows before their record: a reader of the folder must find both
+            for name, version in sorted(there.items(), key=lambda item: item[0].endswith(".json")):
+                known, here = seen.get(name), self._here(name)
+                if not known or not here or (here == known["here"] and version != known["there"]):
+                    self._fetch(name)
+                    seen[name] = {"there": version, "here": self._here(name)}
+            self._pulled = set(there)
+            write_text(self._seen_path, json.dumps(seen))
+
+    def push(self) -> None:
+        """Send what is new or changed here since `pull`, and remove there what was removed here."""
+        with self._talking("write"), locked(self._seen_path.with_suffix(".lock")):
+            seen = self._seen()
+            files = (path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+            names = {path.relative_to(self.folder).as_posix() for path in files}
+            for name in self._pulled - names:
+                self._remove(name)
+                seen.pop(name, None)
+            self._pulled &= names
+            for name in sorted(names, key=lambda name: name.endswith(".json")):
+                here = self._here(name)
+                if name not in seen or seen[name]["here"] != here:
+                    seen[name] = {"there": self._send(name), "here": here}
+            write_text(self._seen_path, json.dumps(seen))
+
+    @contextmanager
+    def _talking(self, doing: str) -> Iterator[None]:
+        """A block that talks to the place. The exceptions of file systems are of all kinds; each becomes a UserError."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            place, reason = f"the results at {self.url}", str(error) or type(error).__name__
+            raise UserError(f"cannot {doing} {place}: {reason}; what is here stays in {self.folder}.") from error
+
+    def _seen(self) -> dict[str, Any]:
+        """Name -> version there and version here when the two were last equal."""
+        try:
+            found: dict[str, Any] = json.loads(self._seen_path.read_text())
+        except (OSError, ValueError):
+            return {}
+        return found
+
+    def _here(self, name: str) -> list[int] | None:
+        try:
+            found = (self.folder / name).stat()
+        except FileNotFoundError:
+            return None
+        return [found.st_size, found.st_mtime_ns]
+
+    def _listed(self) -> dict[str, str]:
+        """Name -> version of all files there."""
+        self._files.invalidate_cache()
+        try:
+            found = self._files.find(self._root, detail=True)
+        except FileNotFoundError:
+            return {}
+        names = {path[len(self._root) :].lstrip("/"): _version(info) for path, info in found.items()}
+        return {name: version for name, version in names.items() if not Path(name).name.startswith(".")}
+
+    def _fetch(self, name: str) -> None:
+        with replacing(self.folder / name) as temporary:
+            self._files.get_file(f"{self._root}/{name}", str(temporary))
+
+    def _send(self, name: str) -> str:
+        """Under another name first, so that nobody reads half of it where a file system shows what is being written."""
+        path = f"{self._root}/{name}"
+        temporary = f"{path.rpartition('/')[0]}/.{uuid4().hex}"
+        self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+        self._files.put_file(str(self.folder / name), temporary)
+        self._files.mv(temporary, path)
+        self._files.invalidate_cache()
+        return _version(self._files.info(path))
+
+    def _remove(self, name: str) -> None:
+        try:
+            self._files.rm_file(f"{self._root}/{name}")
+        except FileNotFoundError:
+            return
+
+
+def _version(info: dict[str, Any]) -> str:
+    return str({key: str(info[key]) for key in VERSION_KEYS if key in info})
+
+
+def around(url: str, command: Callable[[Path], int]) -> int:
+    """Call `command` with the folder of the results at `url`, fetched before and sent afterwards, however it ends."""
+    remote = Remote(url)
+    remote.pull()
+    try:
+        return command(remote.folder)
+    finally:
+        remote.push()

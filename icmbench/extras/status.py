@@ -1,0 +1,206 @@
+"""What runs, for people in another terminal: a small file for each job under runs/jobs. No torch."""
+
+import json
+import os
+import shlex
+import socket
+import sys
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+
+from icmbench.base.errors import UserError
+from icmbench.base.files import write_text
+from icmbench.running.pace import ELSEWHERE, WAITING, Left, Pace, duration
+
+WRITE_SECONDS = 2.0
+KEPT_SECONDS = 24 * 3600.0  # how long a job that has ended is shown
+SILENT_SECONDS = 600.0  # on another machine nobody can be asked whether a process lives
+
+
+@dataclass(frozen=True)
+class Running:
+    """A cell that is being computed. `at_least`: `seconds_left` leaves out what is not known yet."""
+
+    name: str
+    phase: str
+    done: int
+    total: int
+    seconds_left: float
+    at_least: bool
+
+
+@dataclass(frozen=True)
+class Status:
+    """A job: its process, its cells, and what is left at the time `updated` (seconds since 1970).
+
+    `process` tells it from a later one with the same `pid`. `elsewhere`: cells that another run computes. `ended`: how it
+    ended; "" while it runs, and for ever if it was killed.
+    """
+
+    command: str
+    pid: int
+    process: str
+    host: str
+    folder: str
+    results: str
+    started: float
+    updated: float
+    cells: int
+    done: int
+    failed: int
+    elsewhere: int
+    waiting: int
+    seconds_left: float
+    at_least: bool
+    running: list[Running] = field(default_factory=list)
+    ended: str = ""
+
+    def alive(self) -> bool:
+        """Whether its process still works on it. On another machine: whether it was heard of lately."""
+        if self.ended:
+            return False
+        if self.host != socket.gethostname():
+            return time.time() - self.updated < SILENT_SECONDS
+        return bool(self.process) and _process(self.pid) == self.process
+
+    def state(self) -> str:
+        """`running`, how it ended, or that it did not come to an end."""
+        return self.ended or ("running" if self.alive() else "ended unfinished")
+
+
+def _process(pid: int) -> str:
+    """When a process started, in the kernel's ticks, which with its id names it; "" for one that has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def folder_of(runs: Path) -> Path:
+    """Where the jobs of a runs folder tell of themselves."""
+    return runs / "jobs"
+
+
+class StatusFile:
+    """The file of this process's job, from the start of the block to its end; what cannot be written is left out."""
+
+    def __init__(self, runs: Path, results: Path) -> None:
+        self.runs, self.results, self.started = runs, results, time.time()
+        self.command = f"icmbench {shlex.join(sys.argv[1:])}"
+        stamp = datetime.fromtimestamp(self.started).strftime("%Y%m%dT%H%M%S%f")
+        self.path = folder_of(runs) / f"{os.getpid()}-{stamp}.json"
+        self.written = 0.0
+        self.pace: Pace | None = None
+
+    def __enter__(self) -> "StatusFile":
+        for path, status in read(self.runs).items():
+            again = (status.command, status.folder) == (self.command, str(Path.cwd()))
+            if not status.alive() and (again or _old(status)):
+                path.unlink(missing_ok=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.pace is None:
+            return
+        failed = self.pace.count("failed")
+        ended = "finished" if not failed else f"finished, {failed} cells failed"
+        if kind is not None:
+            ended = "interrupted" if issubclass(kind, KeyboardInterrupt) else f"stopped: {error}"
+        self._write(self.pace, ended)
+
+    def tell(self, pace: Pace) -> None:
+        """Write how far the job is, at most every few seconds."""
+        self.pace = pace
+        if time.monotonic() - self.written >= WRITE_SECONDS:
+            self._write(pace)
+
+    def _write(self, pace: Pace, ended: str = "") -> None:
+        with suppress(UserError):  # a full disk must not end a job because of this file
+            write_text(self.path, json.dumps(asdict(self._status(pace, ended)), indent=1, ensure_ascii=False) + "\n")
+        self.written = time.monotonic()
+
+    def _status(self, pace: Pace, ended: str) -> Status:
+        everything = pace.left_of_all()
+        return Status(
+            command=self.command,
+            pid=os.getpid(),
+            process=_process(os.getpid()),
+            host=socket.gethostname(),
+            folder=str(Path.cwd()),
+            results=str(self.results.absolute()),
+            started=self.started,
+            updated=time.time(),
+            cells=len(pace.units),
+            done=pace.count("done"),
+            failed=pace.count("failed"),
+            elsewhere=pace.count(ELSEWHERE),
+            waiting=pace.count(WAITING),
+            seconds_left=everything.seconds,
+            at_least=not everything.complete,
+            running=[] if ended else [_running(pace, number) for number in pace.running()],
+            ended=ended,
+        )
+
+
+def _running(pace: Pace, number: int) -> Running:
+    state, left = pace.states[number], pace.left(number)
+    return Running(pace.units[number].name, state.phase, state.done, state.total, left.seconds, not left.complete)
+
+
+def _old(status: Status) -> bool:
+    return not status.alive() and time.time() - status.updated > KEPT_SECONDS
+
+
+def read(runs: Path) -> dict[Path, Status]:
+    """The jobs of a runs folder, the latest last; files that are none, or of another version, are left out."""
+    found = {}
+    for path in folder_of(runs).glob("*.json"):
+        try:
+            fields = json.loads(path.read_text())
+            found[path] = Status(**fields | {"running": [Running(**cell) for cell in fields["running"]]})
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
+    return dict(sorted(found.items(), key=lambda item: item[1].started))
+
+
+def jobs(runs: Path, results: Path | None = None) -> list[Status]:
+    """The jobs that run and those that ended lately, of one results folder if named; files of older ones are removed."""
+    shown = []
+    for path, status in read(runs).items():
+        if _old(status):
+            path.unlink(missing_ok=True)
+        elif results is None or status.results == str(results.absolute()):
+            shown.append(status)
+    return shown
+
+
+def describe(status: Status) -> str:
+    """A job in a few lines; one line for a job that has ended."""
+    since, cells = _time(status.started), f"{status.done} of {status.cells} cells done"
+    cells += f", {status.failed} failed" if status.failed else ""
+    if not status.alive():
+        again = "; the same command goes on where it was" if not status.ended.startswith("finished") else ""
+        return f"{status.command}\n  {status.state()} {_time(status.updated)}: {cells}{again}"
+    age = time.time() - status.updated
+    where = f"{status.host} " if status.host != socket.gethostname() else ""
+    counts = {"running": len(status.running), "in another run": status.elsewhere, "waiting": status.waiting}
+    cells = ", ".join([cells, *(f"{count} {what}" for what, count in counts.items() if count)])
+    left = str(Left(status.seconds_left, not status.at_least).after(age))
+    lines = [f"{status.command}", f"  {where}pid {status.pid}, since {since} ({duration(time.time() - status.started)})"]
+    lines.append(f"  {cells}{'; ' if left else ''}{left}")
+    return "\n".join([*lines, *(f"  {_line(cell, age)}" for cell in status.running)])
+
+
+def _line(cell: Running, age: float) -> str:
+    progress = f" {cell.done}/{cell.total}" if cell.total else ""
+    left = str(Left(cell.seconds_left, not cell.at_least).after(age))
+    return f"{cell.name}: {cell.phase}{progress}{', ' if left else ''}{left}"
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,219 @@
+"""Finding methods, tasks and protocols by name.
+
+Built-in plugins are the modules of `icmbench.methods` and `icmbench.tasks`; others come from the entry-point groups of
+the same names or from loose files. Listing reads source text and imports nothing, so that it is quick and a broken
+plugin is listed with its reason.
+"""
+
+import ast
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+from icmbench.base.errors import UserError, unknown
+from icmbench.schema.protocol import Protocol, Strict, describe_errors, parse, read_toml
+
+if TYPE_CHECKING:
+    from icmbench.api.method import Method
+    from icmbench.api.task import Task
+
+Kind = Literal["methods", "tasks"]
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin as found: its module's name, its source file, the first line of its docstring, and why it cannot be used."""
+
+    name: str
+    module: str
+    path: Path | None
+    summary: str = ""
+    problem: str = ""
+
+    @property
+    def folder(self) -> Path | None:
+        """The plugin's own folder, if it is a package."""
+        return self.path.parent if self.path is not None and self.path.name == "__init__.py" else None
+
+
+@dataclass(frozen=True)
+class Plugins:
+    """All plugins: built-in, installed, the loose `files` named by the user, and `entries` as if they were installed."""
+
+    files: Sequence[Path] = field(default=())
+    entries: Sequence[EntryPoint] = field(default=())
+
+    def find(self, kind: Kind) -> dict[str, Plugin]:
+        """The plugins of a kind by name; a loose file wins over an installed one, which wins over a built-in one."""
+        found = {plugin.name: plugin for plugin in _built_in(kind)}
+        given = (entry for entry in self.entries if entry.group == f"icmbench.{kind}")
+        for entry in (*entry_points(group=f"icmbench.{kind}"), *given):
+            found[entry.name] = _inspected(entry.name, entry.value.split(":")[0], None)
+        for path in self.files:
+            plugin = _inspected(path.stem, f"icmbench_plugin_{path.stem}", path)
+            if plugin.problem or _derives_from_task(path) == (kind == "tasks"):
+                found[plugin.name] = plugin
+        return found
+
+    def method(self, name: str) -> "type[Method]":
+        """The method's class. Raises UserError where there is none or it cannot be imported."""
+        from icmbench.api.method import ClassicalMethod, TrainedMethod, UntrainedMethod
+
+        found: type[Method] = _class_of(self._get("methods", name), TrainedMethod, UntrainedMethod, ClassicalMethod)
+        return found
+
+    def task_class(self, name: str) -> "type[Task]":
+        """The task's class. Raises UserError where there is none or it cannot be imported."""
+        from icmbench.api.task import Task
+
+        found: type[Task] = _class_of(self._get("tasks", name), Task)
+        return found
+
+    def task(self, name: str, data: dict[str, Any], recognizer: dict[str, Any]) -> "Task":
+        """The task with its options checked. Raises UserError naming every wrong option."""
+        cls = self.task_class(name)
+        return cls(
+            options(cls.DataOptions, data, f"the data options of task {name}"),
+            options(cls.RecognizerOptions, recognizer, f"the recogniser options of task {name}"),
+        )
+
+    def protocols(self) -> dict[str, Path]:
+        """Files of the protocols that the tasks bring, by name."""
+        folders = [plugin.folder for plugin in self.find("tasks").values() if plugin.folder]
+        return {path.stem: path for folder in folders for path in sorted((folder / "protocols").glob("*.toml"))}
+
+    def protocol(self, name: str) -> Protocol:
+        """A protocol by name or by the path of its file. Raises UserError where there is none or it is not valid."""
+        path = Path(name)
+        if path.suffix != ".toml":
+            known = self.protocols()
+            if name not in known:
+                raise unknown("protocol", name, known)
+            path = known[name]
+        protocol = parse(read_toml(path), str(path))
+        if protocol.task not in (tasks := self.find("tasks")):
+            raise unknown("task", protocol.task, tasks)
+        return protocol
+
+    def default_protocol(self, task: str) -> str:
+        """The protocol a task takes when none is given: its name, or the path of its file (written from the task's folder on).
+
+        It is read from the task's source, as importing a task takes seconds. Raises UserError where the task names none.
+        """
+        plugin = self._get("tasks", task)
+        name = _default_protocol(plugin) or getattr(self.task_class(task), "default_protocol", "")
+        if not name:
+            raise UserError(f"the task {task} names no default_protocol.")
+        return str(plugin.path.parent / name) if plugin.path is not None and name.endswith(".toml") else name
+
+    def _get(self, kind: Kind, name: str) -> Plugin:
+        found = self.find(kind)
+        if name not in found:
+            raise unknown(kind.removesuffix("s"), name, found)
+        return found[name]
+
+
+def options(model: type[Strict], values: dict[str, Any], what: str) -> Any:
+    """Typed options from plain values. Raises UserError naming every wrong one."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{what} are not valid: {describe_errors(error)}.") from error
+
+
+def _built_in(kind: Kind) -> Iterator[Plugin]:
+    spec = importlib.util.find_spec(f"icmbench.{kind}")
+    for folder in spec.submodule_search_locations or () if spec else ():
+        for path in sorted(Path(folder).iterdir()):
+            source = path / "__init__.py" if path.is_dir() else path
+            if path.name.startswith(("_", ".")) or source.suffix != ".py" or not source.exists():
+                continue
+            yield _inspected(path.stem, f"icmbench.{kind}.{path.stem}", source)
+
+
+def _inspected(name: str, module: str, path: Path | None) -> Plugin:
+    """Look at a plugin's source without running it."""
+    try:
+        if path is None:
+            spec = importlib.util.find_spec(module)
+            if spec is None or spec.origin is None:
+                return Plugin(name, module, None, problem=f"no module named {module}")
+            path = Path(spec.origin)
+        tree = ast.parse(path.read_text())
+    except SyntaxError as error:
+        return Plugin(name, module, path, problem=f"syntax error in line {error.lineno}: {error.msg}")
+    except Exception as error:  # to find a module runs the package around it, which may raise anything
+        return Plugin(name, module, path, problem=str(error) or type(error).__name__)
+    summary = (ast.get_docstring(tree) or "").partition("\n")[0]
+    return Plugin(name, module, path, summary, _missing_import(tree))
+
+
+def _missing_import(tree: ast.Module) -> str:
+    """The first top-level import whose package is not installed, as a sentence; else nothing."""
+    for node in tree.body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module]
+        for name in names:
+            package = name.split(".")[0]
+            if package not in sys.modules and importlib.util.find_spec(package) is None:
+                return f"no module named {package}"
+    return ""
+
+
+def _default_protocol(plugin: Plugin) -> str:
+    """What the plugin's source assigns to default_protocol; nothing where it cannot be read there."""
+    if plugin.path is not None and not plugin.problem:
+        for node in ast.walk(ast.parse(plugin.path.read_text())):
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "default_protocol":
+                return str(ast.literal_eval(node.value))
+    return ""
+
+
+def _derives_from_task(path: Path) -> bool:
+    classes = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
+    return any("Task" in ast.unparse(base).split(".") for node in classes for base in node.bases)
+
+
+def _import(plugin: Plugin) -> ModuleType:
+    try:
+        if not plugin.module.startswith("icmbench_plugin_"):
+            return importlib.import_module(plugin.module)
+        if plugin.path is None:
+            raise ImportError("no file")
+        spec = importlib.util.spec_from_file_location(plugin.module, plugin.path)
+        if spec is None or spec.loader is None:
+            raise ImportError("not a Python file")
+        module = sys.modules[plugin.module] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    except Exception as error:  # a plugin may raise anything
+        raise UserError(f"the plugin {plugin.name} cannot be imported: {type(error).__name__}: {error}.") from error
+
+
+def _class_of(plugin: Plugin, *bases: type) -> Any:
+    if plugin.problem:
+        raise UserError(f"the plugin {plugin.name} cannot be imported: {plugin.problem}.")
+    module = _import(plugin)
+    own = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, bases) and value.__module__ == module.__name__
+    ]
+    if len(own) != 1:
+        *most, last = (base.__name__ for base in bases)
+        names = f"{', '.join(most)} or {last}" if most else last
+        raise UserError(f"the plugin {plugin.name} must define one class derived from {names}, not {_counted(own)}.")
+    return own[0]
+
+
+def _counted(classes: list[type]) -> str:
+    return f"{len(classes)} ({', '.join(cls.__name__ for cls in classes)})" if classes else "0"

@@ -1,0 +1,197 @@
+"""Protocols: frozen, versioned descriptions of one comparable experiment.
+
+A protocol is a TOML file. Its hash covers all that bears on results, so that two results with the same hash were made
+under the same rules. Published protocols never change; a change is a new version.
+"""
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from icmbench.base.errors import UserError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+DESCRIPTIVE = {"summary", "files", "assumed"}
+
+
+class Strict(BaseModel):
+    """A frozen model that knows all its fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
+
+
+class CodecSpec(Strict):
+    """A CompressAI architecture with its sizes (N, M, ...) and how images are padded for it."""
+
+    architecture: str
+    sizes: dict[str, int]
+    pad_multiple: Annotated[int, Field(ge=1)] = 64
+    padding: Literal["replicate", "reflect", "constant"] = "replicate"
+
+
+class Weights(Strict):
+    """A weights file: `weights:NAME` (shipped), a path (absolute, or below `$ICMBENCH_DATA`) or an https URL.
+
+    `sha256` may be the whole digest or, for files that publish only that, its first 8 digits.
+    """
+
+    path: str
+    sha256: Annotated[str, Field(pattern="^([0-9a-f]{8}|[0-9a-f]{64})$")]
+
+
+class RatePoint(Strict):
+    """One point of the curve: λ of L = R + λ·E (R in bits per pixel) and the codec that training starts from."""
+
+    lmbda: Annotated[float, Field(gt=0, alias="lambda")]
+    start: Weights
+
+
+class Training(Strict):
+    """The step budget and how each step is made. Learning rate: warm up, hold, then fall linearly (fractions of the steps)."""
+
+    steps: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+    crop: Annotated[int, Field(ge=1)]
+    flip: bool = True
+    optimizer: Literal["adam", "adamw"] = "adam"
+    lr: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    quantile_lr: Annotated[float, Field(gt=0)] = 1e-3
+    warmup: Fraction = 0.0
+    hold: Fraction = 0.3
+    final: Fraction = 0.02
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+
+    def lr_factor(self, step: int) -> float:
+        """Learning rate at `step` over the peak rate."""
+        done = step / self.steps
+        if done < self.warmup:
+            return (step + 1) / (self.warmup * self.steps + 1)
+        if done < self.hold:
+            return 1.0
+        return 1 - (1 - self.final) * (done - self.hold) / (1 - self.hold) if self.hold < 1 else 1.0
+
+
+class Evaluation(Strict):
+    """What is reported, and when a record is marked.
+
+    `rate_tolerance`: largest |real / estimated - 1| of the summed bits. `score_noise`: how far, in
+    points, a score may rise above the ceiling before the value counts as impossible. `score_tolerance`: how far, in points,
+    the scores of a submission may lie from those that its bitstreams give elsewhere. `submitted_bitstreams`: of how many
+    pictures, chosen by the protocol's hash, a submission holds the bitstreams; None: of all.
+    """
+
+    metric: str
+    rate_tolerance: Annotated[float, Field(gt=0)] = 0.05
+    score_noise: Annotated[float, Field(ge=0)] = 1.0
+    score_tolerance: Annotated[float, Field(gt=0)] = 0.5
+    submitted_bitstreams: Annotated[int, Field(ge=1)] | None = None
+
+
+class NeededFile(Strict):
+    """A file that must lie on the machine: path below `$ICMBENCH_DATA`, bytes and digest where published, and where to get it."""
+
+    path: str
+    bytes: int | None = None
+    digest: str | None = None
+    source: str
+
+
+class Protocol(Strict):
+    """One comparable experiment. `data` and `recognizer` are checked by the task, the rest here."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$")]
+    task: str
+    summary: str
+    anchor: str = "task_loss"
+    data: dict[str, Any]
+    recognizer: dict[str, Any]
+    codec: CodecSpec
+    training: Training
+    rates: Annotated[list[RatePoint], Field(min_length=1)]
+    evaluation: Evaluation
+    files: list[NeededFile] = []
+    assumed: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _crop_fits_padding(self) -> "Protocol":
+        if self.training.crop % self.codec.pad_multiple:
+            raise ValueError(f"training.crop must be a multiple of codec.pad_multiple ({self.codec.pad_multiple})")
+        if len({f"{point.lmbda:g}" for point in self.rates}) < len(self.rates):  # as in the paths of records
+            raise ValueError("two rate points have the same lambda")
+        return self
+
+    @property
+    def hash(self) -> str:
+        """First 12 hexadecimal digits of the SHA-256 of all that bears on results, in canonical JSON.
+
+        Left out: what only describes (`DESCRIPTIVE`), and fields at their default, so that a field added later
+        leaves published hashes alone. So the default of a field never changes.
+        """
+        fields = self.model_dump(mode="json", by_alias=True, exclude=DESCRIPTIVE, exclude_defaults=True)
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def identity(self) -> str:
+        """`name@hash`."""
+        return f"{self.name}@{self.hash}"
+
+
+def doubled(protocol: Protocol) -> Protocol:
+    """The protocol with twice the step budget, under which the anchor's convergence is judged."""
+    return override(protocol, {"training.steps": 2 * protocol.training.steps})
+
+
+def describe_errors(error: ValidationError) -> str:
+    """One sentence that names every wrong field."""
+    parts = []
+    for item in error.errors():
+        where = ".".join(map(str, item["loc"]))
+        parts.append(f"{where}: {item['msg']}" if where else item["msg"])
+    return "; ".join(parts)
+
+
+def parse(fields: dict[str, Any], origin: str) -> Protocol:
+    """Check the fields of a protocol. Raises UserError naming every wrong field."""
+    try:
+        return Protocol.model_validate(fields)
+    except ValidationError as error:
+        raise UserError(f"{origin} is not a valid protocol: {describe_errors(error)}.") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Fields of a TOML file. Raises UserError where it cannot be read or parsed."""
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid TOML: {error}.") from error
+
+
+def override(protocol: Protocol, changes: dict[str, Any]) -> Protocol:
+    """The protocol with dotted fields replaced (`training.steps`): a new experiment, so its name says that it differs.
+
+    Values that the protocol has anyway leave it as it is. Raises UserError for an unknown field or a wrong value.
+    """
+    fields = protocol.model_dump(mode="json", by_alias=True)
+    for dotted, value in changes.items():
+        place: Any = fields
+        *parents, last = dotted.split(".")
+        try:
+            for key in parents:
+                place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
+            place[int(last) if isinstance(place, list) else last] = value
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            raise UserError(f"the protocol {protocol.name} has no field {dotted}.") from error
+    fields["name"] = protocol.name.removesuffix("+changed") + "+changed"
+    changed = parse(fields, f"{protocol.name} with {', '.join(f'{k}={v}' for k, v in changes.items())}")
+    same = changed.model_copy(update={"name": protocol.name}).hash == protocol.hash
+    return protocol if same else changed

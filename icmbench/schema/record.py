@@ -1,0 +1,280 @@
+"""Records: what a finished cell leaves, one JSON file each, under a path that spells its identity."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from icmbench.base.files import sha256, write_text
+from icmbench.schema.protocol import Protocol, describe_errors
+from icmbench.stats.tally import KINDS
+
+SCHEMA: Literal[3] = 3
+LAMBDA = "lambda"
+
+
+class Environment(BaseModel):
+    """Where a cell was computed. `device` names the hardware and, on a CPU, the number of threads."""
+
+    icmbench: str
+    commit: str
+    python: str
+    platform: str
+    device: str
+    packages: dict[str, str]
+
+
+class Network(BaseModel):
+    """What one use of a network takes: parameters that it reads, and multiply-accumulates per pixel of the image.
+
+    A classical codec has no parameters, and its operations are not counted (None).
+    """
+
+    parameters: int
+    macs_per_pixel: float | None
+
+
+class Coding(Network):
+    """What encoding or decoding takes. Seconds an image: median, and first and third quartile, on the environment's device."""
+
+    seconds: float
+    quartiles: tuple[float, float]
+
+
+class Cost(BaseModel):
+    """What training took, what coding and recognising take, and what existed in training only.
+
+    Seconds and energy of training cover all attempts of a cell; `train_joules` is None where the device does not report
+    energy. `steps` is 0 for a codec that is used as it is. Memory is the process's resident peak on a CPU, what torch
+    allocated on a GPU.
+    """
+
+    steps: int
+    images: int
+    train_seconds: float
+    train_joules: float | None
+    peak_memory_mib: float
+    train_device: str
+    train_devices: int
+    packed: int = 1
+    codec_parameters: int
+    training_only_parameters: int
+    encoder: Coding
+    decoder: Coding
+    recognizer: Network
+    coding_peak_memory_mib: float
+
+
+class Record(BaseModel):
+    """One cell: protocol x method x rate point x seed. Rates in bits per pixel, scores in percent.
+
+    `parameters` are those that differ from the method's defaults, `defaults` the others. `rate_point` is λ with its value, or
+    the rate parameter of a classical codec, which has no start codec. `trained_under`: the identity of another protocol
+    whose codec this is, scored under this one.
+    `bpp` is the sum of container bits over the sum of pixels; `bpp_mean` the mean of the pictures' own rates;
+    `estimated_bpp` what the likelihoods promised. `ceiling` holds the scores on uncompressed pictures. `tally` is the
+    kind of tally in the rows of the pictures ("" for none), `rows_sha256` their file's digest. In its file a record also
+    carries `content_sha256`, its `seal`: one that was edited by hand no longer matches it.
+    """
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
+
+    schema_version: Literal[3] = SCHEMA
+    protocol: Protocol
+    protocol_hash: str
+    method: str
+    parameters: dict[str, Any]
+    defaults: dict[str, Any] = {}
+    method_sha256: str
+    rate_index: int
+    rate_point: dict[str, float]
+    start_sha256: str
+    trained_under: str = ""
+    seed: int
+    images: int
+    bpp: float
+    bpp_mean: float
+    estimated_bpp: float
+    psnr: float
+    scores: dict[str, float]
+    ceiling: dict[str, float]
+    warnings: list[str]
+    cost: Cost
+    environment: Environment
+    created: str
+    tally: str
+    rows_sha256: str
+
+    @property
+    def label(self) -> str:
+        """Method with its parameters, and the protocol that the codec was trained under where that is another one."""
+        return method_label(self.method, self.parameters, self.trained_under)
+
+    @property
+    def trained(self) -> bool:
+        """Whether the codec was trained for this cell, so that another seed would have made another one."""
+        return self.cost.steps > 0
+
+    @property
+    def point(self) -> str:
+        """The rate point for people."""
+        return point_label(self.rate_point)
+
+    @property
+    def quality(self) -> float:
+        """The protocol's primary score."""
+        return self.scores[self.protocol.evaluation.metric]
+
+
+def method_label(method: str, parameters: dict[str, Any], trained_under: str = "") -> str:
+    """`method,key=value,...` with the keys in order: the name of a method's folder and of its row, so without slashes."""
+    pairs = [*sorted(parameters.items()), *([("trained_under", trained_under)] if trained_under else [])]
+    return ",".join([method, *(f"{key}={value}" for key, value in pairs)]).replace("/", "%2F")
+
+
+def point_name(rate_point: dict[str, float]) -> str:
+    """`lambda=0.3`, `quality=10`: how a rate point is spelt in paths."""
+    return ",".join(f"{name}={value:g}" for name, value in rate_point.items())
+
+
+def point_label(rate_point: dict[str, float]) -> str:
+    """`λ=0.3`, `quality=10`: how a rate point is spelt for people."""
+    return point_name(rate_point).replace(LAMBDA, "λ")
+
+
+def seal(fields: dict[str, Any]) -> str:
+    """SHA-256 of a record's JSON fields without `content_sha256`, in canonical JSON."""
+    content = {name: value for name, value in fields.items() if name != "content_sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def impossible(record: Record) -> list[str]:
+    """Reasons why the record cannot be true; empty for a sound one."""
+    return [*_wrong_rates(record), *_wrong_scores(record), *_other_experiment(record)]
+
+
+def _wrong_rates(record: Record) -> list[str]:
+    rates = {"bpp": record.bpp, "bpp_mean": record.bpp_mean}
+    found = [f"{name} is {value}" for name, value in rates.items() if not (math.isfinite(value) and value > 0)]
+    if record.estimated_bpp <= 0:  # nan for a codec without likelihoods
+        found.append(f"estimated_bpp is {record.estimated_bpp}")
+    if not 0 <= record.psnr <= 100:
+        found.append(f"psnr is {record.psnr}")
+    if record.images < 1:
+        found.append(f"images is {record.images}")
+    return found
+
+
+def _wrong_scores(record: Record) -> list[str]:
+    metric, noise = record.protocol.evaluation.metric, record.protocol.evaluation.score_noise
+    groups = {"the score": record.scores, "the ceiling of": record.ceiling}
+    found = [f"{what} {metric} is missing" for what, values in groups.items() if metric not in values]
+    for what, values in groups.items():
+        found += [f"{what} {name} is {value}" for name, value in values.items() if not -1e-6 <= value <= 100 + 1e-6]
+        for low, high in KINDS[record.tally].ordered if record.tally in KINDS else ():
+            if values.get(low, 0.0) > values.get(high, math.inf) + 1e-6:
+                found.append(f"{what} {low} is {values[low]:.2f}, above {high} with {values[high]:.2f}")
+    score, ceiling = record.scores.get(metric, -math.inf), record.ceiling.get(metric, math.inf)
+    if score > ceiling + noise:
+        found.append(f"{metric} is {score:.2f}, above the ceiling {ceiling:.2f} by more than noise")
+    return found
+
+
+def _other_experiment(record: Record) -> list[str]:
+    """What does not agree with the protocol that the record names: then it must not be compared with others of it."""
+    protocol, cost = record.protocol, record.cost
+    if record.protocol_hash != protocol.hash:
+        return [f"the protocol's hash is {protocol.hash}, the record says {record.protocol_hash}"]
+    if LAMBDA not in record.rate_point or record.trained_under:
+        return []
+    lmbda = record.rate_point[LAMBDA]
+    if not 0 <= record.rate_index < len(protocol.rates) or protocol.rates[record.rate_index].lmbda != lmbda:
+        return [f"the protocol has no rate point number {record.rate_index} with λ={lmbda:g}"]
+    found = []
+    start = protocol.rates[record.rate_index].start.sha256
+    if not record.start_sha256.startswith(start):
+        found.append(f"the start codec is {record.start_sha256}, the protocol's is {start}")
+    if cost.steps not in (0, protocol.training.steps):  # 0: a codec that is used as it is
+        found.append(f"trained for {cost.steps} steps, the protocol's budget is {protocol.training.steps}")
+    return found
+
+
+def flaws(record: Record, fields: dict[str, Any]) -> list[str]:
+    """Reasons why the record that was read from JSON `fields` must not be used; empty for a sound one."""
+    unsealed = fields.get("content_sha256") != seal(fields)
+    changed = ["it was changed after it was written: its content does not match its hash"] if unsealed else []
+    return [*impossible(record), *changed]
+
+
+def parse(fields: Any) -> Record:
+    """A record of this or the last schema. Raises ValueError for other content."""
+    version = fields.get("schema_version") if isinstance(fields, dict) else None
+    if version == 1:
+        raise ValueError("schema_version 1 is of an older icmbench: delete it to have the cell computed again")
+    if version == 2:  # it had λ alone
+        rest = {name: value for name, value in fields.items() if name != "lmbda"}
+        fields = rest | {"schema_version": SCHEMA, "rate_point": {LAMBDA: fields.get("lmbda")}}
+    return Record.model_validate(fields)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A results folder."""
+
+    folder: Path
+
+    def path(self, protocol: Protocol, label: str, rate_point: dict[str, float], seed: int) -> Path:
+        """Where the record of a cell lies, whether it is there or not."""
+        return self.folder / protocol.identity / label / f"{point_name(rate_point)},seed={seed}.json"
+
+    def path_of(self, record: Record) -> Path:
+        """Where a record lies; the rows of its pictures lie beside it, with the suffix `.parquet`."""
+        return self.path(record.protocol, record.label, record.rate_point, record.seed)
+
+    def write(self, record: Record) -> Path:
+        """Seal a record and write it at once, whole.
+
+        Raises UserError where the folder cannot be written, ValueError for impossible values.
+        """
+        if problems := impossible(record):
+            raise ValueError("; ".join(problems))
+        fields = json.loads(record.model_dump_json(by_alias=True))
+        path = self.path_of(record)
+        write_text(path, json.dumps(fields | {"content_sha256": seal(fields)}, indent=1, ensure_ascii=False) + "\n")
+        return path
+
+    def read(self, protocol: str = "*@*") -> tuple[list[Record], dict[Path, str]]:
+        """All sound records (of one protocol: its identity), and the files that are none with the reason."""
+        records, broken = [], {}
+        for path in self.files(protocol):
+            try:
+                fields = json.loads(path.read_text())
+                record = parse(fields)
+            except ValidationError as error:
+                broken[path] = describe_errors(error)
+            except (OSError, ValueError, RecursionError) as error:
+                broken[path] = str(error)
+            else:
+                if problems := self._problems(record, fields, path):
+                    broken[path] = "; ".join(problems)
+                else:
+                    records.append(record)
+        return records, broken
+
+    def _problems(self, record: Record, fields: dict[str, Any], path: Path) -> list[str]:
+        problems = flaws(record, fields)
+        if path != self.path_of(record):
+            problems.append("it lies where another cell's record belongs")
+        rows = path.with_suffix(".parquet")
+        if rows.is_file() and sha256(rows) != record.rows_sha256:
+            problems.append("the rows of its images were changed after they were written")
+        return problems
+
+    def files(self, protocol: str = "*@*") -> Iterator[Path]:
+        """Every file that should be a record (of one protocol: its identity), sound or not, in order."""
+        return (path for path in sorted(self.folder.glob(f"{protocol}/*/*.json")) if not path.name.startswith("."))

@@ -1,0 +1,161 @@
+"""One run of a bundle's codecs in the sandbox: what goes in, what comes out, and how a failure is told."""
+
+import json
+import os
+import random
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from icmbench.base.errors import UserError
+from icmbench.base.files import data_root
+from icmbench.codecs.neural import saved_metadata
+from icmbench.schema.record import Record
+from icmbench.submission import sandbox
+from icmbench.submission.archive import Archive, Refused, opened
+from icmbench.submission.inspect import Claim, Contents, contents
+from icmbench.submission.sandbox import Limits, Outcome
+from icmbench.submission.worker import CANNOT, Step, Work
+
+CHILD = "icmbench.submission.worker"
+FILE_BYTES = 2**30  # the largest file that may be written inside
+WEIGHT_BYTES = 8, 2**20  # a codec's file: bytes a parameter, and for the tables of its entropy coder
+
+
+class NotHere(UserError):
+    """This machine cannot tell whether the bundle is true."""
+
+
+class Room:
+    """A scratch folder for one run in the sandbox: what goes in, what comes out. Files have numbers of chance for names."""
+
+    def __init__(self, bundle: Archive, found: Contents, chance: random.Random) -> None:
+        self.bundle, self.found, self.chance = bundle, found, chance
+        self.steps: dict[int, Step] = {}
+
+    def __enter__(self) -> "Room":
+        self._temporary = tempfile.TemporaryDirectory(prefix="icmbench-verify-")
+        self.folder = Path(self._temporary.name)
+        self.inside, self.out = self.folder / "in", self.folder / "out"
+        for path in (self.inside, self.out):
+            path.mkdir()
+        for name in self.found.manifest.plugin.files:
+            self._put(self.inside / name, self.bundle.read(name))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._temporary.cleanup()
+
+    def _put(self, path: Path, data: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        os.utime(path, (0, 0))
+
+    def add(self, data: bytes, image: Tensor | None = None) -> int:
+        """Something to be coded, an image to be encoded if `image` is given; returns its number."""
+        number = self.chance.getrandbits(60)
+        self._put(self.inside / str(number), data)
+        self.steps[number] = {"number": number}
+        if image is not None:
+            self.steps[number]["size"] = (int(image.shape[1]), int(image.shape[2]))
+        return number
+
+    def work(self, claim: Claim, numbers: Sequence[int]) -> Work:
+        """What the codec of a record does, in an order of chance."""
+        record, codec = claim.record, ""
+        if claim.cell.codec:
+            codec = f"{self.chance.getrandbits(60)}.safetensors"
+            self._put(self.inside / codec, self.bundle.read(claim.cell.codec))
+            _check_codec(self.inside / codec, record)
+        rate = next(iter(record.rate_point.values()))
+        steps = [self.steps[number] for number in self.chance.sample(list(numbers), len(numbers))]
+        return {"codec": codec, "spec": record.protocol.codec.model_dump(mode="json"), "rate": rate, "steps": steps}
+
+    def run(self, work: list[Work], show: Callable[[int, int], None]) -> None:
+        """Do the work in the sandbox; `show` gets how much of it is done, and how much there is."""
+        total = len(self.steps)
+        limits = Limits(seconds=600 + 5 * total)
+        self._put_job(limits, {"work": work})
+        _check_outcome(sandbox.run(["-m", CHILD], self.folder, limits, lambda files: show(min(files, total), total)))
+
+    def check(self, task: str) -> Outcome:
+        """Try the contract of the bundle's method with a task, which the sandbox then holds too."""
+        limits = Limits(seconds=600, idle_seconds=600)
+        self._put_job(limits, {"work": [], "task": task, "data": str(data_root().absolute())})
+        readable = [sandbox.package("icmbench.tasks"), *filter(Path.is_dir, [data_root().absolute()])]
+        return sandbox.run(["-m", CHILD], self.folder, limits, lambda files: None, readable)
+
+    def _put_job(self, limits: Limits, what: dict[str, Any]) -> None:
+        plugin = self.found.manifest.plugin
+        job = {
+            "name": plugin.name,
+            "module": plugin.module,
+            "parameters": self.found.manifest.parameters,
+            "memory": limits.memory,
+            "file_size": FILE_BYTES,
+            "seconds": int(limits.seconds),
+        }
+        self._put(self.inside / "job.json", json.dumps(job | what).encode())
+
+    def result(self, number: int, limit: int) -> bytes:
+        """What came out under a number."""
+        path = self.out / str(number)
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > limit:
+            raise Refused("the codec ended without giving back every image.")
+        return path.read_bytes()
+
+    def image(self, number: int, like: Tensor) -> Tensor:
+        """The decoded image of a number, which has the size of `like`."""
+        data = self.result(number, limit=like.numel())
+        if len(data) != like.numel():
+            raise Refused("the codec gave back an image of another size than the original's.")
+        return torch.from_numpy(np.frombuffer(data, np.uint8).copy()).reshape(like.shape)
+
+
+def check(path: Path, task: str) -> tuple[int, str]:
+    """Try the contract of a bundle's method in the sandbox; the exit status and what was printed.
+
+    Raises UserError where the bundle is not sound or nothing can be isolated here.
+    """
+    with opened(path) as bundle, Room(bundle, contents(bundle), random.SystemRandom()) as room:
+        outcome = room.check(task)
+    stopped = f"\nIt was stopped: {outcome.broken_limit}." if outcome.broken_limit else ""
+    return 1 if stopped else outcome.status, outcome.printed + stopped
+
+
+def _check_codec(path: Path, record: Record) -> None:
+    """The weights are those of the method with its parameters, and no more than the record says."""
+    try:
+        saved: dict[str, Any] = saved_metadata(path)
+        parameters = json.loads(saved.get("parameters", "{}"))
+        method, spec = saved.get("method", record.method), json.loads(saved.get("codec", "null"))
+    except (UserError, ValueError, RecursionError) as error:
+        raise Refused(f"the weights of a codec cannot be read: {error}") from error
+    if method != record.method or parameters != record.defaults | record.parameters:
+        raise Refused("the weights of a codec are of another method, or of other parameters, than its record.")
+    if spec is not None and spec != record.protocol.codec.model_dump(mode="json"):
+        raise Refused("the weights are of another codec than the protocol's.")
+    each, tables = WEIGHT_BYTES
+    most = each * record.cost.codec_parameters + tables
+    if path.stat().st_size > most:
+        raise Refused(
+            f"the codec's weights take {path.stat().st_size} bytes; the {record.cost.codec_parameters} parameters that its "
+            f"record declares take {most} at most."
+        )
+
+
+def _check_outcome(outcome: Outcome) -> None:
+    said = outcome.printed.splitlines()[-1][:300] if outcome.printed else ""
+    if outcome.broken_limit:
+        raise Refused(f"the codec was stopped: {outcome.broken_limit}.")
+    if outcome.status == CANNOT and "icmbench.tasks" in said:
+        raise Refused("the codec imports tasks: what can look at the data set is no codec.")
+    if outcome.status == CANNOT:
+        raise NotHere(f"the codec cannot run here: {said}.")
+    if outcome.status:
+        raise Refused(f"the codec failed with status {outcome.status}: {said or 'it printed nothing'}")

@@ -161,14 +161,12 @@ class NeuralCodec:
         self.model, self.spec = model.eval(), spec
 
     @classmethod
-    def load(
-        cls, path: Path, device: torch.device, spec: CodecSpec | None = None, extend: Extend = lambda model: None
-    ) -> "NeuralCodec":
-        """The codec that `save` wrote, from its file alone; `spec` is for files of earlier versions, which do not hold it.
+    def load(cls, path: Path, device: torch.device, extend: Extend = lambda model: None) -> "NeuralCodec":
+        """The codec that `save` wrote, from its file alone.
 
         `extend` adds the modules that are not the architecture's own. Raises UserError where the file is not a whole codec.
         """
-        spec = spec or _saved_spec(path)
+        spec = _saved_spec(path)
         model = build_model(spec)
         extend(model)
         load_weights(model, path)

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from icmbench.compare.difference import Comparer, Difference, compare, mean_of, plain, trained
-from icmbench.compare.resamples import Source, none
-from icmbench.compare.row import Point, Row
-from icmbench.extras.curves.external import ExternalCurve, Group, external_rows
+from icmbench.compare.difference import Comparer, Difference, Seeds, compare, mean_of, plain, trained
+from icmbench.compare.resamples import Source, no_resamples
+from icmbench.compare.row import ANCHOR, Point, Row
 from icmbench.schema.protocol import Protocol, doubled
 from icmbench.schema.record import Record
 from icmbench.stats.bdrate import BDRate
@@ -22,48 +21,50 @@ FALLING = 0.98
 class Curves:
     """The records of one protocol, by method label and seed, each curve from the lowest rate point on.
 
-    `anchor`: the label that all others are held against, the protocol's anchor unless somebody chose another.
+    `anchor`: the label that all others are compared with, the protocol's anchor unless somebody chose another. `metric`: the
+    score that they are compared by, the protocol's primary one unless somebody chose another.
     """
 
     protocol: Protocol
-    records: dict[str, dict[int, list[Record]]]
+    records: dict[str, Seeds]
     anchor: str
-
-    @property
-    def metric(self) -> str:
-        """The primary score's name."""
-        return self.protocol.evaluation.metric
+    metric: str
 
     @property
     def ceiling(self) -> float:
-        """The primary score on uncompressed pictures."""
+        """The score on uncompressed images."""
         record = next(record for seeds in self.records.values() for curve in seeds.values() for record in curve)
         return record.ceiling[self.metric]
 
     def curve(self, label: str, seed: int) -> list[tuple[float, float]]:
         """(bpp, score) of a method at one seed, from the lowest rate point on."""
-        return plain(self.records[label][seed])
+        return plain(self.records[label][seed], self.metric)
 
 
-def curves(records: Sequence[Record]) -> list[Curves]:
-    """Group records by protocol (name and hash), method and seed; protocols never mix."""
+def curves(records: Sequence[Record], metric: str | None = None) -> list[Curves]:
+    """Group records by protocol (name and hash), method and seed; protocols never mix.
+
+    `metric`: the score to compare by; None: each protocol's own. Records without that score are left out.
+    """
     groups: dict[str, Curves] = {}
     for record in sorted(records, key=lambda r: (r.protocol.identity, r.label, r.seed, r.rate_index)):
-        group = groups.setdefault(record.protocol.identity, Curves(record.protocol, {}, record.protocol.anchor))
-        group.records.setdefault(record.label, {}).setdefault(record.seed, []).append(record)
-    return list(groups.values())
+        default = Curves(record.protocol, {}, record.protocol.anchor, metric or record.metric)
+        group = groups.setdefault(record.protocol.identity, default)
+        if group.metric in record.scores and group.metric in record.ceiling:
+            group.records.setdefault(record.label, {}).setdefault(record.seed, []).append(record)
+    return [group for group in groups.values() if group.records]
 
 
-def rows(records: Sequence[Record], resampled: Source = none, external: Sequence[ExternalCurve] = ()) -> list[Row]:
-    """The table: by protocol, then by rank and BD-rate, methods without one last, then the external curves that compare.
+def rows(records: Sequence[Record], resampled: Source = no_resamples, metric: str | None = None) -> list[Row]:
+    """The table: by protocol, then by rank and BD-rate, methods without one last. `metric`: as in `curves`.
 
     The anchor's curves under a doubled budget are no rows of their own: they show in `anchor_doubled`.
     """
-    groups = {group.protocol.identity: group for group in curves(records)}
+    groups = {group.protocol.identity: group for group in curves(records, metric)}
     twice = {identity: groups.get(doubled(group.protocol).identity) for identity, group in groups.items()}
     beside = {other.protocol.identity for other in twice.values() if other is not None and only_anchor(other)}
     shown = [group for identity, group in groups.items() if identity not in beside]
-    return [row for group in shown for row in group_rows(group, twice[group.protocol.identity], resampled, external)]
+    return [row for group in shown for row in group_rows(group, twice[group.protocol.identity], resampled)]
 
 
 def only_anchor(group: Curves) -> bool:
@@ -74,8 +75,7 @@ def only_anchor(group: Curves) -> bool:
 def group_rows(
     group: Curves,
     twice: Curves | None = None,
-    resampled: Source = none,
-    external: Sequence[ExternalCurve] = (),
+    resampled: Source = no_resamples,
     comparer: Comparer = compare,
 ) -> list[Row]:
     """The rows of one protocol, in the order of `rows`. `twice`: the curves under its doubled budget.
@@ -92,7 +92,7 @@ def group_rows(
         value = 0.0 if row.method == group.anchor else row.bd_rate.value if row.bd_rate else math.inf
         return row.rank or math.inf, value
 
-    return sorted(made, key=order) + [_external_row(group, *one) for one in external_rows(external, as_group(group))]
+    return sorted(made, key=order)
 
 
 def _moved(group: Curves, twice: Curves | None, resampled: Source, comparer: Comparer) -> Estimate | None:
@@ -100,7 +100,9 @@ def _moved(group: Curves, twice: Curves | None, resampled: Source, comparer: Com
     anchor = group.protocol.anchor
     if twice is None or anchor != group.anchor or anchor not in group.records or anchor not in twice.records:
         return None
-    return comparer(group.records[anchor], twice.records[anchor], resampled).bd_rate
+    if twice.protocol.bound.val != group.protocol.bound.val:
+        return None
+    return comparer(group.records[anchor], twice.records[anchor], resampled, group.metric).bd_rate
 
 
 def _row(group: Curves, label: str, difference: Difference, rank: int | None, moved: Estimate | None, resampled: Source) -> Row:
@@ -112,7 +114,7 @@ def _row(group: Curves, label: str, difference: Difference, rank: int | None, mo
         metric=group.metric,
         ceiling=group.ceiling,
         seeds=len(seeds) if trained(seeds) else 0,
-        points=_points(seeds, resampled),
+        points=_points(seeds, resampled, group.metric),
         bd_rate=difference.bd_rate,
         bd_metric=difference.bd_metric,
         rank=rank,
@@ -126,38 +128,11 @@ def _row(group: Curves, label: str, difference: Difference, rank: int | None, mo
     )
 
 
-def as_group(group: Curves) -> Group:
-    """What external curves are held against."""
-    seeds = group.records.get(group.anchor, {})
-    mean = [(point.bpp.value, point.score.value) for point in _points(seeds, none)]
-    return Group(group.protocol.identity, group.metric, group.anchor, mean)
-
-
-def _external_row(group: Curves, curve: ExternalCurve, result: BDRate, note: str) -> Row:
-    return Row(
-        protocol=group.protocol.identity,
-        method=curve.name,
-        metric=group.metric,
-        ceiling=group.ceiling,
-        seeds=0,
-        points=tuple(Point("", Estimate(bpp), Estimate(score)) for bpp, score in sorted(curve.points)),
-        bd_rate=None if result.percent is None else Estimate(result.percent),
-        bd_metric=None if result.metric is None else Estimate(result.metric),
-        rank=None,
-        akima=result.akima,
-        overlap=result.overlap,
-        reason=result.reason,
-        warnings=(note, *result.warnings),
-        external=True,
-        monotone=result.monotone,
-    )
-
-
 def against_anchor(group: Curves, label: str, resampled: Source, comparer: Comparer = compare) -> Difference:
     """A method against the anchor, at the seeds that both have: at one seed both saw the same batches."""
     if label == group.anchor or group.anchor not in group.records:
         return Difference({}, 0, {}, {})
-    return comparer(group.records[group.anchor], group.records[label], resampled)
+    return comparer(group.records[group.anchor], group.records[label], resampled, group.metric)
 
 
 def _ranks(found: dict[str, Difference], anchor: str, apart: set[str]) -> dict[str, int]:
@@ -191,23 +166,23 @@ def _resolved(found: dict[str, Difference], one: str, other: str, anchor: str) -
     return gap is not None and gap.resolved
 
 
-def _points(seeds: dict[int, list[Record]], resampled: Source) -> tuple[Point, ...]:
+def _points(seeds: Seeds, resampled: Source, metric: str) -> tuple[Point, ...]:
     by_rate: dict[int, list[Record]] = {}
     for curve in seeds.values():
         for record in curve:
             by_rate.setdefault(record.rate_index, []).append(record)
     points = []
     for _, group in sorted(by_rate.items()):
-        clouds = [resampled(record) for record in group]
+        clouds = [resampled(record, metric) for record in group]
         bpp = estimate([r.bpp for r in group], [None if c is None else c.bpp for c in clouds], group[0].images)
-        score = estimate([r.quality for r in group], [None if c is None else c.score for c in clouds], group[0].images)
+        score = estimate([r.scores[metric] for r in group], [None if c is None else c.score for c in clouds], group[0].images)
         points.append(Point(group[0].point, bpp, score))
     return tuple(points)
 
 
 def _reason(group: Curves, label: str, results: dict[int, BDRate]) -> str:
     if label == group.anchor:
-        return "anchor"
+        return ANCHOR
     if group.anchor not in group.records:
         return f"the anchor {group.anchor} has no records"
     if not results:
@@ -220,6 +195,7 @@ def _warnings(group: Curves, label: str, difference: Difference) -> tuple[str, .
     found = [text for result in difference.results.values() for text in result.warnings]
     found += [text for curve in seeds.values() for record in curve for text in record.warnings]
     found += [text for seed, curve in seeds.items() for text in _falling_rate(seed, curve)]
+    found += _other_versions(seeds, group.records.get(group.anchor, {}))
     if difference.bd_rate is not None and difference.bd_rate.interval and not difference.bd_rate.covers_images:
         found.append("the interval covers the seeds only: the images cannot be resampled")
     return tuple(dict.fromkeys(found))
@@ -229,3 +205,14 @@ def _falling_rate(seed: int, curve: Sequence[Record]) -> list[str]:
     """A rate that falls by more than 2 % from one rate point to the next."""
     pairs = [(low, high) for low, high in pairwise(curve) if high.bpp < FALLING * low.bpp]
     return [f"seed {seed}: the rate falls from {low.point} to {high.point}" for low, high in pairs]
+
+
+def _other_versions(seeds: Seeds, anchor: Seeds) -> list[str]:
+    """Packages that can move a score and whose versions differ among the records of a method and of the anchor."""
+    versions: dict[str, set[str]] = {}
+    for curve in (*seeds.values(), *anchor.values()):
+        for record in curve:
+            for name, version in record.environment.packages.items():
+                versions.setdefault(name, set()).add(version)
+    text = "its records and the anchor's were made with different versions of {} ({}), which can move a score"
+    return [text.format(name, ", ".join(sorted(found))) for name, found in sorted(versions.items()) if len(found) > 1]

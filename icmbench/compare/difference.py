@@ -33,7 +33,8 @@ class Difference:
         return mean_of(self.scores, self.images)
 
 
-Comparer = Callable[[dict[int, list[Record]], dict[int, list[Record]], Source], Difference]
+Seeds = dict[int, list[Record]]  # a method's curves by seed
+Comparer = Callable[[Seeds, Seeds, Source, str], Difference]
 
 
 def mean_of(by_seed: dict[int, tuple[float, Array | None]], images: int) -> Estimate | None:
@@ -44,17 +45,17 @@ def mean_of(by_seed: dict[int, tuple[float, Array | None]], images: int) -> Esti
     return estimate(values, resampled, images)
 
 
-def compare(anchor: dict[int, list[Record]], test: dict[int, list[Record]], resampled: Source) -> Difference:
-    """Two methods' curves by seed, paired by seed and by image. Curves from different start codecs are refused."""
+def compare(anchor: Seeds, test: Seeds, resampled: Source, metric: str) -> Difference:
+    """Two methods' curves of a score, paired by seed and by image. Curves from different start codecs are refused."""
     results: dict[int, BDRate] = {}
     log_rates: dict[int, tuple[float, Array | None]] = {}
     scores: dict[int, tuple[float, Array | None]] = {}
     for seed, (a, b) in _pairs(anchor, test).items():
-        result = _refused(a, b) or bd_rate(plain(a), plain(b))
+        result = _refused(a, b) or bd_rate(plain(a, metric), plain(b, metric))
         results[seed] = result
         if result.percent is None:
             continue
-        clouds = (_cloud(a, resampled), _cloud(b, resampled))
+        clouds = (_cloud(a, resampled, metric), _cloud(b, resampled, metric))
         both = None if clouds[0] is None or clouds[1] is None else (clouds[0], clouds[1])
         log_rates[seed] = math.log1p(result.percent / 100), log_bd_rates(*both) if both else None
         if result.metric is not None:
@@ -63,7 +64,7 @@ def compare(anchor: dict[int, list[Record]], test: dict[int, list[Record]], resa
     return Difference(results, images, log_rates, scores)
 
 
-def _pairs(anchor: dict[int, list[Record]], test: dict[int, list[Record]]) -> dict[int, tuple[list[Record], list[Record]]]:
+def _pairs(anchor: Seeds, test: Seeds) -> dict[int, tuple[list[Record], list[Record]]]:
     """The curves that belong together, by seed. What was not trained has one curve, which goes with every seed of the other."""
     if not trained(test):
         return {seed: (anchor[seed], test[min(test)]) for seed in sorted(anchor)}
@@ -72,14 +73,14 @@ def _pairs(anchor: dict[int, list[Record]], test: dict[int, list[Record]]) -> di
     return {seed: (anchor[seed], test[seed]) for seed in sorted(set(anchor) & set(test))}
 
 
-def trained(curves: dict[int, list[Record]]) -> bool:
+def trained(curves: Seeds) -> bool:
     """Whether any of a method's codecs was trained: otherwise its seeds are all the same."""
     return any(record.trained for curve in curves.values() for record in curve)
 
 
-def plain(curve: Sequence[Record]) -> list[tuple[float, float]]:
+def plain(curve: Sequence[Record], metric: str) -> list[tuple[float, float]]:
     """(bpp, score) of every record."""
-    return [(record.bpp, record.quality) for record in curve]
+    return [(record.bpp, record.scores[metric]) for record in curve]
 
 
 def _refused(anchor: Sequence[Record], test: Sequence[Record]) -> BDRate | None:
@@ -96,8 +97,8 @@ def _starts(record: Record) -> bool:
     return bool(record.start_sha256) and not record.trained_under
 
 
-def _cloud(curve: Sequence[Record], resampled: Source) -> Array | None:
+def _cloud(curve: Sequence[Record], resampled: Source, metric: str) -> Array | None:
     """The curve under every resample, [B, points, (bpp, score)]; None where a record cannot be resampled."""
-    found = [resampled(record) for record in curve]
+    found = [resampled(record, metric) for record in curve]
     present = [np.stack([one.bpp, one.score], 1) for one in found if one is not None]
     return np.stack(present, 1) if len(present) == len(found) else None

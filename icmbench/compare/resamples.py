@@ -1,7 +1,5 @@
 """What a record would have measured on other choices of the images: its rate and score under every resample."""
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from icmbench import __version__
-from icmbench.base.files import cache_root, replacing, sha256
-from icmbench.schema.protocol import Protocol
-from icmbench.schema.record import Record, Store
+from icmbench.base import cache
+from icmbench.base.files import replacing, sha256
+from icmbench.plugins.find import Plugins
+from icmbench.schema.record import Record
+from icmbench.schema.store import Store, rows_path
 from icmbench.stats.confidence import RESAMPLES, Array, image_weights
-from icmbench.stats.tally import KINDS
+from icmbench.stats.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -25,32 +24,29 @@ class Resampled:
     score: Array
 
 
-Source = Callable[[Record], Resampled | None]
+Source = Callable[[Record, str], Resampled | None]  # a record and the name of a score
 
 
-def none(record: Record) -> None:
+def no_resamples(record: Record, metric: str) -> None:
     """The source of records that stand alone, without rows."""
 
 
-def source(store: Store) -> Source:
-    """Resampled rates and scores of the store's records; None for one without a tally or with other rows than it says.
+def source(store: Store, plugins: Plugins) -> Source:
+    """Resampled rates and scores of the store's records.
 
-    What is computed once is kept in the cache folder, under the digest of the rows.
+    It gives None for a record without a tally, with a tally that is not installed or does not know the score, and with other
+    rows than the record names. What was computed once is kept in the cache folder.
     """
 
-    def of(record: Record) -> Resampled | None:
-        if record.tally not in KINDS:
+    def of(record: Record, metric: str) -> Resampled | None:
+        tally = plugins.tally(record.tally) if record.tally else None
+        rows = rows_path(store.path_of(record))
+        if tally is None or not rows.is_file() or sha256(rows) != record.rows_sha256:
             return None
-        rows = store.path_of(record).with_suffix(".parquet")
-        if not rows.is_file() or sha256(rows) != record.rows_sha256:
-            return None
-        metric = record.protocol.evaluation.metric
-        images = hashlib.sha256(_images(record.protocol).encode()).hexdigest()[:12]
-        key = f"{record.rows_sha256[:32]}-{images}-{metric}-{RESAMPLES}-{__version__}"
-        kept = cache_root() / "resamples" / f"{key}.npy"
+        kept = cache.place("resamples", f"{cache.key(record.rows_sha256, record.protocol.bound.val, metric, RESAMPLES)}.npy")
         if not kept.is_file():
             try:
-                _keep(resample(pd.read_parquet(rows), record), kept)
+                _keep(resample(pd.read_parquet(rows), tally, record.protocol.bound.val, metric), kept)
             except KeyError:  # a score that the tally does not know, or rows without its columns
                 return None
         bpp, score = np.load(kept)
@@ -59,17 +55,14 @@ def source(store: Store) -> Source:
     return of
 
 
-def _images(protocol: Protocol) -> str:
-    """What names the images: protocols that share them (the anchor's with a doubled budget) share the resamples."""
-    return json.dumps([protocol.task, protocol.data], sort_keys=True)
+def resample(rows: pd.DataFrame, tally: type[Tally], images: str, metric: str) -> Resampled:
+    """Rate (sum of bits over sum of pixels) and score of the rows under every resample of the images.
 
-
-def resample(rows: pd.DataFrame, record: Record) -> Resampled:
-    """Rate (sum of bits over sum of pixels) and primary score of the rows under every resample of the images."""
-    weights = image_weights(len(rows), _images(record.protocol))
+    `images`: what names the images, so that protocols which share them share the resamples.
+    """
+    weights = image_weights(len(rows), images)
     bits, pixels = (rows[column].to_numpy(np.float64) for column in ("bits", "pixels"))
-    score = KINDS[record.tally](rows).score(record.protocol.evaluation.metric, weights)
-    return Resampled(weights @ bits / (weights @ pixels), score)
+    return Resampled(weights @ bits / (weights @ pixels), tally(rows).score(metric, weights))
 
 
 def _keep(resampled: Resampled, path: Path) -> None:

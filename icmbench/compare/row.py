@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from icmbench.stats.confidence import Estimate
 from icmbench.stats.monotone import POLICY
 
+ANCHOR = "anchor"  # the reason why the anchor's row has no BD-rate
+
 
 @dataclass(frozen=True)
 class Point:

@@ -1,6 +1,6 @@
-"""What a results folder comes to: the BD-rate table and what stays out of it, kept until any of its files changes.
+"""What a results folder comes to: the BD-rate table and what was set aside, kept until any of its files changes.
 
-One file a results folder in the cache. Light to import: a table that is kept is shown without loading what makes one.
+One file a results folder and score in the cache. A table that is kept is shown without loading what makes one.
 """
 
 import hashlib
@@ -13,40 +13,41 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
-from icmbench import __version__
+from icmbench.base import cache
 from icmbench.base.errors import UserError
-from icmbench.base.files import cache_root, sha256, write_text
+from icmbench.base.files import sha256, write_text
 from icmbench.compare.row import Point, Row
+from icmbench.plugins.find import Plugins
+from icmbench.schema.store import Store
 from icmbench.stats.confidence import Estimate
 
-READ = ("*@*/*/*", "external/*.json")  # what the table is made of
-CODE = ("compare/*", "schema/*", "stats/*", "base/*")  # and by
+READ = ("*@*/*/*",)  # what the table is made of
 
 
 @dataclass(frozen=True)
 class Summary:
-    """`rows`: the table. `broken`: files that are no sound record or curve, `apart`: external curves that are not compared.
-
-    Both with the reasons; files by their path in the results folder.
-    """
+    """`rows`: the table. `aside`: files (by their path in the results folder) that are not compared, with the reasons."""
 
     rows: list[Row]
-    broken: list[tuple[str, str]]
-    apart: list[tuple[str, str]]
+    aside: list[tuple[str, str]]
 
 
-def summary(results: Path) -> Summary:
-    """The summary of a results folder, from the cache where no file is another than when it was made."""
-    state = f"{__version__} {_code()} {signature(results, READ)}"
-    path = cache_root() / "tables" / f"{hashlib.sha256(str(results.resolve()).encode()).hexdigest()[:32]}.json"
+def summary(store: Store, plugins: Plugins, metric: str | None = None) -> Summary:
+    """The summary of a results folder, from the cache if no file has changed since it was made.
+
+    `metric`: the score to compare by; None: each protocol's own.
+    """
+    state = cache.key(signature(store.folder, READ), [sha256(path) for path in plugins.files])
+    place = hashlib.sha256(f"{store.folder.resolve()} {metric}".encode()).hexdigest()[:32]
+    path = cache.place("tables", f"{place}.json")
     try:
         kept = json.loads(path.read_text())
         if kept["state"] == state:
             return _parse(kept["summary"])
     except (OSError, ValueError, KeyError, TypeError):  # none, or not whole
         pass
-    made = _make(results)
-    with suppress(UserError):  # a table that cannot be kept is a table, too
+    made = _make(store, plugins, metric)
+    with suppress(UserError):  # a table that cannot be kept can still be shown
         write_text(path, json.dumps({"state": state, "summary": asdict(made)}))
     return made
 
@@ -66,33 +67,18 @@ def _stat(path: str) -> tuple[int, int] | None:
     return found.st_size, found.st_mtime_ns
 
 
-def _code() -> str:
-    """Digest of the code that the table comes from, so that no other code's table is shown while icmbench is changed."""
-    here = Path(__file__).parents[1]
-    files = [path for name in CODE for path in sorted(here.glob(f"{name}.py"))]
-    return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
-
-
-def _make(results: Path) -> Summary:
-    from icmbench.compare.comparison import as_group, curves, rows
+def _make(store: Store, plugins: Plugins, metric: str | None) -> Summary:
+    from icmbench.compare.comparable import read_comparable
+    from icmbench.compare.comparison import rows
     from icmbench.compare.resamples import source
-    from icmbench.extras.curves.external import not_comparable, read
-    from icmbench.schema.record import Store
 
-    store = Store(results)
-    records, broken = store.read()
-    external, no_curves = read(results)
-    apart = not_comparable(external, [as_group(group) for group in curves(records)])
-    return Summary(
-        rows=rows(records, source(store), external) if records else [],
-        broken=[(str(path.relative_to(results)), reason) for path, reason in (broken | no_curves).items()],
-        apart=[(curve.name, reason) for curve, reason in apart],
-    )
+    records, aside = read_comparable(store)
+    named = [(str(path.relative_to(store.folder)), reason) for path, reason in aside.items()]
+    return Summary(rows(records, source(store, plugins), metric) if records else [], named)
 
 
 def _parse(fields: dict[str, Any]) -> Summary:
-    broken, apart = ([(name, reason) for name, reason in fields[key]] for key in ("broken", "apart"))
-    return Summary([_row(row) for row in fields["rows"]], broken, apart)
+    return Summary([_row(row) for row in fields["rows"]], [(name, reason) for name, reason in fields["aside"]])
 
 
 def _row(fields: dict[str, Any]) -> Row:

@@ -1,12 +1,12 @@
-"""The cells of a comparison, and what is known of their time before they are computed."""
+"""The cells of a comparison."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from icmbench.api.classes import method_class
 from icmbench.api.method import ClassicalMethod, TrainedMethod
 from icmbench.experiment.cell import Cell
 from icmbench.plugins.find import Plugins, options
-from icmbench.running.pace import Unit
 from icmbench.schema.protocol import Protocol, Strict
 
 Pairs = tuple[tuple[str, Any], ...]
@@ -17,7 +17,7 @@ def own_parameters(plugins: Plugins, method: str, given: dict[str, Any]) -> dict
 
     So `alpha=0.5` names the same cell as no alpha where that is the default, and a parameter added later renames no cell.
     """
-    cls: type[Strict] = plugins.method(method).Parameters
+    cls: type[Strict] = method_class(plugins, method).Parameters
     checked: Strict = options(cls, given, f"the parameters of method {method}")
     return dict(checked.model_dump(mode="json", exclude_defaults=True))
 
@@ -25,7 +25,7 @@ def own_parameters(plugins: Plugins, method: str, given: dict[str, Any]) -> dict
 def plan(
     plugins: Plugins, protocol: Protocol, methods: dict[str, dict[str, Any]], rates: Sequence[int], seeds: int
 ) -> list[Cell]:
-    """All cells of these methods (name -> given parameters), seed by seed; what is not trained has seed 0 alone.
+    """All cells of these methods (name -> given parameters), seed by seed; an untrained method has seed 0 alone.
 
     `rates`: numbers of the protocol's rate points. A classical codec has all of its own.
     """
@@ -40,22 +40,10 @@ def plan(
 def _cells(
     plugins: Plugins, protocol: Protocol, method: str, parameters: Pairs, rates: Sequence[int], seeds: int
 ) -> Iterator[Cell]:
-    kind = plugins.method(method)
+    kind = method_class(plugins, method)
     if issubclass(kind, ClassicalMethod):
         for number, value in enumerate(kind.rates):
             yield Cell(protocol, method, parameters, number, 0, own_rate=(kind.rate_parameter, value))
         return
     for seed in range(seeds if issubclass(kind, TrainedMethod) else 1):
         yield from (Cell(protocol, method, parameters, rate, seed) for rate in rates)
-
-
-def units(cells: Sequence[Cell], plugins: Plugins) -> list[Unit]:
-    """The cells as far as their time goes; the protocol is in the names where there are several."""
-    several = len({cell.protocol.identity for cell in cells}) > 1
-
-    def unit(cell: Cell) -> Unit:
-        trains = not cell.trained_under and issubclass(plugins.method(cell.method), TrainedMethod)
-        name = f"{cell.protocol.name} {cell.name}" if several else cell.name
-        return Unit(name, f"{cell.protocol.identity}/{cell.label}", cell.protocol.training.steps if trains else 0)
-
-    return [unit(cell) for cell in cells]

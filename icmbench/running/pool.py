@@ -1,4 +1,4 @@
-"""The processes that compute cells, and how they report: on this machine, or (see `cluster`) on a Ray cluster."""
+"""Workers that compute cells: processes of this machine, or this process itself. Other pools come from elsewhere (Ray)."""
 
 import multiprocessing
 import os
@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from icmbench.experiment.cell import Place
-from icmbench.running.pace import Event
+from icmbench.experiment.folders import Device, Share
+from icmbench.running.progress import Event
 
 
 def machine_cores() -> int:
@@ -23,17 +23,13 @@ def machine_cores() -> int:
 
 
 class Pool(typing.Protocol):
-    """Workers that compute cells, `workers` at a time with `cores` each, and report through `drain`.
-
-    `packed`: cells that are computed at once on one device.
-    """
+    """Workers that compute cells, `workers` at a time, each with its `share` of the machine, and report through `drain`."""
 
     workers: int
-    cores: int
-    packed: int
+    share: Share
 
     def pack(self, cells: int) -> None:
-        """From now on, compute that many cells at once on each device. Nothing must be under way."""
+        """From now on, compute that many cells at once on each device. No cell may be running."""
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
         """Call a function in a worker."""
@@ -45,27 +41,30 @@ class Pool(typing.Protocol):
         """Stop the workers."""
 
 
+StartPool = Callable[[int], Pool]  # from the number of cells
+
+
 class LocalPool:
     """Worker processes of this machine, whose cores (or whose GPU) are one device.
 
     On a CPU each takes one thread: sums depend on how many threads share them, and a cell must not depend on its neighbours.
+    `pack`: cells that are computed at once on the device; None: as many as it has room for.
     """
 
-    def __init__(self, place: Place, cells: int) -> None:
-        self._place, self._cells = place, cells
+    def __init__(self, device: Device, pack: int | None, cells: int) -> None:
+        self._on_cpu, self._cells = device.accelerator == "cpu", cells
         self._context = multiprocessing.get_context("spawn")
         self.events: Queue[Event] = self._context.Queue()
-        one_each = place.accelerator == "cpu" and place.devices == 1
-        self._start(place.pack or (machine_cores() if one_each else 1))
+        self._start(pack or (machine_cores() if self._on_cpu and device.count == 1 else 1))
 
     def _start(self, workers: int) -> None:
-        self.workers = self.packed = max(1, min(workers, self._cells))
-        self.cores = max(1, machine_cores() // self.workers)
-        threads = 1 if self._place.accelerator == "cpu" else self.cores
+        self.workers = max(1, min(workers, self._cells))
+        self.share = Share(cores=max(1, machine_cores() // self.workers), packed=self.workers)
+        threads = 1 if self._on_cpu else self.share.cores
         self._pool = ProcessPoolExecutor(self.workers, self._context, _start_worker, (self.events, threads))
 
     def pack(self, cells: int) -> None:
-        """From now on, compute that many cells at once. Nothing must be under way."""
+        """From now on, compute that many cells at once. No cell may be running."""
         if min(cells, self._cells) != self.workers:
             self._pool.shutdown()
             self._start(cells)
@@ -86,26 +85,54 @@ class LocalPool:
             process.terminate()
 
 
-def pool_for(place: Place, cells: int) -> Pool:
-    """The workers that `place` asks for, no more than there are cells."""
-    if place.engine == "ray":
-        from icmbench.extras.ray import RayPool
+class InlinePool:
+    """No workers: each cell is computed in this process when it is submitted, so a debugger reaches it."""
 
-        return RayPool(place)
-    return LocalPool(place, cells)
+    workers = 1
+
+    def __init__(self, device: Device) -> None:
+        self.share = Share(cores=machine_cores())
+        self._reported: list[Event] = []
+        self._threads = torch.get_num_threads()
+        report_to(self, 1 if device.accelerator == "cpu" else self._threads)
+
+    def put(self, event: Event) -> None:
+        """What `tell` calls: keep an event for `drain`."""
+        self._reported.append(event)
+
+    def pack(self, cells: int) -> None:
+        """There is one cell at a time here, whatever the device has room for."""
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+        """Call a function here and now."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def drain(self) -> Iterator[Event]:
+        """What the cells have reported since."""
+        reported, self._reported = self._reported, []
+        yield from reported
+
+    def close(self) -> None:
+        """Give the process its threads back."""
+        torch.set_num_threads(self._threads)
 
 
-_events: Any  # a queue with `put`
+_events: Any  # an object with `put`
 
 
 def tell(event: Event) -> None:
-    """In a worker: report to the process that shows how it goes."""
+    """In a worker: report to the process that shows the progress."""
     _events.put(event)
 
 
 def report_to(events: Any, threads: int) -> None:
-    """In a worker, before anything else: report to the queue `events`, and take that many threads."""
-    global _events  # noqa: PLW0603  (one per worker process, set once as it starts)
+    """In a worker, before anything else: report to the queue `events`, and compute with that many threads."""
+    global _events  # noqa: PLW0603  (one per process, set once before it computes)
     _events = events
     warnings.filterwarnings("ignore")
     torch.set_num_threads(threads)
@@ -113,7 +140,7 @@ def report_to(events: Any, threads: int) -> None:
 
 def _start_worker(events: "Queue[Event]", threads: int) -> None:
     report_to(events, threads)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 

@@ -1,28 +1,134 @@
-"""Showing a run: a live display on a terminal, plain log lines elsewhere."""
+"""How far cells are and how long they still take: the one progress display of all commands. Imports no torch."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from icmbench.running.pace import ELSEWHERE, ENDED, START, Event, Pace
+from icmbench.experiment.report import START
 
+ENDED = ("done", "failed")
+WAITING, ELSEWHERE = "waiting", "elsewhere"
+NOT_RUNNING = (WAITING, ELSEWHERE, *ENDED)
+TRAINING_SHARE = 0.8  # of a cell's time, where it trains
 LOG_SECONDS = 10.0
 SHOWN = ("loss", "rate", "task", "aux")
 
 
-def follow(events: Iterable[Event], pace: Pace, console: Console, tell: Callable[[Pace], None]) -> dict[int, str]:
-    """Show the events of the cells of `pace` until they end, and `tell` of each; returns the message of each failed cell."""
-    with _Live(pace, console) if console.is_terminal else _Log(pace, console) as display:
-        failed: dict[int, str] = {}
+@dataclass(frozen=True)
+class Event:
+    """Something a cell reports.
+
+    `phase`: start, train, ceiling, evaluate; elsewhere (another run computes it); done or failed (`message` gives the reason);
+    or note, which has a `message` and nothing else.
+    """
+
+    cell: int
+    phase: str
+    done: int = 0
+    total: int = 0
+    terms: tuple[tuple[str, float], ...] = ()
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is shown of a cell: its name, and whether it trains."""
+
+    name: str
+    trains: bool = True
+
+
+@dataclass
+class State:
+    """Where a cell is: its phase, how much of it is done, and since when (with how much done) it is in it."""
+
+    phase: str = WAITING
+    done: int = 0
+    total: int = 0
+    since: float = 0.0
+    done_since: int = 0
+
+
+class Tracker:
+    """Follows the events of cells. What is left is estimated from the time that the finished part has taken."""
+
+    def __init__(self, units: Sequence[Unit], clock: Callable[[], float] = time.monotonic) -> None:
+        self.units, self.clock, self.start = units, clock, clock()
+        self.states = [State() for _ in units]
+
+    def hear(self, event: Event) -> bool:
+        """Take in an event. Returns False for a late report of a cell that has ended."""
+        state = self.states[event.cell]
+        if state.phase in ENDED:
+            return False
+        if event.phase == "note":
+            return True
+        if event.phase != state.phase:
+            state.phase, state.since, state.done_since = event.phase, self.clock(), event.done
+        state.done, state.total = event.done, event.total
+        return True
+
+    def count(self, *phases: str) -> int:
+        """Number of cells in one of these phases."""
+        return sum(state.phase in phases for state in self.states)
+
+    def running(self) -> list[int]:
+        """The cells that are computed here at the moment."""
+        return [number for number, state in enumerate(self.states) if state.phase not in NOT_RUNNING]
+
+    def left(self, cell: int) -> float | None:
+        """Seconds left of the phase that a cell is in; None where its pace is not known yet."""
+        state = self.states[cell]
+        done = state.done - state.done_since
+        return (self.clock() - state.since) / done * (state.total - state.done) if done > 0 else None
+
+    def left_of_all(self) -> float | None:
+        """Seconds left until the last cell has ended; None where that is not known yet."""
+        done = sum(map(self._fraction, self.units, self.states)) / max(1, len(self.units))
+        return (self.clock() - self.start) * (1 - done) / done if done > 0 else None
+
+    def _fraction(self, unit: Unit, state: State) -> float:
+        """How much of a cell is done, 0 to 1."""
+        part = state.done / state.total if state.total else 0.0
+        training = TRAINING_SHARE if unit.trains else 0.0
+        if state.phase in ENDED:
+            return 1.0
+        return {"train": training * part, "ceiling": training, "evaluate": training + (1 - training) * part}.get(state.phase, 0.0)
+
+
+def duration(seconds: float) -> str:
+    """Time for people: `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def left_text(seconds: float | None) -> str:
+    """`about 3 min left`; "" where nothing is known or nothing is left."""
+    return f"about {duration(seconds)} left" if seconds is not None and seconds >= 1 else ""
+
+
+Listener = Callable[[Tracker], None]
+
+
+def follow(events: Iterable[Event], tracker: Tracker, console: Console, listen: Listener) -> dict[int, str]:
+    """Show the events of cells until they end, and tell `listen` of each. Returns the message of each failed cell."""
+    failed: dict[int, str] = {}
+    with Live(tracker, console) if console.is_terminal else Log(tracker, console) as display:
         for event in events:
-            if not pace.hear(event):
+            if not tracker.hear(event):
                 continue
             if event.phase == "failed":
                 failed[event.cell] = event.message
             display.show(event)
-            tell(pace)
+            listen(tracker)
     return failed
 
 
@@ -30,40 +136,40 @@ def _terms(event: Event) -> str:
     return "  ".join(f"{name} {value:.3f}" for name, value in event.terms if name in SHOWN)
 
 
-def _says(event: Event) -> str:
-    """An event that is no step of a phase, in words."""
+def _message(event: Event) -> str:
+    """The text of an event that is not a step of a phase."""
     return event.message or {ELSEWHERE: "another run computes it"}.get(event.phase, event.phase)
 
 
-class _Live:
-    """A bar for all cells and one for each that is being computed; what ended stays as a line above them."""
+class Live:
+    """A bar for all cells and one for each that is being computed. What has ended stays as a line above them."""
 
-    def __init__(self, pace: Pace, console: Console) -> None:
-        self.pace = pace
+    def __init__(self, tracker: Tracker, console: Console) -> None:
+        self.tracker = tracker
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeElapsedColumn())
         self.progress = Progress(*columns, console=console)
         self.bars: dict[int, tuple[str, TaskID]] = {}
 
-    def __enter__(self) -> "_Live":
+    def __enter__(self) -> "Live":
         self.progress.start()
-        self.everything = self.progress.add_task("cells", total=len(self.pace.units), text="")
+        self.all_cells = self.progress.add_task("cells", total=len(self.tracker.units), text="")
         return self
 
     def __exit__(self, *error: object) -> None:
         self.progress.stop()
 
     def show(self, event: Event) -> None:
-        """Take in an event."""
-        name = self.pace.units[event.cell].name
+        """Show an event that the tracker has heard."""
+        name = self.tracker.units[event.cell].name
         if event.phase in (*ENDED, ELSEWHERE, "note"):
-            self.progress.console.print(f"{name}: {_says(event)}", highlight=False, markup=False)
+            self.progress.console.print(f"{name}: {_message(event)}", highlight=False, markup=False)
         if event.phase != "note":
-            self._bar(event, name)
-        ended = self.pace.count(*ENDED)
-        text = f"{ended}/{len(self.pace.units)}  {self.pace.left_of_all()}"
-        self.progress.update(self.everything, completed=ended, text=text)
+            self._update_bar(event, name)
+        ended = self.tracker.count(*ENDED)
+        text = f"{ended}/{len(self.tracker.units)}  {left_text(self.tracker.left_of_all())}"
+        self.progress.update(self.all_cells, completed=ended, text=text)
 
-    def _bar(self, event: Event, name: str) -> None:
+    def _update_bar(self, event: Event, name: str) -> None:
         phase, bar = self.bars.pop(event.cell, ("", None))
         if bar is not None and phase != event.phase:
             self.progress.remove_task(bar)
@@ -74,43 +180,38 @@ class _Live:
             bar = self.progress.add_task(f"{name}: {event.phase}", total=event.total or None, text="")
         self.bars[event.cell] = (event.phase, bar)
         steps = f"{event.done}/{event.total}" if event.total else ""
-        text = "  ".join(filter(None, [steps, _terms(event), str(self.pace.left(event.cell))]))
+        text = "  ".join(filter(None, [steps, _terms(event), left_text(self.tracker.left(event.cell))]))
         self.progress.update(bar, completed=event.done, text=text)
 
 
-class _Log:
-    """A line when a phase begins or ends, and every few seconds."""
+class Log:
+    """A line when a phase begins or ends, and one every few seconds."""
 
-    def __init__(self, pace: Pace, console: Console) -> None:
-        self.pace, self.console, self.start = pace, console, time.monotonic()
+    def __init__(self, tracker: Tracker, console: Console) -> None:
+        self.tracker, self.console, self.start = tracker, console, time.monotonic()
         self.shown: dict[int, tuple[str, float]] = {}
 
-    def __enter__(self) -> "_Log":
+    def __enter__(self) -> "Log":
         return self
 
     def __exit__(self, *error: object) -> None:
         pass
 
     def show(self, event: Event) -> None:
-        """Take in an event."""
-        now, cells = time.monotonic(), len(self.pace.units)
+        """Show an event that the tracker has heard."""
         if event.phase in ENDED:
-            every = f"{self.pace.count(*ENDED)} of {cells} cells"
-            self._print(event, f"{_says(event)}  ({', '.join(filter(None, [every, str(self.pace.left_of_all())]))})")
+            cells = f"{self.tracker.count(*ENDED)} of {len(self.tracker.units)} cells"
+            self._print(event, f"{_message(event)}  ({', '.join(filter(None, [cells, left_text(self.tracker.left_of_all())]))})")
         elif event.phase in (ELSEWHERE, "note"):
-            self._print(event, _says(event))
+            self._print(event, _message(event))
         elif event.phase != START:
-            phase, last = self.shown.get(event.cell, ("", 0.0))
+            now, (phase, last) = time.monotonic(), self.shown.get(event.cell, ("", 0.0))
             if phase == event.phase and now - last < LOG_SECONDS:
                 return
             self.shown[event.cell] = (event.phase, now)
-            self._print(event, self._step(event))
-
-    def _step(self, event: Event) -> str:
-        left, all_left = self.pace.left(event.cell), self.pace.left_of_all()
-        times = f"{left} (all cells: {all_left})" if str(left) and str(all_left) else str(left)
-        return "  ".join(filter(None, [f"{event.phase} {event.done}/{event.total}", _terms(event), times]))
+            left = left_text(self.tracker.left(event.cell))
+            self._print(event, "  ".join(filter(None, [f"{event.phase} {event.done}/{event.total}", _terms(event), left])))
 
     def _print(self, event: Event, text: str) -> None:
-        seconds, name = time.monotonic() - self.start, self.pace.units[event.cell].name
+        seconds, name = time.monotonic() - self.start, self.tracker.units[event.cell].name
         self.console.print(f"[{seconds:6.0f} s] {name}: {text}", highlight=False, markup=False, soft_wrap=True)

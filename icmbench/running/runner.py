@@ -1,56 +1,134 @@
-"""Computing cells side by side: handing them to workers, sharing them with other runs, and telling how each ends."""
+"""Computing the cells that have no record yet: handing them to workers, sharing them with other runs, showing progress."""
 
 import logging
 import time
+import typing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
+from dataclasses import dataclass
 
 import torch
+from rich.console import Console
 
+from icmbench.api.classes import method_class
 from icmbench.api.method import TrainedMethod
 from icmbench.base.errors import UserError
+from icmbench.base.files import demand_writable
 from icmbench.experiment import cost
-from icmbench.experiment.cell import Busy, Cell, CellRun, Place
-from icmbench.experiment.train import SAY, out_of_memory
-from icmbench.running.pace import ELSEWHERE, Event
-from icmbench.running.pool import Pool, machine_cores, pool_for, tell
+from icmbench.experiment.build import build_method, torch_device
+from icmbench.experiment.cell import Cell
+from icmbench.experiment.checkpoint import LOGGER
+from icmbench.experiment.compute import Busy, ComputeCell
+from icmbench.experiment.folders import Device, Folders, Share
+from icmbench.experiment.report import Report
+from icmbench.experiment.train import out_of_memory
+from icmbench.experiment.train_cell import training_batches
+from icmbench.plugins.find import Plugins
+from icmbench.running.pool import Pool, StartPool, machine_cores, tell
+from icmbench.running.progress import ELSEWHERE, Event, Listener, Tracker, Unit, follow
 
 DIED = "a worker process died (out of memory?); the same command goes on where it was."
-NO_MEMORY = "the device's memory ran out outside of the training steps, which can be split; take a device with more of it."
+NO_MEMORY = (
+    "the device ran out of memory outside of the training steps, and only those can be split; use a device with more memory."
+)
 POLL_SECONDS = 0.2
 RETRY_SECONDS = 1.0  # how often a cell that another run computes is looked at
 
 
-def compute(cells: Sequence[Cell], place: Place) -> Iterator[Event]:
+class Work(typing.Protocol):
+    """What is done with a cell; it is sent to the workers. `ComputeCell` makes its record."""
+
+    plugins: Plugins
+    device: Device
+
+    def finished(self, cell: Cell) -> bool:
+        """Whether the result of a cell is there."""
+
+    def __call__(self, cell: Cell, share: Share, report: Report = ..., wait: bool = ...) -> bool:
+        """Do the work; False where another process did it in the meantime. Raises Busy where another process is at it."""
+
+
+def ignore(tracker: Tracker) -> None:
+    """Listens to nothing."""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Everything that computing cells takes, made once by a command: what to compute with, where to, and how it is shown."""
+
+    plugins: Plugins
+    folders: Folders
+    device: Device
+    start_pool: StartPool
+    console: Console
+    listen: Listener = ignore
+    pack: int | None = None
+
+    def fill(self, cells: Sequence[Cell], work: Work | None = None) -> bool:
+        """Compute the cells that are not finished, and show progress. Returns whether all are finished now.
+
+        Raises UserError where nothing can be written, and where a batch has fewer images than there are devices.
+        """
+        work = work or ComputeCell(self.plugins, self.folders, self.device)
+        for folder in (self.folders.store.folder, self.folders.runs):
+            demand_writable(folder)
+        absent = [cell for cell in cells if not work.finished(cell)]
+        for protocol in dict.fromkeys(cell.protocol.identity for cell in cells):
+            own, new = ([cell for cell in some if cell.protocol.identity == protocol] for some in (cells, absent))
+            found = f"{len(own)} cells, {len(own) - len(new)} already there"
+            self.console.print(f"{protocol} on {self.device.accelerator}: {found}", highlight=False)
+        smallest = min(cell.protocol.training.batch_size for cell in cells)
+        if smallest < self.device.count:
+            raise UserError(f"--devices {self.device.count} would leave devices without images: the batches have {smallest}.")
+        if not absent:
+            return True
+        self.console.print("starting: missing images are made, every method gets one batch", highlight=False)
+        tracker = Tracker(_units(absent, self.plugins))
+        self.listen(tracker)
+        failed = follow(compute(absent, work, self.start_pool(len(absent)), self.pack), tracker, self.console, self.listen)
+        self.folders.store.refresh()  # a cell may have been computed on another machine
+        return not failed
+
+
+def _units(cells: Sequence[Cell], plugins: Plugins) -> list[Unit]:
+    """What is shown of the cells; the protocol is in the names where there are several."""
+    several = len({cell.protocol.identity for cell in cells}) > 1
+
+    def unit(cell: Cell) -> Unit:
+        trains = not cell.trained_under and issubclass(method_class(plugins, cell.method), TrainedMethod)
+        return Unit(f"{cell.protocol.name} {cell.name}" if several else cell.name, trains)
+
+    return [unit(cell) for cell in cells]
+
+
+def compute(cells: Sequence[Cell], work: Work, pool: Pool, pack: int | None = None) -> Iterator[Event]:
     """Compute the cells, yielding what they report; the last event of a cell is `done` or `failed`.
 
-    A cell that another run computes is left to it and looked at again when there is nothing else to do: two runs share the
-    work, and what one that dies leaves behind, the other takes up.
-    Raises UserError when a worker process dies (on a cluster its cell is tried again), and for a method that cannot do with
-    what is there. Leaving the iterator early stops the workers.
+    A cell that another run computes is left to it and looked at again when there is nothing else to do. So two runs share the
+    work, and one takes up what the other leaves when it dies. `pack`: cells at once on each device, None: as many as have room.
+    Raises UserError when a worker process dies (on a cluster its cell is tried again), and for a method that does not fit.
+    Leaving the iterator early stops the workers.
     """
-    pool = pool_for(place, len(cells))
     try:
-        fitting = _try_out(pool, cells, place)
-        if place.pack is None and fitting:
+        fitting = _try_out(pool, cells, work)
+        if pack is None and fitting:
             pool.pack(fitting)
-        yield from _share(pool, cells, replace(place, cores=pool.cores, pack=pool.packed))
+        yield from _share(pool, cells, work)
     except BrokenProcessPool as error:
         raise UserError(DIED) from error
     finally:
         pool.close()
 
 
-def _try_out(pool: Pool, cells: Sequence[Cell], place: Place) -> int | None:
-    """Give every method one batch before any is trained; how many cells a GPU bears at once, None where there is none.
+def _try_out(pool: Pool, cells: Sequence[Cell], work: Work) -> int | None:
+    """Give every method one batch before any is trained. Returns how many cells fit on a GPU at once, None without a GPU.
 
-    Raises UserError for the first method that cannot do with what is there.
+    Raises UserError for the first method that does not fit the protocol.
     """
     first = {(cell.protocol.identity, cell.label): cell for cell in reversed(cells)}
     fitting = []
-    for future in [pool.submit(_try_one, cell, place) for cell in first.values()]:
+    for future in [pool.submit(_try_one, cell, work.plugins, work.device) for cell in first.values()]:
         try:
             fitting.append(future.result())
         except (BrokenProcessPool, UserError):
@@ -60,13 +138,15 @@ def _try_out(pool: Pool, cells: Sequence[Cell], place: Place) -> int | None:
     return min((number for number in fitting if number), default=None)
 
 
-def _share(pool: Pool, cells: Sequence[Cell], place: Place) -> Iterator[Event]:
+def _share(pool: Pool, cells: Sequence[Cell], work: Work) -> Iterator[Event]:
     """The events of the cells; those that another run computes are tried again whenever a worker is free."""
     running: dict[Future[Event], int] = {}
     todo, told, tried = set(range(len(cells))), set[int](), -RETRY_SECONDS
     while todo or running:
         if len(running) < pool.workers and time.monotonic() - tried >= RETRY_SECONDS:
-            running |= {pool.submit(_compute_one, number, cells[number], place): number for number in sorted(todo)}
+            for number in sorted(todo):
+                running[pool.submit(_compute_one, number, cells[number], work, pool.share)] = number
+                yield from pool.drain()
             todo, tried = set(), time.monotonic()
         ended, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
         yield from pool.drain()
@@ -77,7 +157,7 @@ def _share(pool: Pool, cells: Sequence[Cell], place: Place) -> Iterator[Event]:
             if event.phase == ELSEWHERE:
                 todo.add(number)
                 told.add(number)
-        if not running:
+        if not running and todo:
             time.sleep(POLL_SECONDS)
 
 
@@ -95,18 +175,18 @@ def _outcome(number: int, future: "Future[Event]") -> Event:
     return Event(number, "failed", message=NO_MEMORY if lacking else f"{type(error).__name__}: {error}")
 
 
-def _try_one(cell: Cell, place: Place) -> int | None:
-    """In a worker: build the method and give it a batch; how many such trainings the GPU bears at once."""
-    run = CellRun(cell.origin(), place)
-    method = run.method()
+def _try_one(cell: Cell, plugins: Plugins, device: Device) -> int | None:
+    """In a worker: build the method and give it a batch. Returns how many such trainings fit on the GPU at once."""
+    cell = cell.origin
+    method = build_method(cell, plugins, device)
     if not isinstance(method, TrainedMethod):
         return None
-    on_gpu = place.accelerator == "cuda"
-    if on_gpu:  # what the method before this one took is not its
+    where, on_gpu = torch_device(device), device.accelerator == "cuda"
+    if on_gpu:  # without what the method before this one took
         torch.cuda.empty_cache()
-        cost.reset_peak_memory(place.device)
-    batch = run.batches()[0].to(place.device, torch.contiguous_format)
-    loss = method.to(place.device).loss(batch)["loss"]
+        cost.reset_peak_memory(where)
+    batch = training_batches(cell, plugins, device, Share())[0].to(where, torch.contiguous_format)
+    loss = method.to(where).loss(batch)["loss"]
     if not on_gpu:
         return None
     torch.autograd.backward(loss)
@@ -114,22 +194,22 @@ def _try_one(cell: Cell, place: Place) -> int | None:
 
 
 def cells_that_fit(needed: int, free: int, cores: int) -> int:
-    """How many trainings that need so many bytes each go into the `free` ones; two cores each keep a GPU busy.
+    """How many trainings that need `needed` bytes each fit into `free` bytes; two cores each keep a GPU busy.
 
-    A fifth more than was seen is reckoned for each: other batches, the optimiser's workspace, evaluation.
+    A fifth is added for what was not seen: other batches, the optimiser's workspace, evaluation.
     """
     return max(1, min(int(free / (1.2 * needed)), cores // 2))
 
 
-def _compute_one(number: int, cell: Cell, place: Place) -> Event:
-    """In a worker: compute a cell unless another run does or did; how it ended."""
+def _compute_one(number: int, cell: Cell, work: Work, share: Share) -> Event:
+    """In a worker: compute a cell unless another run does or did. Returns how it ended."""
 
     def report(phase: str, done: int, total: int, terms: dict[str, float]) -> None:
         tell(Event(number, phase, done, total, tuple(terms.items())))
 
-    SAY.handlers, SAY.propagate = [_Notes(number)], False
+    LOGGER.handlers, LOGGER.propagate = [_Notes(number)], False
     try:
-        here = CellRun(cell, place, report).run(wait=False)
+        here = work(cell, share, report, wait=False)
     except Busy:
         return Event(number, ELSEWHERE)
     return Event(number, "done", message="" if here else "done by another run")

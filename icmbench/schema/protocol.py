@@ -1,7 +1,8 @@
 """Protocols: frozen, versioned descriptions of one comparable experiment.
 
-A protocol is a TOML file. Its hash covers all that bears on results, so that two results with the same hash were made
-under the same rules. Published protocols never change; a change is a new version.
+A protocol is a TOML file. Before anything is computed it is bound to the content of the data and configs that it names. Its
+hash covers everything that a trained codec depends on, so results with the same hash come from the same experiment. How the
+codec is evaluated (metric, tolerances, val images) is not in the hash: it is compared where results are compared.
 """
 
 import hashlib
@@ -17,7 +18,9 @@ from icmbench.base.errors import UserError
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-DESCRIPTIVE = {"summary", "files", "assumed"}
+NOT_TRAINED_ON = {"name", "summary", "anchor", "evaluation", "files", "assumed"}  # changing these retrains nothing
+VAL = "val"
+CHANGED = "+changed"  # how the name of an experiment ends that differs from its protocol
 
 
 class Strict(BaseModel):
@@ -85,7 +88,7 @@ class Evaluation(Strict):
     `rate_tolerance`: largest |real / estimated - 1| of the summed bits. `score_noise`: how far, in
     points, a score may rise above the ceiling before the value counts as impossible. `score_tolerance`: how far, in points,
     the scores of a submission may lie from those that its bitstreams give elsewhere. `submitted_bitstreams`: of how many
-    pictures, chosen by the protocol's hash, a submission holds the bitstreams; None: of all.
+    images, chosen by the protocol's hash, a submission holds the bitstreams; None: of all.
     """
 
     metric: str
@@ -104,8 +107,24 @@ class NeededFile(Strict):
     source: str
 
 
+class Content(Strict):
+    """SHA-256 digests of what a protocol names but does not contain.
+
+    `train`, `val`: annotations and image lists of the two splits. `recognizer`: the recogniser's config. `task`: the source of a
+    task that does not come with icmbench ("" for one that does).
+    """
+
+    train: str
+    val: str
+    recognizer: str
+    task: str = ""
+
+
 class Protocol(Strict):
-    """One comparable experiment. `data` and `recognizer` are checked by the task, the rest here."""
+    """One comparable experiment. `data` and `recognizer` are checked by the task, the rest here.
+
+    `content` is None in a protocol that was only read, and is filled by `icmbench.experiment.content.bind`.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$")]
     task: str
@@ -119,6 +138,7 @@ class Protocol(Strict):
     evaluation: Evaluation
     files: list[NeededFile] = []
     assumed: dict[str, str] = {}
+    content: Content | None = None
 
     @model_validator(mode="after")
     def _crop_fits_padding(self) -> "Protocol":
@@ -129,14 +149,26 @@ class Protocol(Strict):
         return self
 
     @property
-    def hash(self) -> str:
-        """First 12 hexadecimal digits of the SHA-256 of all that bears on results, in canonical JSON.
+    def bound(self) -> Content:
+        """The content of the data. Raises ValueError for a protocol that was not bound to its data."""
+        if self.content is None:
+            raise ValueError(f"{self.name} is not bound to its data")
+        return self.content
 
-        Left out: what only describes (`DESCRIPTIVE`), and fields at their default, so that a field added later
-        leaves published hashes alone. So the default of a field never changes.
+    @property
+    def hash(self) -> str:
+        """First 12 hexadecimal digits of the SHA-256 of all that a trained codec depends on, in canonical JSON.
+
+        Fields at their default are left out, so that a field added later leaves published hashes alone. The default of a field
+        must therefore never change. Raises ValueError for a protocol that was not bound to its data.
         """
-        fields = self.model_dump(mode="json", by_alias=True, exclude=DESCRIPTIVE, exclude_defaults=True)
+        fields = self.trained_on() | {"content": self.bound.model_dump(exclude={VAL})}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
+
+    def trained_on(self) -> dict[str, Any]:
+        """The fields, without their defaults, that a trained codec depends on."""
+        fields = self.model_dump(mode="json", by_alias=True, exclude=NOT_TRAINED_ON | {"content"}, exclude_defaults=True)
+        return fields | {"data": {key: value for key, value in self.data.items() if key != VAL}}
 
     @property
     def identity(self) -> str:
@@ -177,21 +209,28 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def override(protocol: Protocol, changes: dict[str, Any]) -> Protocol:
-    """The protocol with dotted fields replaced (`training.steps`): a new experiment, so its name says that it differs.
+    """The protocol with dotted fields replaced (`training.steps`).
 
-    Values that the protocol has anyway leave it as it is. Raises UserError for an unknown field or a wrong value.
+    Where a trained codec would depend on the change, it is a new experiment, and its name ends in `+changed`. A change of the
+    data or of the recogniser unbinds the protocol. Raises UserError for an unknown field or a wrong value.
     """
     fields = protocol.model_dump(mode="json", by_alias=True)
     for dotted, value in changes.items():
-        place: Any = fields
-        *parents, last = dotted.split(".")
-        try:
-            for key in parents:
-                place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
-            place[int(last) if isinstance(place, list) else last] = value
-        except (AttributeError, IndexError, TypeError, ValueError) as error:
-            raise UserError(f"the protocol {protocol.name} has no field {dotted}.") from error
-    fields["name"] = protocol.name.removesuffix("+changed") + "+changed"
+        _set_field(protocol.name, fields, dotted, value)
+    if any(dotted.startswith(("data.", "recognizer.")) for dotted in changes):
+        fields["content"] = None
     changed = parse(fields, f"{protocol.name} with {', '.join(f'{k}={v}' for k, v in changes.items())}")
-    same = changed.model_copy(update={"name": protocol.name}).hash == protocol.hash
-    return protocol if same else changed
+    if changed.trained_on() == protocol.trained_on():
+        return changed
+    return changed.model_copy(update={"name": protocol.name.removesuffix(CHANGED) + CHANGED})
+
+
+def _set_field(name: str, fields: dict[str, Any], dotted: str, value: Any) -> None:
+    target: Any = fields
+    *parents, last = dotted.split(".")
+    try:
+        for key in parents:
+            target = target[int(key)] if isinstance(target, list) else target.setdefault(key, {})
+        target[int(last) if isinstance(target, list) else last] = value
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise UserError(f"the protocol {name} has no field {dotted}.") from error

@@ -3,18 +3,15 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, field_validator
 
-from icmbench.base.files import sha256, write_text
-from icmbench.schema.protocol import Protocol, describe_errors
+from icmbench.schema.protocol import Protocol
 from icmbench.stats.tally import KINDS
 
-SCHEMA: Literal[3] = 3
+SCHEMA: Literal[4] = 4
+MEASUREMENT = 1  # raise it whenever evaluation or scoring changes meaning: older records are then not compared with newer ones
 LAMBDA = "lambda"
 
 
@@ -75,16 +72,18 @@ class Record(BaseModel):
 
     `parameters` are those that differ from the method's defaults, `defaults` the others. `rate_point` is λ with its value, or
     the rate parameter of a classical codec, which has no start codec. `trained_under`: the identity of another protocol
-    whose codec this is, scored under this one.
-    `bpp` is the sum of container bits over the sum of pixels; `bpp_mean` the mean of the pictures' own rates;
-    `estimated_bpp` what the likelihoods promised. `ceiling` holds the scores on uncompressed pictures. `tally` is the
-    kind of tally in the rows of the pictures ("" for none), `rows_sha256` their file's digest. In its file a record also
+    whose codec this is, scored under this one. `measurement` is the version of evaluation and scoring (`MEASUREMENT`),
+    `method_sha256` the digest of the method's whole source.
+    `bpp` is the sum of container bits over the sum of pixels; `bpp_mean` the mean of the images' own rates;
+    `estimated_bpp` what the likelihoods promised. `ceiling` holds the scores on uncompressed images. `tally` is the
+    kind of tally in the rows of the images ("" for none), `rows_sha256` their file's digest. In its file a record also
     carries `content_sha256`, its `seal`: one that was edited by hand no longer matches it.
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
-    schema_version: Literal[3] = SCHEMA
+    schema_version: Literal[4] = SCHEMA
+    measurement: int = MEASUREMENT
     protocol: Protocol
     protocol_hash: str
     method: str
@@ -110,6 +109,13 @@ class Record(BaseModel):
     tally: str
     rows_sha256: str
 
+    @field_validator("protocol")
+    @classmethod
+    def _names_its_data(cls, protocol: Protocol) -> Protocol:
+        if protocol.content is None:
+            raise ValueError("content is missing: which data the record was made from")
+        return protocol
+
     @property
     def label(self) -> str:
         """Method with its parameters, and the protocol that the codec was trained under where that is another one."""
@@ -126,9 +132,9 @@ class Record(BaseModel):
         return point_label(self.rate_point)
 
     @property
-    def quality(self) -> float:
-        """The protocol's primary score."""
-        return self.scores[self.protocol.evaluation.metric]
+    def metric(self) -> str:
+        """The name of the protocol's primary score."""
+        return self.protocol.evaluation.metric
 
 
 def method_label(method: str, parameters: dict[str, Any], trained_under: str = "") -> str:
@@ -209,72 +215,3 @@ def flaws(record: Record, fields: dict[str, Any]) -> list[str]:
     unsealed = fields.get("content_sha256") != seal(fields)
     changed = ["it was changed after it was written: its content does not match its hash"] if unsealed else []
     return [*impossible(record), *changed]
-
-
-def parse(fields: Any) -> Record:
-    """A record of this or the last schema. Raises ValueError for other content."""
-    version = fields.get("schema_version") if isinstance(fields, dict) else None
-    if version == 1:
-        raise ValueError("schema_version 1 is of an older icmbench: delete it to have the cell computed again")
-    if version == 2:  # it had λ alone
-        rest = {name: value for name, value in fields.items() if name != "lmbda"}
-        fields = rest | {"schema_version": SCHEMA, "rate_point": {LAMBDA: fields.get("lmbda")}}
-    return Record.model_validate(fields)
-
-
-@dataclass(frozen=True)
-class Store:
-    """A results folder."""
-
-    folder: Path
-
-    def path(self, protocol: Protocol, label: str, rate_point: dict[str, float], seed: int) -> Path:
-        """Where the record of a cell lies, whether it is there or not."""
-        return self.folder / protocol.identity / label / f"{point_name(rate_point)},seed={seed}.json"
-
-    def path_of(self, record: Record) -> Path:
-        """Where a record lies; the rows of its pictures lie beside it, with the suffix `.parquet`."""
-        return self.path(record.protocol, record.label, record.rate_point, record.seed)
-
-    def write(self, record: Record) -> Path:
-        """Seal a record and write it at once, whole.
-
-        Raises UserError where the folder cannot be written, ValueError for impossible values.
-        """
-        if problems := impossible(record):
-            raise ValueError("; ".join(problems))
-        fields = json.loads(record.model_dump_json(by_alias=True))
-        path = self.path_of(record)
-        write_text(path, json.dumps(fields | {"content_sha256": seal(fields)}, indent=1, ensure_ascii=False) + "\n")
-        return path
-
-    def read(self, protocol: str = "*@*") -> tuple[list[Record], dict[Path, str]]:
-        """All sound records (of one protocol: its identity), and the files that are none with the reason."""
-        records, broken = [], {}
-        for path in self.files(protocol):
-            try:
-                fields = json.loads(path.read_text())
-                record = parse(fields)
-            except ValidationError as error:
-                broken[path] = describe_errors(error)
-            except (OSError, ValueError, RecursionError) as error:
-                broken[path] = str(error)
-            else:
-                if problems := self._problems(record, fields, path):
-                    broken[path] = "; ".join(problems)
-                else:
-                    records.append(record)
-        return records, broken
-
-    def _problems(self, record: Record, fields: dict[str, Any], path: Path) -> list[str]:
-        problems = flaws(record, fields)
-        if path != self.path_of(record):
-            problems.append("it lies where another cell's record belongs")
-        rows = path.with_suffix(".parquet")
-        if rows.is_file() and sha256(rows) != record.rows_sha256:
-            problems.append("the rows of its images were changed after they were written")
-        return problems
-
-    def files(self, protocol: str = "*@*") -> Iterator[Path]:
-        """Every file that should be a record (of one protocol: its identity), sound or not, in order."""
-        return (path for path in sorted(self.folder.glob(f"{protocol}/*/*.json")) if not path.name.startswith("."))

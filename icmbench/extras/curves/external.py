@@ -9,8 +9,10 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from icmbench.base.errors import UserError
 from icmbench.base.files import write_text
+from icmbench.compare.row import ANCHOR, Point, Row
 from icmbench.schema.protocol import Strict, describe_errors
 from icmbench.stats.bdrate import BDRate, Curve, bd_rate
+from icmbench.stats.confidence import Estimate
 
 
 def _line(text: str) -> str:
@@ -90,7 +92,7 @@ def read(results: Path) -> tuple[list[ExternalCurve], dict[Path, str]]:
 
 @dataclass(frozen=True)
 class Group:
-    """What external curves are held against: a protocol's identity, primary metric and anchor.
+    """What external curves are compared with: a protocol's identity, score and anchor.
 
     `curve`: (bpp, score) of the anchor, averaged over seeds; empty without records of it.
     """
@@ -98,7 +100,19 @@ class Group:
     identity: str
     metric: str
     anchor: str
+    ceiling: float
     curve: Curve
+
+
+def groups_of(table: Sequence[Row]) -> list[Group]:
+    """What external curves are compared with, from the rows of one or more protocols."""
+    groups = {}
+    for row in table:
+        if row.protocol not in groups or row.reason == ANCHOR:
+            curve = [(point.bpp.value, point.score.value) for point in row.points] if row.reason == ANCHOR else []
+            anchor = row.method if row.reason == ANCHOR else ""
+            groups[row.protocol] = Group(row.protocol, row.metric, anchor, row.ceiling, curve)
+    return list(groups.values())
 
 
 def why_not(curve: ExternalCurve, group: Group) -> str:
@@ -107,25 +121,28 @@ def why_not(curve: ExternalCurve, group: Group) -> str:
         return _other_protocol(curve)
     if curve.metric != group.metric:
         return f"other metric: {curve.metric} instead of {group.metric}"
-    if curve.anchor not in (None, group.anchor):
+    if curve.anchor and group.anchor and curve.anchor != group.anchor:
         return f"other anchor: {curve.anchor} instead of {group.anchor}"
     return ""
 
 
-def external_rows(curves: Iterable[ExternalCurve], group: Group) -> list[tuple[ExternalCurve, BDRate, str]]:
-    """The curves that can be compared with the group's anchor, each with its BD-rate and the note that belongs beside it.
-
-    The BD-rate's `percent` is None with a `reason` where there is no number.
-    """
-    note = "external: as published by {}, not computed here; no interval, not ranked"
-    return [(curve, _against(group, curve), note.format(curve.source)) for curve in curves if not why_not(curve, group)]
+def external_rows(curves: Iterable[ExternalCurve], table: Sequence[Row]) -> list[Row]:
+    """A row for every curve that can be compared with the anchor in `table`, the rows of one protocol."""
+    return [_row(curve, group) for group in groups_of(table) for curve in curves if not why_not(curve, group)]
 
 
-def not_comparable(curves: Iterable[ExternalCurve], groups: Sequence[Group]) -> list[tuple[ExternalCurve, str]]:
-    """The curves that can be compared with no group, each with the reason."""
-    by_identity = {group.identity: group for group in groups}
+def with_external(curves: Sequence[ExternalCurve], table: Sequence[Row]) -> list[Row]:
+    """The rows of `table`, each protocol's followed by its external curves."""
+    protocols = dict.fromkeys(row.protocol for row in table)
+    groups = [[row for row in table if row.protocol == protocol] for protocol in protocols]
+    return [row for group in groups for row in (*group, *external_rows(curves, group))]
+
+
+def not_comparable(curves: Iterable[ExternalCurve], table: Sequence[Row]) -> list[tuple[ExternalCurve, str]]:
+    """The curves that can be compared with no protocol of `table`, each with the reason."""
+    groups = {group.identity: group for group in groups_of(table)}
     reasons = [
-        (curve, why_not(curve, by_identity[curve.protocol]) if curve.protocol in by_identity else _other_protocol(curve))
+        (curve, why_not(curve, groups[curve.protocol]) if curve.protocol in groups else _other_protocol(curve))
         for curve in curves
     ]
     return [(curve, reason) for curve, reason in reasons if reason]
@@ -135,9 +152,31 @@ def _other_protocol(curve: ExternalCurve) -> str:
     return f"other protocol: {curve.protocol}" if curve.protocol else "other protocol: it claims none of icmbench's"
 
 
+def _row(curve: ExternalCurve, group: Group) -> Row:
+    result = _against(group, curve)
+    note = f"external: as published by {curve.source}, not computed here; no interval, not ranked"
+    return Row(
+        protocol=group.identity,
+        method=curve.name,
+        metric=group.metric,
+        ceiling=group.ceiling,
+        seeds=0,
+        points=tuple(Point("", Estimate(bpp), Estimate(score)) for bpp, score in sorted(curve.points)),
+        bd_rate=None if result.percent is None else Estimate(result.percent),
+        bd_metric=None if result.metric is None else Estimate(result.metric),
+        rank=None,
+        akima=result.akima,
+        overlap=result.overlap,
+        reason=result.reason,
+        warnings=(note, *result.warnings),
+        external=True,
+        monotone=result.monotone,
+    )
+
+
 def _against(group: Group, curve: ExternalCurve) -> BDRate:
     if not group.curve:
-        return BDRate(None, reason=f"the anchor {group.anchor} has no records")
+        return BDRate(None, reason="the anchor has no records")
     try:
         return bd_rate(group.curve, curve.points)
     except (ArithmeticError, ValueError):  # differences of finite figures may still overflow

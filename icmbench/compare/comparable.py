@@ -1,0 +1,76 @@
+"""Which records may be compared: those that were measured alike. The others are set aside by name, with the reason."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from icmbench.schema.record import MEASUREMENT, Record
+from icmbench.schema.store import Store
+
+
+def read_comparable(store: Store, protocol: str = "*@*") -> tuple[list[Record], dict[Path, str]]:
+    """The records of a store (of one protocol: its identity) that may be compared, and the files set aside with the reason."""
+    records, aside = store.read(protocol)
+    kept, incomparable = comparable(records)
+    return kept, aside | {store.path_of(record): reason for record, reason in incomparable}
+
+
+def comparable(records: Iterable[Record]) -> tuple[list[Record], list[tuple[Record, str]]]:
+    """Records, protocol by protocol, without those that were measured unlike the others, each of these with the reason.
+
+    Measurement version, val images, their number and the ceiling must be those of the anchor's records (of all records where
+    the anchor has none): where those disagree among themselves, the most frequent values hold, of equally frequent ones the
+    latest. The source of a method must be the one of its latest record.
+    """
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.protocol.identity, []).append(record)
+    kept: list[Record] = []
+    aside: list[tuple[Record, str]] = []
+    for group in groups.values():
+        for check in (_measurement, _val_images, _ceiling, _method_source):
+            reasons = check(group)
+            aside += [(record, reason) for record, reason in zip(group, reasons, strict=True) if reason]
+            group = [record for record, reason in zip(group, reasons, strict=True) if not reason]
+        kept += group
+    return kept, aside
+
+
+def _measurement(group: Sequence[Record]) -> list[str]:
+    reason = "it was measured by another version of icmbench (measurement {}, now {}); run its cell again"
+    return [reason.format(r.measurement, MEASUREMENT) if r.measurement != MEASUREMENT else "" for r in group]
+
+
+def _val_images(group: Sequence[Record]) -> list[str]:
+    usual = _usual(group, lambda record: (record.protocol.bound.val, record.images))
+    reason = "it was scored on other val images or annotations than the records it would be compared with; run its cell again"
+    return [reason if (record.protocol.bound.val, record.images) != usual else "" for record in group]
+
+
+def _ceiling(group: Sequence[Record]) -> list[str]:
+    """Ceilings may differ by what another machine gives for the same images."""
+    usual = dict(_usual(group, lambda record: tuple(sorted(record.ceiling.items()))))
+    found = []
+    for record in group:
+        name, value = record.metric, record.ceiling[record.metric]
+        far = abs(value - usual.get(name, value)) > record.protocol.evaluation.score_tolerance
+        found.append(f"its ceiling is {name} {value:.2f}, that of the others {usual[name]:.2f}" if far else "")
+    return found
+
+
+def _method_source(group: Sequence[Record]) -> list[str]:
+    latest: dict[str, Record] = {}
+    for record in sorted(group, key=lambda r: r.created):
+        latest[record.label] = record
+    reason = "it was made with another version of the method's source than the latest record of this method; run its cell again"
+    return [reason if record.method_sha256 != latest[record.label].method_sha256 else "" for record in group]
+
+
+def _usual(group: Sequence[Record], value: Callable[[Record], Any]) -> Any:
+    """The most frequent value among the anchor's records, of equally frequent ones the latest; () without records."""
+    if not group:
+        return ()
+    judges = [record for record in group if record.label == record.protocol.anchor] or list(group)
+    latest_first = sorted(judges, key=lambda record: record.created, reverse=True)
+    return Counter(map(value, latest_first)).most_common(1)[0][0]

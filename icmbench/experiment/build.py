@@ -1,0 +1,110 @@
+"""From the identity of a cell to the objects that compute it: task, method, codec."""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from icmbench.api.classes import make_task, method_class
+from icmbench.api.method import ClassicalMethod, Method, TrainedMethod
+from icmbench.api.task import Task
+from icmbench.base import seeds
+from icmbench.base.errors import UserError
+from icmbench.codecs.neural import Codec, NeuralCodec, build_model, load_weights, saved_metadata
+from icmbench.experiment.cell import Cell
+from icmbench.experiment.folders import Device
+from icmbench.plugins.find import Plugins, options
+from icmbench.plugins.source import source_digest
+from icmbench.plugins.weights import verified_path
+from icmbench.schema.protocol import Protocol, Strict
+
+if TYPE_CHECKING:  # takes seconds to import, and classical codecs do not need it
+    from compressai.models import CompressionModel
+
+
+def torch_device(device: Device) -> torch.device:
+    """The device that evaluates: the first one."""
+    return torch.device(device.accelerator)
+
+
+def load_task(protocol: Protocol, plugins: Plugins, device: Device) -> Task:
+    """The protocol's task, frozen, on a device. It is kept for the cells that follow."""
+    return _load_task(protocol.model_dump_json(by_alias=True), plugins, torch_device(device))
+
+
+@lru_cache(maxsize=2)
+def _load_task(protocol_json: str, plugins: Plugins, device: torch.device) -> Task:
+    protocol = Protocol.model_validate_json(protocol_json)
+    task = make_task(plugins, protocol.task, protocol.data, protocol.recognizer)
+    task.freeze()
+    task.to(device)
+    return task
+
+
+def method_source(cell: Cell, plugins: Plugins) -> str:
+    """SHA-256 of the whole source of the cell's method."""
+    return source_digest(plugins.find("methods")[cell.method])
+
+
+def training_identity(cell: Cell, plugins: Plugins) -> str:
+    """What a checkpoint and a trained codec must have been made for."""
+    return json.dumps([cell.protocol.identity, cell.label, cell.rate_index, cell.seed, method_source(cell, plugins)])
+
+
+def parameters_of(cell: Cell, plugins: Plugins) -> Strict:
+    """The method's parameters, defaults filled in. Raises UserError for wrong ones."""
+    kind = method_class(plugins, cell.method)
+    found: Strict = options(kind.Parameters, dict(cell.parameters), f"the parameters of method {cell.method}")
+    return found
+
+
+def start_codec(cell: Cell) -> "CompressionModel":
+    """The model that the cell's training starts from."""
+    model = build_model(cell.protocol.codec)
+    load_weights(model, verified_path(cell.rate.start))
+    return model
+
+
+def build_method(cell: Cell, plugins: Plugins, device: Device) -> Method:
+    """The method at the start of its training. Its own parts are initialised from a random stream of their own.
+
+    Raises UserError where the method does not fit the protocol's codec or recogniser.
+    """
+    kind, parameters = method_class(plugins, cell.method), parameters_of(cell, plugins)
+    if issubclass(kind, ClassicalMethod):
+        assert cell.own_rate is not None
+        return kind(parameters, cell.own_rate[1])
+    task = load_task(cell.protocol, plugins, device)  # before the stream starts, because building it draws random numbers
+    model = start_codec(cell)
+    seeds.seed_torch(cell.derive_seed("method", cell.method))
+    return kind(parameters, model, task, cell.rate.lmbda)
+
+
+def load_codec(path: Path, plugins: Plugins, device: torch.device) -> NeuralCodec:
+    """A codec that a run saved, with the modules that its method adds.
+
+    Raises UserError where the file is not a whole codec or its method is not installed.
+    """
+    saved = saved_metadata(path)
+
+    def extend(model: "CompressionModel") -> None:
+        kind = method_class(plugins, saved["method"]) if "method" in saved else TrainedMethod
+        if issubclass(kind, TrainedMethod):
+            kind.extend(model, kind.Parameters.model_validate_json(saved.get("parameters", "{}")))
+
+    return NeuralCodec.load(path, device, extend)
+
+
+def decoder_called(name: str, plugins: Plugins, device: torch.device) -> Codec:
+    """For decoding: the classical method of that name, else the codec saved in the file of that name.
+
+    Raises UserError where there is neither.
+    """
+    if name not in plugins.find("methods"):
+        return load_codec(Path(name), plugins, device)
+    kind = method_class(plugins, name)
+    if not issubclass(kind, ClassicalMethod):
+        raise UserError(f"the method {name} is not a classical codec; name the codec.safetensors of its run instead.")
+    return kind(kind.Parameters(), kind.rates[0])  # any rate: the bytes hold it

@@ -1,0 +1,10 @@
+"""How a cell that is being computed tells how far it is. Imports no torch."""
+
+from collections.abc import Callable
+
+Report = Callable[[str, int, int, dict[str, float]], None]  # phase, done, total, terms to show
+START = "start"
+
+
+def silent(phase: str, done: int, total: int, terms: dict[str, float]) -> None:
+    """A report that shows nothing."""

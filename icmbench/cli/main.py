@@ -2,8 +2,10 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from icmbench import __version__
 from icmbench.base.errors import UserError
@@ -34,7 +36,9 @@ from icmbench.cli.commands import (
     transfer,
     verify,
 )
-from icmbench.extras.remote import around, is_url
+
+if TYPE_CHECKING:
+    from icmbench.schema.store import Store
 
 COMMANDS = {
     "run": run,
@@ -67,9 +71,13 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status. Errors that the user can mend are one sentence on standard error."""
-    arguments = _parser().parse_args(argv)
     try:
-        return _run(arguments)
+        arguments = _parser().parse_args(argv)
+        warnings.filterwarnings("ignore")  # the toolboxes' remarks about each other
+        store: Store | None = getattr(arguments, "results", None)
+        with store.shared() if store is not None else nullcontext():
+            status: int = arguments.command(arguments)
+            return status
     except UserError as error:
         print(f"icmbench: {error}", file=sys.stderr)
         return 2
@@ -78,21 +86,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 1
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    """The command, with `--results` as a path; results at a URL are fetched before and sent afterwards."""
-    command: Callable[[argparse.Namespace], int] = arguments.command
-    place: str | None = getattr(arguments, "results", None)
-    if place is None:
-        return command(arguments)
-
-    def run(folder: Path) -> int:
-        arguments.results = folder
-        return command(arguments)
-
-    arguments.url = place if is_url(place) else None
-    return around(place, run) if arguments.url else run(Path(place))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,20 +2,27 @@
 
 import argparse
 import ast
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from icmbench.base.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from icmbench.experiment.cell import Place
+    from icmbench.experiment.folders import Device, Folders
     from icmbench.plugins.find import Plugins
     from icmbench.running.job import Job
+    from icmbench.running.pool import Pool
+    from icmbench.running.runner import Runner
     from icmbench.schema.protocol import Protocol
     from icmbench.schema.record import Record
+    from icmbench.schema.store import Store
 
 
 def add_plugin(parser: argparse.ArgumentParser) -> None:
@@ -24,10 +31,18 @@ def add_plugin(parser: argparse.ArgumentParser) -> None:
 
 
 def add_results(parser: argparse.ArgumentParser) -> None:
-    """`--results DIR|URL`; `arguments.results` is a path when a command gets it, `arguments.url` the URL if it was one."""
+    """`--results DIR|URL`; `arguments.results` is a `Store`."""
     parser.add_argument(
-        "--results", default="results", metavar="DIR|URL", help="records (default results), also at a URL that fsspec opens"
-    )
+        "--results", type=store, default="results", metavar="DIR|URL",
+        help="records (default results), also at a URL that fsspec opens",
+    )  # fmt: skip
+
+
+def store(text: str) -> "Store":
+    """The store at a path or a URL."""
+    from icmbench.extras.remote import open_store
+
+    return open_store(text)
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:
@@ -39,10 +54,10 @@ def add_place(parser: argparse.ArgumentParser) -> None:
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """`--engine local|ray`, `--address` and `--pack`."""
+    """`--engine local|inline|ray`, `--address` and `--pack`."""
     parser.add_argument(
-        "--engine", choices=("local", "ray"), default="local",
-        help="compute in processes of this machine (default), or as tasks of a Ray cluster",
+        "--engine", choices=("local", "inline", "ray"), default="local",
+        help="compute in worker processes (default), in this process (for a debugger), or as tasks of a Ray cluster",
     )  # fmt: skip
     parser.add_argument("--address", metavar="HOST:PORT", help="the Ray cluster to join; auto: the one that this machine is in")
     parser.add_argument(
@@ -106,24 +121,62 @@ def add_seeds(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=positive, default=1, metavar="N", help="repeat with N seeds (default 1: no intervals)")
 
 
-def place(arguments: argparse.Namespace, found: "Plugins") -> "Place":
-    """Where cells are computed. Raises UserError for a device that is not there, and an address without a cluster's engine."""
-    engine: Literal["local", "ray"] = getattr(arguments, "engine", "local")
-    on_cluster = engine == "ray" and arguments.device == "cuda"  # whose GPUs this machine need not have
-    accelerator = "cuda" if on_cluster else device(arguments.device)
-    address: str | None = getattr(arguments, "address", None)
-    if address and engine == "local":
-        raise UserError("--address names a Ray cluster: say --engine ray with it.")
-    import warnings
+@contextmanager
+def runner(arguments: argparse.Namespace, found: "Plugins", console: "Console | None" = None) -> "Iterator[Runner]":
+    """Everything that computing cells takes, and a status file for as long as the block lasts.
 
-    warnings.filterwarnings("ignore")
-    from icmbench.experiment.cell import Place
+    Raises UserError for a device that is not there, and for options that contradict each other.
+    """
+    engine, address, pack = (getattr(arguments, name, None) for name in ("engine", "address", "pack"))
+    if address and engine != "ray":
+        raise UserError("--address names a Ray cluster: add --engine ray.")
+    if getattr(arguments, "devices", 1) > 1 and (pack or 1) > 1:
+        raise UserError("--pack puts several cells on one device, --devices one cell on several: use one of the two.")
+    where, there = devices(arguments), folders(arguments)
+    from rich.console import Console
 
-    results, runs = arguments.results, arguments.runs
-    if engine == "ray":  # a worker's current folder is another
-        results, runs = results.absolute(), runs.absolute()
-    pack: int | None = getattr(arguments, "pack", None)
-    return Place(found, results, runs, accelerator, engine=engine, address=address, pack=pack, url=arguments.url)
+    from icmbench.extras.status import StatusFile
+    from icmbench.running.runner import Runner
+
+    with StatusFile(there.runs, there.store.folder) as status:
+        start = partial(_pool, engine, where, pack, address)
+        yield Runner(found, there, where, start, console or Console(), status.tell, pack)
+
+
+def _pool(engine: str | None, device: "Device", pack: int | None, address: str | None, cells: int) -> "Pool":
+    """The workers that `--engine` asks for."""
+    from icmbench.running.pool import InlinePool, LocalPool
+
+    if engine == "ray":
+        from icmbench.extras.ray import RayPool
+
+        return RayPool(device, pack, address)
+    return InlinePool(device) if engine == "inline" else LocalPool(device, pack, cells)
+
+
+def folders(arguments: argparse.Namespace) -> "Folders":
+    """Where results and runs lie, as absolute paths: a worker's current folder may be another."""
+    from icmbench.experiment.folders import Folders
+
+    return Folders(replace(arguments.results, folder=arguments.results.folder.absolute()), arguments.runs.absolute())
+
+
+def devices(arguments: argparse.Namespace) -> "Device":
+    """What `--device` and `--devices` ask for. Raises UserError for a device that is not there."""
+    from icmbench.experiment.folders import Device
+
+    on_cluster = getattr(arguments, "engine", "") == "ray" and arguments.device == "cuda"  # this machine may have no GPU
+    return Device("cuda" if on_cluster else device(arguments.device), getattr(arguments, "devices", 1))
+
+
+def bound(protocol: "Protocol", found: "Plugins") -> "Protocol":
+    """The protocol, bound to its data. Raises UserError for files that are missing or damaged."""
+    from icmbench.plugins.requirements import demand
+
+    demand(protocol)  # before torch is imported
+    from icmbench.experiment.content import bind
+
+    return bind(protocol, found)
 
 
 def device(name: str) -> str:
@@ -192,34 +245,39 @@ def add_anchor_job(parser: argparse.ArgumentParser, seeds: int) -> None:
     add_engine(parser)
 
 
-def anchor_job(arguments: argparse.Namespace) -> "tuple[Protocol, Place, Console]":
-    """The protocol, the place and the console of such a measurement. Raises UserError for wrong names and missing files."""
-    from icmbench.plugins.requirements import demand
-    from icmbench.running.job import resolve
-
+@contextmanager
+def anchor_job(arguments: argparse.Namespace) -> "Iterator[tuple[Protocol, Runner]]":
+    """The protocol of such a measurement, and what computes it. Raises UserError for wrong names and missing files."""
     found = plugins(arguments)
-    protocol = resolve(found, arguments.task, arguments.protocol)
-    demand(protocol)
-    where = place(arguments, found)
+    protocol = bound(found.resolve(arguments.task, arguments.protocol), found)
     from rich.console import Console
 
-    return protocol, where, Console(stderr=arguments.json)
+    with runner(arguments, found, Console(stderr=arguments.json)) as made:
+        yield protocol, made
 
 
-def read_records(folder: Path) -> "list[Record]":
-    """The sound records of a results folder; the others are named on standard error.
+def read_records(store: "Store") -> "list[Record]":
+    """The records of a results folder that can be compared; the others are named on standard error.
 
-    Raises UserError where there is no such folder or no sound record in it.
+    Raises UserError where there is no such folder or no such record in it.
     """
-    import sys
+    from icmbench.compare.comparable import read_comparable
 
-    from icmbench.schema.record import Store
-
-    if not folder.is_dir():
-        raise UserError(f"there is no results folder {folder}.")
-    records, broken = Store(folder).read()
-    for path, reason in broken.items():
+    demand_results(store)
+    records, aside = read_comparable(store)
+    for path, reason in aside.items():
         print(f"icmbench: set aside {path}: {reason}", file=sys.stderr)
     if not records:
-        raise UserError(f"there are no records in {folder}; 'icmbench run METHOD TASK' makes some.")
+        raise no_records(store)
     return records
+
+
+def demand_results(store: "Store") -> None:
+    """Raises UserError where the results folder does not exist."""
+    if not store.folder.is_dir():
+        raise UserError(f"there is no results folder {store}.")
+
+
+def no_records(store: "Store") -> UserError:
+    """The error of a results folder without any record that can be compared."""
+    return UserError(f"there are no records in {store}; 'icmbench run METHOD TASK' makes some.")

@@ -28,12 +28,12 @@ def comparable(records: Iterable[Record]) -> tuple[list[Record], list[tuple[Reco
         groups.setdefault(record.protocol.identity, []).append(record)
     kept: list[Record] = []
     aside: list[tuple[Record, str]] = []
-    for group in groups.values():
+    for rest in groups.values():
         for check in (_measurement, _val_images, _ceiling, _method_source):
-            reasons = check(group)
-            aside += [(record, reason) for record, reason in zip(group, reasons, strict=True) if reason]
-            group = [record for record, reason in zip(group, reasons, strict=True) if not reason]
-        kept += group
+            judged = list(zip(rest, check(rest), strict=True))
+            aside += [(record, reason) for record, reason in judged if reason]
+            rest[:] = [record for record, reason in judged if not reason]
+        kept += rest
     return kept, aside
 
 

@@ -11,25 +11,28 @@ from concurrent.futures import Future
 from typing import Any
 
 from icmbench.base.errors import UserError
-from icmbench.experiment.cell import Place
-from icmbench.running.pace import Event
+from icmbench.experiment.folders import Device, Share
 from icmbench.running.pool import report_to
+from icmbench.running.progress import Event
 
 RETRIES = 20  # of a cell whose worker or node dies; an error of the cell itself is not tried again
 
 
 class RayPool:
-    """A pool (see `workers`) of the tasks of a Ray cluster. Raises UserError where Ray or the cluster is not there."""
+    """A pool (see `icmbench.running.pool`) of the tasks of the Ray cluster at `address` (None: a new one on this machine).
 
-    def __init__(self, place: Place) -> None:
-        self.place, self.ray = place, _ray()
-        _demand_reachable(place.address)
+    `pack`: cells at once on each GPU; None: one at first. Raises UserError where Ray or the cluster cannot be reached.
+    """
+
+    def __init__(self, device: Device, pack: int | None, address: str | None) -> None:
+        self.device, self.address, self.ray = device, address, _ray()
+        _demand_reachable(address)
         try:
-            self.ray.init(address=place.address, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
+            self.ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             reason = str(error).rstrip(".")
-            raise UserError(f"cannot join the Ray cluster {place.address or 'on this machine'}: {reason}.") from error
-        if reason := self._unfit():
+            raise UserError(f"cannot join the Ray cluster {address or 'on this machine'}: {reason}.") from error
+        if reason := self._unfit(pack):
             self.ray.shutdown()
             raise UserError(reason)
         from ray.util.queue import Queue
@@ -37,32 +40,33 @@ class RayPool:
 
         here = NodeAffinitySchedulingStrategy(self.ray.get_runtime_context().get_node_id(), soft=False)
         self.events = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
-        self.cores = 1
-        self.pack(place.pack or 1)
+        self.pack(pack or 1)
 
-    def _unfit(self) -> str:
+    def _unfit(self, pack: int | None) -> str:
         """Why the cluster cannot do what is asked for; "" where it can."""
         if self._on_gpu and not self.ray.cluster_resources().get("GPU"):
-            return f"the Ray cluster {self.place.address or 'on this machine'} has no GPU."
-        if not self._on_gpu and (self.place.pack or 1) > 1:
+            return f"the Ray cluster {self.address or 'on this machine'} has no GPU."
+        if not self._on_gpu and (pack or 1) > 1:
             return "on a cluster's processors one cell is computed a core: leave --pack out."
         return ""
 
     @property
     def _on_gpu(self) -> bool:
-        return self.place.accelerator == "cuda"
+        return self.device.accelerator == "cuda"
 
     def pack(self, cells: int) -> None:
         """From now on, compute that many cells at once on each GPU."""
-        self.packed = cells
+        self.share = Share(cores=1, packed=cells)
         self.workers = cells * max(1, int(self.ray.cluster_resources().get("GPU" if self._on_gpu else "CPU", 1)))
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
         """Call a function on some node."""
-        gpus = self.place.devices / self.packed if self._on_gpu else 0
-        task = self.ray.remote(_on_node).options(num_cpus=self.cores, num_gpus=gpus, max_retries=RETRIES, retry_exceptions=False)
+        gpus = self.device.count / self.share.packed if self._on_gpu else 0
+        task = self.ray.remote(_on_node).options(
+            num_cpus=self.share.cores, num_gpus=gpus, max_retries=RETRIES, retry_exceptions=False
+        )
         named = {name: value for name, value in os.environ.items() if name.startswith("ICMBENCH_")}
-        future: Future[Any] = task.remote(named, self.events, self.cores, function, *arguments).future()
+        future: Future[Any] = task.remote(named, self.events, self.share.cores, function, *arguments).future()
         return future
 
     def drain(self) -> Iterator[Event]:

@@ -6,14 +6,17 @@ Without torch.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from icmbench.base.errors import UserError
 from icmbench.base.files import cache_root, locked, replacing, write_text
+from icmbench.schema.record import Record
+from icmbench.schema.store import Store
 
 VERSION_KEYS = ("size", "ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created", "modify")
 
@@ -133,11 +136,36 @@ def _version(info: dict[str, Any]) -> str:
     return str({key: str(info[key]) for key in VERSION_KEYS if key in info})
 
 
-def around(url: str, command: Callable[[Path], int]) -> int:
-    """Call `command` with the folder of the results at `url`, fetched before and sent afterwards, however it ends."""
-    remote = Remote(url)
-    remote.pull()
-    try:
-        return command(remote.folder)
-    finally:
-        remote.push()
+@dataclass(frozen=True)
+class RemoteStore(Store):
+    """The results at `url`, and `folder`, their copy here. A record is sent as soon as it is written."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """A block before which results are fetched, and after which they are sent, however it ends."""
+        remote = Remote(self.url)
+        remote.pull()
+        try:
+            yield
+        finally:
+            remote.push()
+
+    def refresh(self) -> None:
+        """Fetch what other machines have written since."""
+        Remote(self.url).pull()
+
+    def write(self, record: Record) -> Path:
+        """Write a record here, and send it with its rows."""
+        path = super().write(record)
+        Remote(self.url).push()
+        return path
+
+
+def open_store(place: str) -> Store:
+    """The store at a path or at a URL. Raises UserError for a URL that nothing here can open."""
+    return RemoteStore(Remote(place).folder, place) if is_url(place) else Store(Path(place))

@@ -12,9 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
+import psutil
+
 from icmbench.base.errors import UserError
 from icmbench.base.files import write_text
-from icmbench.running.pace import ELSEWHERE, WAITING, Left, Pace, duration
+from icmbench.running.progress import ELSEWHERE, WAITING, Tracker, duration, left_text
 
 WRITE_SECONDS = 2.0
 KEPT_SECONDS = 24 * 3600.0  # how long a job that has ended is shown
@@ -23,14 +25,13 @@ SILENT_SECONDS = 600.0  # on another machine nobody can be asked whether a proce
 
 @dataclass(frozen=True)
 class Running:
-    """A cell that is being computed. `at_least`: `seconds_left` leaves out what is not known yet."""
+    """A cell that is being computed. `seconds_left`: of its phase; None where that is not known yet."""
 
     name: str
     phase: str
     done: int
     total: int
-    seconds_left: float
-    at_least: bool
+    seconds_left: float | None
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,7 @@ class Status:
     failed: int
     elsewhere: int
     waiting: int
-    seconds_left: float
-    at_least: bool
+    seconds_left: float | None
     running: list[Running] = field(default_factory=list)
     ended: str = ""
 
@@ -73,12 +73,12 @@ class Status:
 
 
 def _process(pid: int) -> str:
-    """When a process started, in the kernel's ticks, which with its id names it; "" for one that has ended."""
+    """When a process started, which together with its id names it; "" for one that has ended."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
+        process = psutil.Process(pid)
+        return "" if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD) else repr(process.create_time())
+    except psutil.Error:
         return ""
-    return "" if fields[0] in "ZX" else fields[19]
 
 
 def folder_of(runs: Path) -> Path:
@@ -95,7 +95,7 @@ class StatusFile:
         stamp = datetime.fromtimestamp(self.started).strftime("%Y%m%dT%H%M%S%f")
         self.path = folder_of(runs) / f"{os.getpid()}-{stamp}.json"
         self.written = 0.0
-        self.pace: Pace | None = None
+        self.tracker: Tracker | None = None
 
     def __enter__(self) -> "StatusFile":
         for path, status in read(self.runs).items():
@@ -105,27 +105,26 @@ class StatusFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self.pace is None:
+        if self.tracker is None:
             return
-        failed = self.pace.count("failed")
+        failed = self.tracker.count("failed")
         ended = "finished" if not failed else f"finished, {failed} cells failed"
         if kind is not None:
             ended = "interrupted" if issubclass(kind, KeyboardInterrupt) else f"stopped: {error}"
-        self._write(self.pace, ended)
+        self._write(self.tracker, ended)
 
-    def tell(self, pace: Pace) -> None:
+    def tell(self, tracker: Tracker) -> None:
         """Write how far the job is, at most every few seconds."""
-        self.pace = pace
+        self.tracker = tracker
         if time.monotonic() - self.written >= WRITE_SECONDS:
-            self._write(pace)
+            self._write(tracker)
 
-    def _write(self, pace: Pace, ended: str = "") -> None:
+    def _write(self, tracker: Tracker, ended: str = "") -> None:
         with suppress(UserError):  # a full disk must not end a job because of this file
-            write_text(self.path, json.dumps(asdict(self._status(pace, ended)), indent=1, ensure_ascii=False) + "\n")
+            write_text(self.path, json.dumps(asdict(self._status(tracker, ended)), indent=1, ensure_ascii=False) + "\n")
         self.written = time.monotonic()
 
-    def _status(self, pace: Pace, ended: str) -> Status:
-        everything = pace.left_of_all()
+    def _status(self, tracker: Tracker, ended: str) -> Status:
         return Status(
             command=self.command,
             pid=os.getpid(),
@@ -135,21 +134,20 @@ class StatusFile:
             results=str(self.results.absolute()),
             started=self.started,
             updated=time.time(),
-            cells=len(pace.units),
-            done=pace.count("done"),
-            failed=pace.count("failed"),
-            elsewhere=pace.count(ELSEWHERE),
-            waiting=pace.count(WAITING),
-            seconds_left=everything.seconds,
-            at_least=not everything.complete,
-            running=[] if ended else [_running(pace, number) for number in pace.running()],
+            cells=len(tracker.units),
+            done=tracker.count("done"),
+            failed=tracker.count("failed"),
+            elsewhere=tracker.count(ELSEWHERE),
+            waiting=tracker.count(WAITING),
+            seconds_left=tracker.left_of_all(),
+            running=[] if ended else [_running(tracker, number) for number in tracker.running()],
             ended=ended,
         )
 
 
-def _running(pace: Pace, number: int) -> Running:
-    state, left = pace.states[number], pace.left(number)
-    return Running(pace.units[number].name, state.phase, state.done, state.total, left.seconds, not left.complete)
+def _running(tracker: Tracker, number: int) -> Running:
+    state = tracker.states[number]
+    return Running(tracker.units[number].name, state.phase, state.done, state.total, tracker.left(number))
 
 
 def _old(status: Status) -> bool:
@@ -190,7 +188,7 @@ def describe(status: Status) -> str:
     where = f"{status.host} " if status.host != socket.gethostname() else ""
     counts = {"running": len(status.running), "in another run": status.elsewhere, "waiting": status.waiting}
     cells = ", ".join([cells, *(f"{count} {what}" for what, count in counts.items() if count)])
-    left = str(Left(status.seconds_left, not status.at_least).after(age))
+    left = _left(status.seconds_left, age)
     lines = [f"{status.command}", f"  {where}pid {status.pid}, since {since} ({duration(time.time() - status.started)})"]
     lines.append(f"  {cells}{'; ' if left else ''}{left}")
     return "\n".join([*lines, *(f"  {_line(cell, age)}" for cell in status.running)])
@@ -198,8 +196,13 @@ def describe(status: Status) -> str:
 
 def _line(cell: Running, age: float) -> str:
     progress = f" {cell.done}/{cell.total}" if cell.total else ""
-    left = str(Left(cell.seconds_left, not cell.at_least).after(age))
+    left = _left(cell.seconds_left, age)
     return f"{cell.name}: {cell.phase}{progress}{', ' if left else ''}{left}"
+
+
+def _left(seconds: float | None, age: float) -> str:
+    """What was left `age` seconds ago, in words."""
+    return left_text(None if seconds is None else seconds - age)
 
 
 def _time(seconds: float) -> str:

@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     from icmbench.submission.archive import opened
     from icmbench.submission.inspect import contents, inspect
 
-    demand_writable(arguments.results)
+    demand_writable(arguments.results.folder)
     verdict = verify.reached(arguments)
     if verdict.status == "rejected":
         return verify.STATUS[verdict.status]
@@ -33,8 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
         if not verdict.cells:
             raise UserError("nothing was measured, so there is no curve to keep.")
         points = [(cell.bpp, cell.score) for cell in verdict.cells]
-        curve = registry.add_external(arguments.results, arguments.external, inspect(arguments.bundle), points)
-        print(f"{external.path_of(arguments.results, curve.name)}: {len(points)} points, external")
+        curve = registry.add_external(arguments.results.folder, arguments.external, inspect(arguments.bundle), points)
+        print(f"{external.path_of(arguments.results.folder, curve.name)}: {len(points)} points, external")
         return 0
     with opened(arguments.bundle) as bundle:
         found = contents(bundle)
@@ -51,6 +51,6 @@ def run(arguments: argparse.Namespace) -> int:
             environment=verdict.environment,
             accepted=registry.now(),
         )
-    files = registry.accept(arguments.results, arguments.bundle, submission)
+    files = registry.accept(arguments.results.folder, arguments.bundle, submission)
     print(f"{files[0].parent}: {len(files)} records, {verdict.status}")
     return 0

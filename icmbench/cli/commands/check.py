@@ -30,9 +30,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def tell(plugins: "Plugins", name: str, task: str) -> int:
     """Check a plugin and print what holds and what does not; the exit status."""
-    import warnings
-
-    warnings.filterwarnings("ignore")
     from icmbench.extras.authoring.check import check, summary
 
     results = check(plugins, name, task)

@@ -13,12 +13,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    protocol, place, console = options.anchor_job(arguments)
-    from icmbench.extras.power import power as resolution
+    with options.anchor_job(arguments) as (protocol, runner):
+        from icmbench.extras.power import power
 
-    found = resolution.measure_convergence(protocol, arguments.seeds, place, console)
+        found = power.measure_convergence(protocol, arguments.seeds, runner)
     if arguments.json:
-        print(json.dumps(resolution.as_json(found, protocol), indent=1))
+        print(json.dumps(power.as_json(found, protocol), indent=1))
         return 0
     spread = f" ({found.low:+.1f} … {found.high:+.1f} %)" if found.interval else " (one seed: no interval)"
     steps = protocol.training.steps

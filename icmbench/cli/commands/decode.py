@@ -1,4 +1,4 @@
-"""`icmbench decode`: pictures from bitstreams and a codec's weights, and nothing else."""
+"""`icmbench decode`: images from bitstreams and a codec's weights, and nothing else."""
 
 import argparse
 import sys
@@ -18,20 +18,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    import warnings
-
-    warnings.filterwarnings("ignore")
     import torch
 
     from icmbench.base.files import demand_writable
-    from icmbench.experiment import bitstreams
-    from icmbench.experiment.load import codec_of
+    from icmbench.experiment.build import decoder_called
+    from icmbench.extras import decode
 
-    files = bitstreams.find(arguments.bitstreams)
-    codec = codec_of(arguments.codec, options.plugins(arguments), torch.device(options.device(arguments.device)))
+    files = decode.find(arguments.bitstreams)
+    codec = decoder_called(arguments.codec, options.plugins(arguments), torch.device(options.device(arguments.device)))
     demand_writable(arguments.out)
     status = 0
-    for decoded in bitstreams.decode(files, codec, arguments.out):
+    for decoded in decode.decode(files, codec, arguments.out):
         if decoded.problem:
             print(f"icmbench: {decoded.problem}", file=sys.stderr)
             status = 1

@@ -12,15 +12,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from icmbench.plugins.requirements import demand
-
     job = options.job(arguments)
-    protocol = job.resolved()
-    demand(protocol)
-    place = options.place(arguments, job.plugins)
-    from rich.console import Console
+    protocol = options.bound(job.resolved(), job.plugins)
+    from icmbench.extras.dynamics import dynamics
 
-    from icmbench.extras.dynamics import dynamics as dynamics_job
-
-    dynamics_job.run(job, protocol, place, Console())
-    return 0
+    with options.runner(arguments, job.plugins) as runner:
+        return dynamics.run(job, protocol, runner)

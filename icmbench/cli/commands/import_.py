@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     except ValidationError as error:
         raise UserError(f"cannot import {arguments.file}: {describe_errors(error)}.") from error
-    new = external.add(arguments.results, curve)
+    new = external.add(arguments.results.folder, curve)
     state = f"{len(points)} points of {metric}" if new else "the same curve is there already"
-    print(f"{external.path_of(arguments.results, curve.name)}: {state}")
+    print(f"{external.path_of(arguments.results.folder, curve.name)}: {state}")
     return 0

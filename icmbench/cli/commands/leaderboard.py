@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> NoReturn:
-    results = arguments.results.absolute()
+    results = arguments.results.folder.absolute()
     if results.exists() and not results.is_dir():
         raise UserError(f"{arguments.results} is not a folder.")
     _build(results)

@@ -16,13 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.seeds < 2:
         raise UserError("power compares seeds with each other: it needs at least 2 seeds.")
-    protocol, place, console = options.anchor_job(arguments)
-    from icmbench.extras.power import power as resolution
+    with options.anchor_job(arguments) as (protocol, runner):
+        from icmbench.extras.power import power
 
-    found = resolution.measure_power(protocol, arguments.seeds, place, console)
-    print(
-        json.dumps(resolution.as_json(found, protocol), indent=1)
-        if arguments.json
-        else resolution.describe_power(found, protocol)
-    )
+        found = power.measure_power(protocol, arguments.seeds, runner)
+    print(json.dumps(power.as_json(found, protocol), indent=1) if arguments.json else power.describe_power(found, protocol))
     return 0

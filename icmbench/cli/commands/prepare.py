@@ -16,9 +16,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    import warnings
-
-    warnings.filterwarnings("ignore")
     from icmbench.extras import prepare
 
     def log(step: int, terms: dict[str, float]) -> None:

@@ -13,15 +13,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from icmbench.plugins.requirements import demand
-
     job = options.job(arguments, anchor=False)
-    protocol = job.resolved()
-    demand(protocol)
-    place = options.place(arguments, job.plugins)
-    from rich.console import Console
+    protocol = options.bound(job.resolved(), job.plugins)
+    from icmbench.extras import profile
 
-    from icmbench.extras import profile as profiling
-
-    profiling.run(job, protocol, place, arguments.steps, Console())
+    with options.runner(arguments, job.plugins) as runner:
+        profile.run(job, protocol, runner, arguments.steps)
     return 0

@@ -23,9 +23,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"making the tables of {protocol} ...", flush=True)
 
     if not arguments.check:
-        pages = made.publish(arguments.results, arguments.out, report)
+        pages = made.publish(arguments.results.folder, arguments.out, report)
         print(f"{arguments.out / 'index.html'}: {pages} page{'s' if pages > 1 else ''}")
         return 0
-    found = made.differences(arguments.results, arguments.out, report)
+    found = made.differences(arguments.results.folder, arguments.out, report)
     print("\n".join(found) if found else f"{arguments.out} is up to date")
     return 1 if found else 0

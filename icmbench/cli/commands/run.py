@@ -14,18 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--devices", type=options.positive, default=1, metavar="N", help="devices that share each training's batches"
     )
-    parser.add_argument("--keep-bitstreams", action="store_true", help="keep every picture's bytes in the cell's run folder")
+    parser.add_argument("--keep-bitstreams", action="store_true", help="keep every image's bytes in the cell's run folder")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from icmbench.plugins.requirements import demand
-
     job = options.job(arguments, anchor=not arguments.no_anchor)
-    protocol = job.resolved()
-    demand(protocol)
-    place = options.place(arguments, job.plugins)
-    from dataclasses import replace
+    protocol = options.bound(job.resolved(), job.plugins)
+    from icmbench.running.run import run
 
-    from icmbench.running import run as main_job
-
-    return main_job.run(job, protocol, replace(place, devices=arguments.devices, keep_bitstreams=arguments.keep_bitstreams))
+    with options.runner(arguments, job.plugins) as runner:
+        return run(job, protocol, runner, arguments.keep_bitstreams)

@@ -1,8 +1,14 @@
 """`icmbench show`: one protocol."""
 
 import argparse
+from typing import TYPE_CHECKING
 
+from icmbench.base.errors import UserError
 from icmbench.cli import options
+
+if TYPE_CHECKING:
+    from icmbench.plugins.find import Plugins
+    from icmbench.schema.protocol import Protocol
 
 HELP = "show a protocol: its fields, its hash, the files it needs"
 
@@ -15,8 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from icmbench.plugins.requirements import requirements
 
-    protocol = options.plugins(arguments).protocol(arguments.protocol)
-    print(f"{protocol.name}: {protocol.summary}\nhash {protocol.hash}\n")
+    plugins = options.plugins(arguments)
+    protocol = plugins.protocol(arguments.protocol)
+    print(f"{protocol.name}: {protocol.summary}\n{_hash(protocol, plugins)}\n")
     print(protocol.model_dump_json(indent=2, by_alias=True, exclude={"name", "summary", "files", "assumed"}))
     if protocol.assumed:
         print("\nassumed, because the source does not say:")
@@ -27,3 +34,12 @@ def run(arguments: argparse.Namespace) -> int:
         state = "found" if item.present else "to fetch" if item.fetched else "MISSING"
         print(f"  {state:8} {item.path}\n           {size}; {item.digest or 'no checksum published'}; {item.source}")
     return 0
+
+
+def _hash(protocol: "Protocol", plugins: "Plugins") -> str:
+    """The hash of the protocol with the data that are here."""
+    try:
+        bound = options.bound(protocol, plugins)
+    except UserError:
+        return "hash: not known here, because it covers the content of the data, and files are missing (see below)"
+    return f"hash: {bound.hash} (val images and annotations: {bound.bound.val[:12]})"

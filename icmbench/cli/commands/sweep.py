@@ -25,16 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from icmbench.plugins.requirements import demand
-
     over = axes(arguments.over)
-    job = options.job(arguments)  # names are checked before torch is imported
+    job = options.job(arguments)
     from icmbench.extras.ablation import sweep
 
-    found = sweep.settings(job, over)
-    for setting in found:
-        demand(setting.protocol)
-    return sweep.run(job, found, options.place(arguments, job.plugins))
+    settings = sweep.settings(job, over, lambda protocol: options.bound(protocol, job.plugins))
+    with options.runner(arguments, job.plugins) as runner:
+        return sweep.run(job, settings, runner)
 
 
 def axes(texts: list[str]) -> dict[str, list[Any]]:

@@ -2,37 +2,66 @@
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from icmbench.base.errors import UserError, unknown
 from icmbench.cli import options
+
+if TYPE_CHECKING:
+    from icmbench.compare.row import Row
+    from icmbench.schema.store import Store
 
 HELP = "print the BD-rate table of a results folder"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_results(parser)
+    options.add_plugin(parser)
+    parser.add_argument("--metric", metavar="NAME", help="the score to compare by (default: each protocol's primary one)")
     form = parser.add_mutually_exclusive_group()
     for name in ("json", "csv", "markdown", "latex"):
         form.add_argument(f"--{name}", dest="form", action="store_const", const=name, default="text")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from icmbench.base.errors import UserError
     from icmbench.compare.summary import summary
-    from icmbench.show import table
 
-    if not arguments.results.is_dir():
-        raise UserError(f"there is no results folder {arguments.results}.")
-    found = summary(arguments.results)
-    for name, reason in found.broken:
-        print(f"icmbench: set aside {arguments.results / name}: {reason}", file=sys.stderr)
+    store = arguments.results
+    options.demand_results(store)
+    found = summary(store, options.plugins(arguments), arguments.metric)
+    for name, reason in found.aside:
+        print(f"icmbench: set aside {store.folder / name}: {reason}", file=sys.stderr)
     if not found.rows:
-        raise UserError(f"there are no records in {arguments.results}; 'icmbench run METHOD TASK' makes some.")
-    for name, reason in found.apart:
-        print(f"icmbench: the external curve {name} is not compared: {reason}", file=sys.stderr)
+        raise _no_rows(store, arguments.metric)
+    rows = _with_external(store.folder, found.rows)
     if arguments.form == "text":
         from icmbench.show.text import print_table
 
-        print_table(found.rows)
+        print_table(rows)
     else:
-        print(getattr(table, f"to_{arguments.form}")(found.rows), end="" if arguments.form == "csv" else "\n")
+        from icmbench.show import table
+
+        print(getattr(table, f"to_{arguments.form}")(rows), end="" if arguments.form == "csv" else "\n")
     return 0
+
+
+def _with_external(folder: Path, rows: "list[Row]") -> "list[Row]":
+    """The rows with the external curves of the folder; those that compare with none are named on standard error."""
+    if not (folder / "external").is_dir():
+        return rows
+    from icmbench.extras.curves.external import not_comparable, read, with_external
+
+    curves, broken = read(folder)
+    for path, reason in broken.items():
+        print(f"icmbench: set aside {path}: {reason}", file=sys.stderr)
+    for curve, reason in not_comparable(curves, rows):
+        print(f"icmbench: the external curve {curve.name} is not compared: {reason}", file=sys.stderr)
+    return with_external(curves, rows)
+
+
+def _no_rows(store: "Store", metric: str | None) -> UserError:
+    if metric is None:
+        return options.no_records(store)
+    known = {name for record in options.read_records(store) for name in record.scores}
+    return unknown("score", metric, known)

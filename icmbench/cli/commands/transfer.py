@@ -2,6 +2,7 @@
 
 import argparse
 
+from icmbench.base.errors import unknown
 from icmbench.cli import options
 
 HELP = "score codecs that were trained under one protocol (for one task or recogniser) under the others"
@@ -16,17 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from icmbench.base.errors import unknown
-    from icmbench.plugins.requirements import demand
-
     plugins, (parameters, fields) = options.plugins(arguments), options.settings(arguments.set)
     if arguments.method is not None and arguments.method not in (known := plugins.find("methods")):
         raise unknown("method", arguments.method, known)
     names = arguments.protocols or [plugins.default_protocol(task) for task in plugins.find("tasks")]
     from icmbench.extras.ablation import transfer
 
-    protocols = transfer.protocols(plugins, names, fields)
-    for protocol in protocols:
-        demand(protocol)
+    protocols = [options.bound(protocol, plugins) for protocol in transfer.protocols(plugins, names, fields)]
     matrix = transfer.matrix(plugins, protocols, arguments.method, parameters, arguments.seeds)
-    return transfer.run(matrix, options.place(arguments, plugins))
+    with options.runner(arguments, plugins) as runner:
+        return transfer.run(matrix, runner)

@@ -34,9 +34,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def reached(arguments: argparse.Namespace, quiet: bool = False) -> "Verdict":
     """The verdict on the arguments' bundle, with a progress bar on the way, and told unless `quiet`."""
-    import warnings
-
-    warnings.filterwarnings("ignore")
     from rich.console import Console
 
     from icmbench.submission.verify import verify

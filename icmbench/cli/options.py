@@ -140,7 +140,7 @@ def runner(arguments: argparse.Namespace, found: "Plugins", console: "Console | 
 
     with StatusFile(there.runs, there.store.folder) as status:
         start = partial(_pool, engine, where, pack, address)
-        yield Runner(found, there, where, start, console or Console(), status.tell, pack)
+        yield Runner(found, there, where, start, console or Console(), status.update, pack)
 
 
 def _pool(engine: str | None, device: "Device", pack: int | None, address: str | None, cells: int) -> "Pool":

@@ -28,11 +28,11 @@ from icmbench.experiment.build import (
     torch_device,
 )
 from icmbench.experiment.cell import Cell
-from icmbench.experiment.checkpoint import forget
+from icmbench.experiment.checkpoint import Ledger, forget
 from icmbench.experiment.evaluate import Evaluation, Keep, evaluate, evaluate_uncompressed, networks
 from icmbench.experiment.folders import Device, Folders, Share
 from icmbench.experiment.report import START, Report, silent
-from icmbench.experiment.train import Ledger, device_name
+from icmbench.experiment.train import device_name
 from icmbench.experiment.train_cell import saved_training, train_cell
 from icmbench.plugins.find import Plugins
 from icmbench.plugins.weights import verified_path
@@ -40,6 +40,7 @@ from icmbench.schema.record import MEASUREMENT, Cost, Record
 from icmbench.schema.store import rows_path
 
 HOUR = 3600.0
+ALONE = Share()
 
 
 class Busy(Exception):
@@ -64,7 +65,7 @@ class ComputeCell:
             return False
         return found == (method_source(cell, self.plugins), cell.protocol.bound.val, MEASUREMENT)
 
-    def __call__(self, cell: Cell, share: Share, report: Report = silent, wait: bool = True) -> bool:
+    def __call__(self, cell: Cell, share: Share = ALONE, report: Report = silent, wait: bool = True) -> bool:
         """Train, evaluate and record a cell. Returns False where another process has finished it in the meantime.
 
         Raises UserError for what the user can mend, and, without `wait`, Busy for a cell that another process computes.

@@ -4,7 +4,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from math import inf
@@ -22,10 +22,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from icmbench.api.method import TrainedMethod
 from icmbench.base.errors import UserError
 from icmbench.base.files import demand_writable, replacing
-from icmbench.experiment.cell import Cell, CellRun, Place
-from icmbench.experiment.train import BACKWARD, BATCH, CHECK, FORWARD, UPDATE, device_name, train
+from icmbench.experiment.build import build_method, torch_device
+from icmbench.experiment.cell import Cell
+from icmbench.experiment.folders import Device, Share
+from icmbench.experiment.train import BACKWARD, BATCH, CHECK, FORWARD, UPDATE, Batches, device_name, train
+from icmbench.experiment.train_cell import training_batches
+from icmbench.plugins.find import Plugins
 from icmbench.running.job import Job
 from icmbench.running.plan import plan
+from icmbench.running.runner import Runner
 from icmbench.schema.protocol import Protocol, override
 
 PARTS = (BATCH, FORWARD, BACKWARD, CHECK, UPDATE)
@@ -66,51 +71,63 @@ class Profile:
         return self.operations / self.step
 
 
-def measure(cell: Cell, place: Place, steps: int, trace: Path) -> Profile:
+def measure(cell: Cell, plugins: Plugins, device: Device, steps: int, trace: Path) -> Profile:
     """Train a cell for some steps, as `icmbench run` does, and write the trace of them, for chrome://tracing or Perfetto.
 
     Nothing else is left behind. Raises UserError for a method that is not trained.
     """
-    torch.set_num_threads(1 if place.accelerator == "cpu" else torch.get_num_threads())
-    protocol = override(cell.protocol, {"training.steps": WARM_UP + steps})
-    run = CellRun(Cell(protocol, cell.method, cell.parameters, cell.rate_index, cell.seed), place)
-    seconds, traced = _plain(run), _traced(run, trace)
+    torch.set_num_threads(1 if device.accelerator == "cpu" else torch.get_num_threads())
+    short = replace(cell, protocol=override(cell.protocol, {"training.steps": WARM_UP + steps}))
+    training = Training(short, plugins, device)
+    seconds, traced = _plain(training), _traced(training, steps, trace)
     spans = {event.key: _span(event, steps) for event in traced.key_averages()}
     parts = [spans[name] for name in PARTS if name in spans]
     by_cost = sorted((s for s in spans.values() if s.name.startswith("aten::")), key=lambda s: -max(s.host, s.device))
-    operations = _operations(run)
-    limit = _limit(place.device, protocol.training.precision)
-    return Profile(device_name(place.device), statistics.median(seconds), parts, by_cost[:OPERATORS], operations, limit)
+    where = torch_device(device)
+    limit = _limit(where, cell.protocol.training.precision)
+    return Profile(device_name(where), statistics.median(seconds), parts, by_cost[:OPERATORS], _operations(training), limit)
 
 
-def _method(run: CellRun) -> TrainedMethod:
-    if not issubclass(run.kind, TrainedMethod):
-        raise UserError(f"{run.cell.method} is not trained: there is no training step to look into.")
-    method = run.method()
-    assert isinstance(method, TrainedMethod)
-    return method
+@dataclass(frozen=True)
+class Training:
+    """A training that leaves nothing behind."""
+
+    cell: Cell
+    plugins: Plugins
+    device: Device
+
+    def method(self) -> TrainedMethod:
+        """The method at the start of its training. Raises UserError for one that is not trained."""
+        method = build_method(self.cell, self.plugins, self.device)
+        if not isinstance(method, TrainedMethod):
+            raise UserError(f"{self.cell.method} is not trained: there is no training step to look into.")
+        return method
+
+    def batches(self) -> Batches:
+        """Its batches."""
+        return training_batches(self.cell, self.plugins, self.device, Share())
+
+    def run(self, after_step: Callable[[], None]) -> None:
+        """Train to the end of the budget."""
+        precision = self.cell.protocol.training.precision
+        fabric = Fabric(accelerator=self.device.accelerator, devices=1, precision=precision)
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoint = Path(folder) / "checkpoint.safetensors"
+            train(self.method(), self.batches(), fabric, checkpoint, "", lambda step, terms: after_step(), 1, inf)
 
 
-def _train(run: CellRun, after_step: Callable[[], None]) -> None:
-    fabric = Fabric(accelerator=run.place.accelerator, devices=1, precision=run.protocol.training.precision)
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Path(folder) / "checkpoint.safetensors"
-        train(_method(run), run.batches(), fabric, checkpoint, "", lambda step, terms: after_step(), 1, inf)
-
-
-def _plain(run: CellRun) -> list[float]:
+def _plain(training: Training) -> list[float]:
     """Seconds of the steps after the first ones. A step ends when its loss terms are known, so a GPU is waited for."""
     ends: list[float] = []
-    _train(run, lambda: ends.append(time.perf_counter()))
+    training.run(lambda: ends.append(time.perf_counter()))
     return [end - start for start, end in pairwise(ends[WARM_UP - 1 :])]
 
 
-def _traced(run: CellRun, path: Path) -> Any:
-    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (run.place.accelerator == "cuda")
-    steps = run.protocol.training.steps - WARM_UP
+def _traced(training: Training, steps: int, path: Path) -> Any:
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (training.device.accelerator == "cuda")
     plan = schedule(wait=WARM_UP - 1, warmup=1, active=steps, repeat=1)
     with profile(activities=activities, schedule=plan, on_trace_ready=partial(_write, path=path)) as profiler:
-        _train(run, profiler.step)
+        training.run(profiler.step)
     return profiler
 
 
@@ -128,9 +145,9 @@ def _span(event: Any, steps: int) -> Span:
     return Span(event.key, host / 1e6 / steps, device / 1e6 / steps, event.count / steps)
 
 
-def _operations(run: CellRun) -> int:
-    method = _method(run).to(run.place.device)
-    batch = run.batches()[0].to(run.place.device, torch.contiguous_format)
+def _operations(training: Training) -> int:
+    where = torch_device(training.device)
+    method, batch = training.method().to(where), training.batches()[0].to(where, torch.contiguous_format)
     with FlopCounterMode(display=False) as counter:
         torch.autograd.backward(method.loss(batch)["loss"])
     return int(counter.get_total_flops())
@@ -149,18 +166,19 @@ def _limit(device: torch.device, precision: str) -> float:
     return 2 * size**3 / min(seconds[1:])
 
 
-def run(job: Job, protocol: Protocol, place: Place, steps: int, console: Console) -> None:
+def run(job: Job, protocol: Protocol, runner: Runner, steps: int) -> None:
     """Measure one rate point of a method (the middle one unless the job says another), print tables, write the trace."""
-    demand_writable(place.runs)
+    runs, console = runner.folders.runs, runner.console
+    demand_writable(runs)
     rates = job.rate_indices(protocol) if job.rates else [len(protocol.rates) // 2]
     [cell, *_] = plan(job.plugins, protocol, {job.method: job.parameters}, rates, 1)
-    trace = place.runs / protocol.identity / cell.label / "profile" / "trace.json"
+    trace = runs / protocol.identity / cell.label / "profile" / "trace.json"
     trace.parent.mkdir(parents=True, exist_ok=True)
-    found = measure(cell, place, steps, trace)
+    found = measure(cell, runner.plugins, runner.device, steps, trace)
     console.print(f"{protocol.identity}, {cell.name}, on {found.device}", highlight=False, markup=False)
     console.print(f"a step takes {1000 * found.step:.1f} ms (median of {steps})\n", highlight=False)
-    _print(console, "part of a step", found.parts, place)
-    _print(console, "operator, without what it calls", found.operators, place)
+    _print(console, "part of a step", found.parts, runner.device)
+    _print(console, "operator, without what it calls", found.operators, runner.device)
     reached = (
         f"{found.operations / 1e9:.1f} GFLOP a step: {found.speed / 1e9:.1f} GFLOP/s, {found.speed / found.limit:.0%} of the"
     )
@@ -168,9 +186,9 @@ def run(job: Job, protocol: Protocol, place: Place, steps: int, console: Console
     console.print(f"trace: {trace}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _print(console: Console, title: str, spans: list[Span], place: Place) -> None:
+def _print(console: Console, title: str, spans: list[Span], device: Device) -> None:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
-    on_gpu = place.accelerator == "cuda"
+    on_gpu = device.accelerator == "cuda"
     table.add_column(title, no_wrap=True)
     for header in ("ms a step", *(["ms on the GPU"] if on_gpu else []), "calls a step"):
         table.add_column(header, justify="right")

@@ -113,7 +113,7 @@ class StatusFile:
             ended = "interrupted" if issubclass(kind, KeyboardInterrupt) else f"stopped: {error}"
         self._write(self.tracker, ended)
 
-    def tell(self, tracker: Tracker) -> None:
+    def update(self, tracker: Tracker) -> None:
         """Write how far the job is, at most every few seconds."""
         self.tracker = tracker
         if time.monotonic() - self.written >= WRITE_SECONDS:

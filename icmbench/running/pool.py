@@ -97,7 +97,7 @@ class InlinePool:
         report_to(self, 1 if device.accelerator == "cpu" else self._threads)
 
     def put(self, event: Event) -> None:
-        """What `tell` calls: keep an event for `drain`."""
+        """What `send` calls: keep an event for `drain`."""
         self._reported.append(event)
 
     def pack(self, cells: int) -> None:
@@ -125,7 +125,7 @@ class InlinePool:
 _events: Any  # an object with `put`
 
 
-def tell(event: Event) -> None:
+def send(event: Event) -> None:
     """In a worker: report to the process that shows the progress."""
     _events.put(event)
 

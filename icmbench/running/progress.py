@@ -59,7 +59,7 @@ class Tracker:
         self.units, self.clock, self.start = units, clock, clock()
         self.states = [State() for _ in units]
 
-    def hear(self, event: Event) -> bool:
+    def update(self, event: Event) -> bool:
         """Take in an event. Returns False for a late report of a cell that has ended."""
         state = self.states[event.cell]
         if state.phase in ENDED:
@@ -119,11 +119,11 @@ Listener = Callable[[Tracker], None]
 
 
 def follow(events: Iterable[Event], tracker: Tracker, console: Console, listen: Listener) -> dict[int, str]:
-    """Show the events of cells until they end, and tell `listen` of each. Returns the message of each failed cell."""
+    """Show the events of cells until they end, and call `listen` after each. Returns the message of each failed cell."""
     failed: dict[int, str] = {}
     with Live(tracker, console) if console.is_terminal else Log(tracker, console) as display:
         for event in events:
-            if not tracker.hear(event):
+            if not tracker.update(event):
                 continue
             if event.phase == "failed":
                 failed[event.cell] = event.message
@@ -159,7 +159,7 @@ class Live:
         self.progress.stop()
 
     def show(self, event: Event) -> None:
-        """Show an event that the tracker has heard."""
+        """Show an event that the tracker has taken in."""
         name = self.tracker.units[event.cell].name
         if event.phase in (*ENDED, ELSEWHERE, "note"):
             self.progress.console.print(f"{name}: {_message(event)}", highlight=False, markup=False)
@@ -198,7 +198,7 @@ class Log:
         pass
 
     def show(self, event: Event) -> None:
-        """Show an event that the tracker has heard."""
+        """Show an event that the tracker has taken in."""
         if event.phase in ENDED:
             cells = f"{self.tracker.count(*ENDED)} of {len(self.tracker.units)} cells"
             self._print(event, f"{_message(event)}  ({', '.join(filter(None, [cells, left_text(self.tracker.left_of_all())]))})")

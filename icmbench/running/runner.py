@@ -25,7 +25,7 @@ from icmbench.experiment.report import Report
 from icmbench.experiment.train import out_of_memory
 from icmbench.experiment.train_cell import training_batches
 from icmbench.plugins.find import Plugins
-from icmbench.running.pool import Pool, StartPool, machine_cores, tell
+from icmbench.running.pool import Pool, StartPool, machine_cores, send
 from icmbench.running.progress import ELSEWHERE, Event, Listener, Tracker, Unit, follow
 
 DIED = "a worker process died (out of memory?); the same command goes on where it was."
@@ -39,8 +39,13 @@ RETRY_SECONDS = 1.0  # how often a cell that another run computes is looked at
 class Work(typing.Protocol):
     """What is done with a cell; it is sent to the workers. `ComputeCell` makes its record."""
 
-    plugins: Plugins
-    device: Device
+    @property
+    def plugins(self) -> Plugins:
+        """What methods and tasks are found among."""
+
+    @property
+    def device(self) -> Device:
+        """What it computes on."""
 
     def finished(self, cell: Cell) -> bool:
         """Whether the result of a cell is there."""
@@ -70,7 +75,8 @@ class Runner:
 
         Raises UserError where nothing can be written, and where a batch has fewer images than there are devices.
         """
-        work = work or ComputeCell(self.plugins, self.folders, self.device)
+        if work is None:
+            work = ComputeCell(self.plugins, self.folders, self.device)
         for folder in (self.folders.store.folder, self.folders.runs):
             demand_writable(folder)
         absent = [cell for cell in cells if not work.finished(cell)]
@@ -205,7 +211,7 @@ def _compute_one(number: int, cell: Cell, work: Work, share: Share) -> Event:
     """In a worker: compute a cell unless another run does or did. Returns how it ended."""
 
     def report(phase: str, done: int, total: int, terms: dict[str, float]) -> None:
-        tell(Event(number, phase, done, total, tuple(terms.items())))
+        send(Event(number, phase, done, total, tuple(terms.items())))
 
     LOGGER.handlers, LOGGER.propagate = [_Notes(number)], False
     try:
@@ -223,4 +229,4 @@ class _Notes(logging.Handler):
         self.number = number
 
     def emit(self, record: logging.LogRecord) -> None:
-        tell(Event(self.number, "note", message=record.getMessage()))
+        send(Event(self.number, "note", message=record.getMessage()))

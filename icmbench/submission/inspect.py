@@ -16,7 +16,8 @@ import pyarrow.parquet
 from pydantic import ValidationError
 
 from icmbench.schema.protocol import Protocol, describe_errors
-from icmbench.schema.record import LAMBDA, Record, Store, flaws, parse
+from icmbench.schema.record import LAMBDA, Record, flaws
+from icmbench.schema.store import Store
 from icmbench.stats.tally import KINDS
 from icmbench.submission import archive
 from icmbench.submission.archive import Archive, Refused
@@ -94,7 +95,7 @@ def _check_files(manifest: Manifest) -> None:
 def _claim(bundle: Archive, cell: Cell) -> Claim:
     fields = _json(bundle, cell.record)
     try:
-        record = parse(fields)
+        record = Record.model_validate(fields)
     except ValidationError as error:
         raise Refused(f"{cell.record} is no record: {describe_errors(error)}.") from error
     except ValueError as error:

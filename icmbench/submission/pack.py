@@ -8,17 +8,22 @@ from pathlib import Path
 
 import pandas as pd
 
-from icmbench.api.method import ClassicalMethod, TrainedMethod
+from icmbench.api.classes import method_class
+from icmbench.api.method import TrainedMethod
 from icmbench.base import seeds
 from icmbench.base.errors import UserError
 from icmbench.base.files import sha256
 from icmbench.experiment.bitstreams import SUFFIX, FileNames
-from icmbench.experiment.cell import Cell, CellRun, Place
+from icmbench.experiment.build import load_task, method_source
+from icmbench.experiment.cell import Cell
+from icmbench.experiment.compute import make_bitstreams
 from icmbench.experiment.evaluate import pixels_sha256
-from icmbench.plugins.find import Plugin
+from icmbench.experiment.folders import Device, Folders
+from icmbench.plugins.find import Plugin, Plugins
 from icmbench.running.plan import own_parameters
 from icmbench.schema.protocol import Protocol
-from icmbench.schema.record import LAMBDA, Record, Store, method_label, point_name
+from icmbench.schema.record import LAMBDA, MEASUREMENT, Record, method_label, point_name
+from icmbench.schema.store import rows_path
 from icmbench.submission import archive, manifest
 from icmbench.submission.manifest import ENVIRONMENT, TRAINING_IMAGES, About, Manifest, sample
 
@@ -34,19 +39,21 @@ class _Content:
         return name
 
 
-def pack(place: Place, protocol: Protocol, method: str, given: dict[str, object], about: About, out: Path) -> Manifest:
+def pack(
+    plugins: Plugins, folders: Folders, device: Device, protocol: Protocol, method: str, given: dict[str, object], about: About,
+    out: Path,
+) -> Manifest:  # fmt: skip
     """Write the bundle of a method with its parameters: all its seeds under the protocol. The same inputs give the same bytes.
 
     Bitstreams that were not kept are made again with the trained codecs. Raises UserError where records are missing, where
     they are of another version of the plugin, or where codecs are gone.
     """
-    parameters = own_parameters(place.plugins, method, dict(given))
-    plugin = place.plugins.find("methods")[method]
-    runs = _runs(place, protocol, method, parameters)
+    parameters = own_parameters(plugins, method, dict(given))
+    records = _records(plugins, folders, protocol, method, parameters)
     content = _Content()
-    source = _add_plugin(content, plugin)
-    cells = tuple(_add_cell(content, record, run) for record, run in runs)
-    if hashes := training_images(run for _, run in runs):
+    source = _add_plugin(content, plugins.find("methods")[method])
+    cells = tuple(_add_cell(content, record, cell, plugins, folders, device) for record, cell in records)
+    if hashes := training_images([cell for _, cell in records], plugins, device):
         content.add(TRAINING_IMAGES, "".join(f"{digest}\n" for digest in hashes).encode())
     content.add(ENVIRONMENT, _installed().encode())
     made = Manifest(
@@ -62,23 +69,30 @@ def pack(place: Place, protocol: Protocol, method: str, given: dict[str, object]
     return made
 
 
-def _runs(place: Place, protocol: Protocol, method: str, parameters: dict[str, object]) -> list[tuple[Record, CellRun]]:
+def _records(
+    plugins: Plugins, folders: Folders, protocol: Protocol, method: str, parameters: dict[str, object]
+) -> list[tuple[Record, Cell]]:
     """The records and their cells, seed by seed. Raises UserError where the curve of a seed has holes."""
-    store, label = Store(place.results), method_label(method, parameters)
-    records, broken = store.read(protocol.identity)
+    label = method_label(method, parameters)
+    records, broken = folders.store.read(protocol.identity)
     for path, reason in broken.items():
         if path.parent.name == label:
             raise UserError(f"{path} cannot be submitted: {reason}.")
     mine = [record for record in records if record.label == label]
     if not mine:
-        raise UserError(f"there are no records of {label} under {protocol.identity} in {place.results}; run it first.")
+        raise UserError(f"there are no records of {label} under {protocol.identity} in {folders.store}; run it first.")
     found = sorted(mine, key=lambda record: (record.seed, record.rate_index))
     _demand_whole(protocol, found)
     pairs = tuple(parameters.items())
-    runs = [CellRun(_cell(protocol, record, pairs), place) for record in found]
-    if stale := [run.cell.name for record, run in zip(found, runs, strict=True) if record.method_sha256 != run.source]:
-        raise UserError(f"{stale[0]} was made by another version of the plugin {method}: run it again.")
-    return list(zip(found, runs, strict=True))
+    cells = [_cell(protocol, record, pairs) for record in found]
+    if stale := [cell.name for record, cell in zip(found, cells, strict=True) if not _current(record, cell, plugins)]:
+        raise UserError(f"{stale[0]} was made by another version of the plugin {method}, or on other val images: run it again.")
+    return list(zip(found, cells, strict=True))
+
+
+def _current(record: Record, cell: Cell, plugins: Plugins) -> bool:
+    same_source = record.method_sha256 == method_source(cell, plugins)
+    return same_source and record.protocol.bound.val == cell.protocol.bound.val and record.measurement == MEASUREMENT
 
 
 def _cell(protocol: Protocol, record: Record, parameters: tuple[tuple[str, object], ...]) -> Cell:
@@ -110,34 +124,33 @@ def _add_plugin(content: _Content, plugin: Plugin) -> manifest.Plugin:
     return manifest.Plugin(name=plugin.name, module=plugin.module, files=tuple(files))
 
 
-def _add_cell(content: _Content, record: Record, run: CellRun) -> manifest.Cell:
-    store = Store(run.place.results)
-    path = store.path_of(record)
-    name = f"{record.label}/{point_name(record.rate_point)},seed={record.seed}"
-    if "trained_under=" in record.label:
+def _add_cell(content: _Content, record: Record, cell: Cell, plugins: Plugins, folders: Folders, device: Device) -> manifest.Cell:
+    if record.trained_under:
         raise UserError("a codec that was trained under another protocol is submitted to that one.")
-    run.keep_bitstreams()
-    rows = pd.read_parquet(path.with_suffix(".parquet"), columns=["image", "bits"])
+    path = folders.record(cell)
+    name = f"{record.label}/{point_name(record.rate_point)},seed={record.seed}"
+    folder = make_bitstreams(cell, plugins, folders, device)
+    rows = pd.read_parquet(rows_path(path), columns=["image", "bits"])
     names = FileNames()
-    streams = [run.bitstreams / (names.name(image) + SUFFIX) for image in rows["image"]]
-    cell = manifest.Cell(
+    streams = [folder / (names.name(image) + SUFFIX) for image in rows["image"]]
+    added = manifest.Cell(
         record=content.add(f"records/{name}.json", path),
-        rows=content.add(f"records/{name}.parquet", path.with_suffix(".parquet")),
-        codec=None if issubclass(run.kind, ClassicalMethod) else content.add(f"codecs/{name}.safetensors", run.codec_path),
-        log=_add_log(content, f"logs/{name}.csv", run.folder / "tensorboard"),
+        rows=content.add(f"records/{name}.parquet", rows_path(path)),
+        codec=content.add(f"codecs/{name}.safetensors", folders.codec(cell)) if LAMBDA in record.rate_point else None,
+        log=_add_log(content, f"logs/{name}.csv", folders.of(cell) / "tensorboard"),
         folder=f"bitstreams/{name}",
-        bitstreams=tuple(_digests(streams, rows["bits"], run)),
+        bitstreams=tuple(_digests(streams, rows["bits"], cell)),
         shipped=sample(record.protocol, len(streams)),
     )
-    for number in cell.shipped:
-        content.add(cell.bitstream(number), streams[number])
-    return cell
+    for number in added.shipped:
+        content.add(added.bitstream(number), streams[number])
+    return added
 
 
-def _digests(streams: Iterable[Path], bits: Iterable[int], run: CellRun) -> Iterator[str]:
+def _digests(streams: Iterable[Path], bits: Iterable[int], cell: Cell) -> Iterator[str]:
     for path, wanted in zip(streams, bits, strict=True):
         if not path.is_file() or 8 * path.stat().st_size != wanted:
-            raise UserError(f"{path} is not the bitstream that the record of {run.cell.name} was made from; delete its folder.")
+            raise UserError(f"{path} is not the bitstream that the record of {cell.name} was made from; delete its folder.")
         yield sha256(path)
 
 
@@ -155,15 +168,14 @@ def _add_log(content: _Content, name: str, folder: Path) -> str | None:
     return content.add(name, ("\n".join(lines) + "\n").encode())
 
 
-def training_images(runs: Iterable[CellRun]) -> list[str]:
+def training_images(cells: Sequence[Cell], plugins: Plugins, device: Device) -> list[str]:
     """SHA-256 of the pixels of every image that the trainings saw, sorted; empty where nothing was trained."""
-    trained = [run for run in runs if issubclass(run.kind, TrainedMethod)]
-    if not trained:
+    if not issubclass(method_class(plugins, cells[0].method), TrainedMethod):
         return []
-    task, training = trained[0].task, trained[0].protocol.training
-    dataset = task.dataset("train")
+    training = cells[0].protocol.training
+    dataset = load_task(cells[0].protocol, plugins, device).dataset("train")
     draw = partial(seeds.batch_indices, batch_size=training.batch_size, length=len(dataset))
-    seen = {int(i) for run in trained for step in range(training.steps) for i in draw(run.seed("batches"), step)}
+    seen = {int(i) for cell in cells for step in range(training.steps) for i in draw(cell.derive_seed("batches"), step)}
     return sorted({pixels_sha256(dataset[index].image) for index in seen})
 
 

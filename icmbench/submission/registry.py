@@ -18,7 +18,8 @@ from icmbench.base.files import replacing, sha256, write_text
 from icmbench.extras.curves import external
 from icmbench.extras.curves.external import ExternalCurve
 from icmbench.schema.protocol import Strict, describe_errors
-from icmbench.schema.record import Environment, Store
+from icmbench.schema.record import Environment
+from icmbench.schema.store import Store, rows_path
 from icmbench.submission.archive import Archive, opened
 from icmbench.submission.inspect import Contents, contents
 from icmbench.submission.manifest import About, Digest, Identity, Line
@@ -90,7 +91,7 @@ def accept(results: Path, path: Path, submission: Submission) -> list[Path]:
         files = [store.path_of(claim.record) for claim in found.claims]
         _demand_free(results, bundle, found, files)
         for claim, file in zip(found.claims, files, strict=True):
-            _write(file.with_suffix(".parquet"), bundle.read(claim.cell.rows))
+            _write(rows_path(file), bundle.read(claim.cell.rows))
             _write(file, bundle.read(claim.cell.record))
         folder = folder_of(results, submission.protocol, submission.label)
         shutil.rmtree(folder / "plugin", ignore_errors=True)
@@ -135,7 +136,7 @@ def retract(results: Path, protocol: str, label: str, reason: str) -> list[Path]
     gone = list(_records(results, submission))
     for file in gone:
         file.unlink()
-        file.with_suffix(".parquet").unlink(missing_ok=True)
+        rows_path(file).unlink(missing_ok=True)
     if gone and not any(gone[0].parent.iterdir()):
         gone[0].parent.rmdir()
     changed = submission.model_copy(update={"status": "retracted", "reason": reason, "changed": now()})

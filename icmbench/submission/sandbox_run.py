@@ -22,7 +22,7 @@ from icmbench.submission.inspect import Claim, Contents, contents
 from icmbench.submission.sandbox import Limits, Outcome
 from icmbench.submission.worker import CANNOT, Step, Work
 
-CHILD = "icmbench.submission.worker"
+WORKER = "icmbench.submission.worker"
 FILE_BYTES = 2**30  # the largest file that may be written inside
 WEIGHT_BYTES = 8, 2**20  # a codec's file: bytes a parameter, and for the tables of its entropy coder
 
@@ -31,14 +31,14 @@ class NotHere(UserError):
     """This machine cannot tell whether the bundle is true."""
 
 
-class Room:
-    """A scratch folder for one run in the sandbox: what goes in, what comes out. Files have numbers of chance for names."""
+class SandboxRun:
+    """A scratch folder for one run in the sandbox: what goes in, what comes out. Files have random numbers for names."""
 
     def __init__(self, bundle: Archive, found: Contents, chance: random.Random) -> None:
         self.bundle, self.found, self.chance = bundle, found, chance
         self.steps: dict[int, Step] = {}
 
-    def __enter__(self) -> "Room":
+    def __enter__(self) -> "SandboxRun":
         self._temporary = tempfile.TemporaryDirectory(prefix="icmbench-verify-")
         self.folder = Path(self._temporary.name)
         self.inside, self.out = self.folder / "in", self.folder / "out"
@@ -74,21 +74,21 @@ class Room:
             _check_codec(self.inside / codec, record)
         rate = next(iter(record.rate_point.values()))
         steps = [self.steps[number] for number in self.chance.sample(list(numbers), len(numbers))]
-        return {"codec": codec, "spec": record.protocol.codec.model_dump(mode="json"), "rate": rate, "steps": steps}
+        return {"codec": codec, "rate": rate, "steps": steps}
 
     def run(self, work: list[Work], show: Callable[[int, int], None]) -> None:
         """Do the work in the sandbox; `show` gets how much of it is done, and how much there is."""
         total = len(self.steps)
         limits = Limits(seconds=600 + 5 * total)
         self._put_job(limits, {"work": work})
-        _check_outcome(sandbox.run(["-m", CHILD], self.folder, limits, lambda files: show(min(files, total), total)))
+        _check_outcome(sandbox.run(["-m", WORKER], self.folder, limits, lambda files: show(min(files, total), total)))
 
     def check(self, task: str) -> Outcome:
         """Try the contract of the bundle's method with a task, which the sandbox then holds too."""
         limits = Limits(seconds=600, idle_seconds=600)
         self._put_job(limits, {"work": [], "task": task, "data": str(data_root().absolute())})
         readable = [sandbox.package("icmbench.tasks"), *filter(Path.is_dir, [data_root().absolute()])]
-        return sandbox.run(["-m", CHILD], self.folder, limits, lambda files: None, readable)
+        return sandbox.run(["-m", WORKER], self.folder, limits, lambda files: None, readable)
 
     def _put_job(self, limits: Limits, what: dict[str, Any]) -> None:
         plugin = self.found.manifest.plugin
@@ -122,8 +122,8 @@ def check(path: Path, task: str) -> tuple[int, str]:
 
     Raises UserError where the bundle is not sound or nothing can be isolated here.
     """
-    with opened(path) as bundle, Room(bundle, contents(bundle), random.SystemRandom()) as room:
-        outcome = room.check(task)
+    with opened(path) as bundle, SandboxRun(bundle, contents(bundle), random.SystemRandom()) as run:
+        outcome = run.check(task)
     stopped = f"\nIt was stopped: {outcome.broken_limit}." if outcome.broken_limit else ""
     return 1 if stopped else outcome.status, outcome.printed + stopped
 
@@ -133,12 +133,12 @@ def _check_codec(path: Path, record: Record) -> None:
     try:
         saved: dict[str, Any] = saved_metadata(path)
         parameters = json.loads(saved.get("parameters", "{}"))
-        method, spec = saved.get("method", record.method), json.loads(saved.get("codec", "null"))
+        method, spec = saved.get("method"), json.loads(saved.get("codec", "null"))
     except (UserError, ValueError, RecursionError) as error:
         raise Refused(f"the weights of a codec cannot be read: {error}") from error
     if method != record.method or parameters != record.defaults | record.parameters:
         raise Refused("the weights of a codec are of another method, or of other parameters, than its record.")
-    if spec is not None and spec != record.protocol.codec.model_dump(mode="json"):
+    if spec != record.protocol.codec.model_dump(mode="json"):
         raise Refused("the weights are of another codec than the protocol's.")
     each, tables = WEIGHT_BYTES
     most = each * record.cost.codec_parameters + tables

@@ -21,8 +21,10 @@ from icmbench.api.task import Task
 from icmbench.base.errors import UserError
 from icmbench.base.files import sha256
 from icmbench.experiment import environment
-from icmbench.experiment.cell import load_task
+from icmbench.experiment.build import load_task
+from icmbench.experiment.content import bind
 from icmbench.experiment.evaluate import evaluate_uncompressed, pixels, pixels_sha256, psnr
+from icmbench.experiment.folders import Device
 from icmbench.experiment.train import device_name
 from icmbench.plugins.find import Plugins
 from icmbench.plugins.requirements import demand
@@ -31,9 +33,9 @@ from icmbench.schema.record import Environment
 from icmbench.submission import sandbox
 from icmbench.submission.archive import Archive, Refused, opened
 from icmbench.submission.inspect import Claim, Contents, contents, tallied
-from icmbench.submission.sandbox_run import NotHere, Room
+from icmbench.submission.sandbox_run import NotHere, SandboxRun
 
-ROOM_BYTES = 2**30  # decoded images that lie in a scratch folder at once
+SCRATCH_BYTES = 2**30  # decoded images that lie in a scratch folder at once
 DECIBELS = 0.5  # how far the PSNR of an image may lie from that in its row
 CPU = "thread(s)"  # how the name of a CPU ends in records
 PROBES = 8  # images that the codec has never seen, for every rate point
@@ -110,15 +112,18 @@ def _protocol(found: Contents, plugins: Plugins, name: str | None) -> Protocol:
     if name is None and claimed.name not in plugins.protocols():
         raise NotHere(f"this machine knows no protocol {claimed.name}; it may be of a task that is not installed.")
     ours = plugins.protocol(name or claimed.name)
+    try:
+        demand(ours)
+    except UserError as error:
+        raise NotHere(str(error)) from error
+    ours = bind(ours, plugins)
     if ours.identity != claimed.identity:
         raise Refused(
             f"the records are of {claimed.identity}, the protocol is {ours.identity}: other data, another recogniser, "
             "other start codecs or another budget."
         )
-    try:
-        demand(ours)
-    except UserError as error:
-        raise NotHere(str(error)) from error
+    if ours.bound.val != claimed.bound.val:
+        raise Refused("the records were scored on other val images or annotations than those of the protocol here.")
     if reason := sandbox.why_not():
         raise NotHere(f"code of strangers cannot be isolated on this machine: {reason}.")
     return ours
@@ -134,7 +139,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Places:
-    """Under which numbers a record's bitstreams, and those of the probes, lie in a room: they tell nothing of the order."""
+    """Under which numbers a record's bitstreams, and those of the probes, lie in a run: they tell nothing of the order."""
 
     claim: Claim
     images: Sequence[int]
@@ -146,7 +151,7 @@ class Verification:
 
     def __init__(self, bundle: Archive, found: Contents, protocol: Protocol, plugins: Plugins, progress: Progress) -> None:
         self.bundle, self.found, self.protocol, self.progress = bundle, found, protocol, progress
-        self.task: Task = load_task(protocol.model_dump_json(by_alias=True), plugins, "cpu")
+        self.task: Task = load_task(protocol, plugins, Device())
         self.dataset = self.task.dataset("val")
         self.chance = random.SystemRandom()  # what a submitter cannot foresee
 
@@ -168,9 +173,9 @@ class Verification:
         return tuple(measured)
 
     def _groups(self) -> list[list[Claim]]:
-        """The records, as many together as have decoded images of ROOM_BYTES: a run in the sandbox starts slowly."""
+        """The records, as many together as have decoded images of SCRATCH_BYTES: a run in the sandbox starts slowly."""
         size = 3 * int(self.found.claims[0].rows["pixels"].sum())
-        each = max(1, ROOM_BYTES // size)
+        each = max(1, SCRATCH_BYTES // size)
         claims = self.found.claims
         return [list(claims[first : first + each]) for first in range(0, len(claims), each)]
 
@@ -213,33 +218,33 @@ class Verification:
     def encode(self, probes: Sequence[Probe]) -> dict[str, list[bytes]]:
         """The bitstreams of the probes, for every record."""
         claims = self.found.claims
-        with Room(self.bundle, self.found, self.chance) as room:
+        with SandboxRun(self.bundle, self.found, self.chance) as run:
             work, numbers = [], {}
             for claim in claims:
-                numbers[claim.cell.record] = [room.add(probe.image.numpy().tobytes(), probe.image) for probe in probes]
-                work.append(room.work(claim, numbers[claim.cell.record]))
-            room.run(work, partial(self.progress, "encode"))
-            return {name: [room.result(number, limit=2**28) for number in of] for name, of in numbers.items()}
+                numbers[claim.cell.record] = [run.add(probe.image.numpy().tobytes(), probe.image) for probe in probes]
+                work.append(run.work(claim, numbers[claim.cell.record]))
+            run.run(work, partial(self.progress, "encode"))
+            return {name: [run.result(number, limit=2**28) for number in of] for name, of in numbers.items()}
 
     def measure(self, claims: Sequence[Claim], probes: Sequence[Probe], streams: dict[str, list[bytes]]) -> list[Measured]:
         """Decode the bitstreams of records and those of the probes, and score the pictures."""
-        with Room(self.bundle, self.found, self.chance) as room:
+        with SandboxRun(self.bundle, self.found, self.chance) as run:
             places, work = [], []
             for claim in claims:
-                images = [room.add(self.bundle.read(claim.cell.bitstream(number))) for number in claim.cell.shipped]
-                places.append(Places(claim, images, [room.add(data) for data in streams[claim.cell.record]]))
-                work.append(room.work(claim, [*places[-1].images, *places[-1].probes]))
-            room.run(work, partial(self.progress, "decode"))
-            return [self._measure(room, place, probes, streams[place.claim.cell.record]) for place in places]
+                images = [run.add(self.bundle.read(claim.cell.bitstream(number))) for number in claim.cell.shipped]
+                places.append(Places(claim, images, [run.add(data) for data in streams[claim.cell.record]]))
+                work.append(run.work(claim, [*places[-1].images, *places[-1].probes]))
+            run.run(work, partial(self.progress, "decode"))
+            return [self._measure(run, place, probes, streams[place.claim.cell.record]) for place in places]
 
-    def _measure(self, room: Room, places: Places, probes: Sequence[Probe], streams: Sequence[bytes]) -> Measured:
+    def _measure(self, run: SandboxRun, places: Places, probes: Sequence[Probe], streams: Sequence[bytes]) -> Measured:
         claim = places.claim
-        score, same = self._check_scores(room, places)
-        bits, gained = self._check_probes(room, places, probes, streams)
+        score, same = self._check_scores(run, places)
+        bits, gained = self._check_probes(run, places, probes, streams)
         return Measured(
             record=claim.cell.record,
             bpp=claim.record.bpp,
-            claimed_score=claim.record.quality,
+            claimed_score=claim.record.scores[claim.record.metric],
             score=score,
             images=len(places.images),
             same=same,
@@ -247,14 +252,14 @@ class Verification:
             probe_psnr=gained,
         )
 
-    def _check_scores(self, room: Room, places: Places) -> tuple[float, int]:
+    def _check_scores(self, run: SandboxRun, places: Places) -> tuple[float, int]:
         """The primary score of the decoded images, and how many of them have the pixels that the rows name."""
         record, cell = places.claim.record, places.claim.cell
         metric, rows, same = self.task.metric(), [], 0
         claimed = places.claim.rows.iloc[list(cell.shipped)]
         for done, (number, place) in enumerate(zip(cell.shipped, places.images, strict=True)):
             sample, row = self.dataset[number], claimed.iloc[done]
-            image = room.image(place, sample.image)
+            image = run.image(place, sample.image)
             decibels = psnr(image, sample.image)
             if abs(decibels - row["psnr"]) > DECIBELS:
                 raise Refused(
@@ -268,11 +273,13 @@ class Verification:
         self._same_scores(cell.record, record.scores if whole else tallied(record, claimed), measured)
         return measured.get(self.protocol.evaluation.metric, math.nan), same
 
-    def _check_probes(self, room: Room, places: Places, probes: Sequence[Probe], streams: Sequence[bytes]) -> tuple[float, float]:
+    def _check_probes(
+        self, run: SandboxRun, places: Places, probes: Sequence[Probe], streams: Sequence[bytes]
+    ) -> tuple[float, float]:
         """Bits and PSNR of the probes against those of the images that they were made of."""
         rows = places.claim.rows.iloc[[probe.number for probe in probes]]
         bits = 8 * sum(map(len, streams)) / float(rows["bits"].sum())
-        images = [room.image(place, probe.image) for place, probe in zip(places.probes, probes, strict=True)]
+        images = [run.image(place, probe.image) for place, probe in zip(places.probes, probes, strict=True)]
         decibels = [psnr(image, probe.image) for image, probe in zip(images, probes, strict=True)]
         gained = float(np.mean(decibels) - rows["psnr"].mean())
         if bits > PROBE_BITS or gained < -PROBE_DECIBELS:

@@ -28,10 +28,9 @@ class Step(TypedDict):
 
 
 class Work(TypedDict):
-    """What one codec does. `codec`: a safetensors file in IN with `spec`, or "" for a classical codec with `rate`."""
+    """What one codec does. `codec`: a safetensors file in IN, or "" for a classical codec with `rate`."""
 
     codec: str
-    spec: dict[str, Any]
     rate: float
     steps: list[Step]
 
@@ -75,10 +74,10 @@ def main() -> int:
 
 
 def _check(job: Job) -> int:
-    from icmbench.cli.commands.check import tell
+    from icmbench.extras.authoring.check import report
 
     os.environ["ICMBENCH_DATA"] = job["data"]
-    return tell(_plugins(job), job["name"], job["task"])
+    return report(_plugins(job), job["name"], job["task"])
 
 
 def _code(job: Job) -> None:
@@ -119,16 +118,15 @@ def _plugins(job: Job) -> "Plugins":
 def _codec(job: Job, work: Work) -> Any:
     import torch
 
+    from icmbench.api.classes import method_class
     from icmbench.api.method import ClassicalMethod
-    from icmbench.experiment.load import load_codec
+    from icmbench.experiment.build import load_codec
     from icmbench.plugins.find import options
-    from icmbench.schema.protocol import CodecSpec
 
     name, plugins = job["name"], _plugins(job)
     if work["codec"]:
-        spec = CodecSpec.model_validate(work["spec"])
-        return load_codec(IN / work["codec"], plugins, torch.device("cpu"), spec)
-    kind = plugins.method(name)
+        return load_codec(IN / work["codec"], plugins, torch.device("cpu"))
+    kind = method_class(plugins, name)
     if not issubclass(kind, ClassicalMethod):
         raise SystemExit(f"the method {name} is no classical codec, and came without weights")
     return kind(options(kind.Parameters, job["parameters"], f"the parameters of method {name}"), work["rate"])

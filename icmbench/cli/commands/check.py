@@ -2,12 +2,8 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from icmbench.cli import options
-
-if TYPE_CHECKING:
-    from icmbench.plugins.find import Plugins
 
 HELP = "run the contract tests on a method or task"
 
@@ -25,16 +21,6 @@ def run(arguments: argparse.Namespace) -> int:
         status, printed = check(Path(arguments.name), arguments.task)
         print(printed)
         return status
-    return tell(options.plugins(arguments), arguments.name, arguments.task)
+    from icmbench.extras.authoring.check import report
 
-
-def tell(plugins: "Plugins", name: str, task: str) -> int:
-    """Check a plugin and print what holds and what does not; the exit status."""
-    from icmbench.extras.authoring.check import check, summary
-
-    results = check(plugins, name, task)
-    for result in results:
-        verdict = "FAIL" if result.problem else "ok  " if result.tried else "-   "
-        print(f"{verdict} {result.what}" + (f": {result.problem}" if result.problem else ""))
-    print(summary(results))
-    return 1 if any(result.problem for result in results) else 0
+    return report(options.plugins(arguments), arguments.name, arguments.task)

@@ -25,24 +25,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from pydantic import ValidationError
 
-    from icmbench.plugins.requirements import demand
-    from icmbench.running.job import resolve
     from icmbench.schema.protocol import describe_errors, override
     from icmbench.submission.manifest import About
 
     try:
         about = About(authors=arguments.author, licence=arguments.licence, title=arguments.title, link=arguments.link)
     except ValidationError as error:
-        raise UserError(f"the bundle cannot say this of itself: {describe_errors(error)}.") from error
+        raise UserError(f"this cannot be the description of a bundle: {describe_errors(error)}.") from error
     if arguments.out.suffix != ".zip":
-        raise UserError(f"a bundle is a .zip file; {arguments.out} is none.")
+        raise UserError(f"--out must name a .zip file, not {arguments.out}.")
     parameters, fields = options.settings(arguments.set)
-    place = options.place(arguments, options.plugins(arguments))
-    protocol = override(resolve(place.plugins, arguments.task, arguments.protocol), fields)
-    demand(protocol)
+    plugins = options.plugins(arguments)
+    protocol = options.bound(override(plugins.resolve(arguments.task, arguments.protocol), fields), plugins)
     from icmbench.submission.pack import pack
 
-    made = pack(place, protocol, arguments.method, parameters, about, arguments.out)
+    folders, device = options.folders(arguments), options.devices(arguments)
+    made = pack(plugins, folders, device, protocol, arguments.method, parameters, about, arguments.out)
     images = sum(len(cell.shipped) for cell in made.cells)
     size = arguments.out.stat().st_size / 2**20
     print(f"{arguments.out}: {made.label} under {made.protocol}; {len(made.cells)} records, {images} bitstreams, {size:.1f} MiB.")

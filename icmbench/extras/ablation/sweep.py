@@ -1,27 +1,27 @@
 """`icmbench sweep`: what the parameters of a method and the fields of its protocol do to its BD-rate, one at a time."""
 
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin
 
-from rich.console import Console
-
+from icmbench.api.classes import method_class
 from icmbench.base.errors import UserError, unknown
 from icmbench.compare.comparison import rows
 from icmbench.compare.resamples import Source, source
-from icmbench.experiment.cell import Cell, Place
-from icmbench.extras.ablation import axis_figure as axis_plot
-from icmbench.extras.ablation import report
+from icmbench.experiment.cell import Cell
+from icmbench.extras.ablation import axis_figure, report
 from icmbench.extras.ablation.report import Entry
-from icmbench.running.job import Job, resolve
+from icmbench.running.job import Job
 from icmbench.running.plan import own_parameters
-from icmbench.running.run import cells_of, fill, records_of
+from icmbench.running.run import cells_of, records_of
+from icmbench.running.runner import Runner
 from icmbench.schema.protocol import Protocol, Strict
-from icmbench.schema.record import Record, Store, method_label
+from icmbench.schema.record import Record, method_label
 
 PROTOCOL = "protocol"
+Bind = Callable[[Protocol], Protocol]  # to the data
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,20 @@ class Setting:
     default: bool
 
 
-def settings(job: Job, over: dict[str, list[Any]]) -> list[Setting]:
+def settings(job: Job, over: dict[str, list[Any]], bind: Bind) -> list[Setting]:
     """Every value of every axis, all else as the job says; an axis without values gets the choices of its parameter.
 
     Raises UserError for unknown names, wrong values, values that make the same experiment, and the anchor against itself.
     """
-    return [setting for name, values in over.items() for setting in _axis(job, name, values or _choices(job, name))]
+    return [setting for name, values in over.items() for setting in _axis(job, name, values or _choices(job, name), bind)]
 
 
-def _axis(job: Job, name: str, values: Sequence[Any]) -> list[Setting]:
+def _axis(job: Job, name: str, values: Sequence[Any], bind: Bind) -> list[Setting]:
     found: dict[tuple[str, str], Setting] = {}
-    default = _experiment(_without(job, name))
+    default = _experiment(_without(job, name), bind)
     for value in values:
         varied = _varied(job, name, value)
-        protocol, label = _experiment(varied)
+        protocol, label = _experiment(varied, bind)
         key = protocol.identity, label
         if key in found:
             raise UserError(f"on the axis {name}, {found[key].value} and {value} are the same experiment; name one of them.")
@@ -81,7 +81,7 @@ def _varied(job: Job, name: str, value: Any) -> Job:
 
 
 def _parameters(job: Job) -> type[Strict]:
-    return job.plugins.method(job.method).Parameters
+    return method_class(job.plugins, job.method).Parameters
 
 
 def _choices(job: Job, name: str) -> list[Any]:
@@ -111,22 +111,22 @@ def choices(annotation: Any) -> list[Any]:
     return []
 
 
-def _experiment(job: Job) -> tuple[Protocol, str]:
-    """The job's protocol and the label of its row."""
-    return job.resolved(), method_label(job.method, own_parameters(job.plugins, job.method, job.parameters))
+def _experiment(job: Job, bind: Bind) -> tuple[Protocol, str]:
+    """The job's protocol, bound to its data, and the label of its row."""
+    return bind(job.resolved()), _label(job)
 
 
-def run(job: Job, found: Sequence[Setting], place: Place) -> int:
+def run(job: Job, found: Sequence[Setting], runner: Runner) -> int:
     """Compute the cells that are missing and end with the figure and the table; 1 if a cell failed."""
-    console, store = Console(), Store(place.results)
-    once = list({cell.record_path(store): cell for setting in found for cell in setting.cells}.values())
-    complete = fill(once, place, console)
-    entries = entries_of(found, records_of(once, store, console), source(store))
-    folder = place.runs / "sweeps" / folder_name(job, found)
-    report.show(entries, console)
+    store = runner.folders.store
+    once = list({runner.folders.record(cell): cell for setting in found for cell in setting.cells}.values())
+    complete = runner.fill(once)
+    entries = entries_of(found, records_of(once, runner), source(store, runner.plugins))
+    folder = runner.folders.runs / "sweeps" / folder_name(job, found)
+    report.show(entries, runner.console)
     anchors = sorted({setting.protocol.anchor for setting in found})
-    drawn = axis_plot.draw(entries, title(job), " or ".join(anchors), folder)
-    report.say_where([*drawn, *report.write(entries, folder)], console)
+    drawn = axis_figure.draw(entries, title(job, found), " or ".join(anchors), folder)
+    report.say_where([*drawn, *report.write(entries, folder)], runner.console)
     return 0 if complete else 1
 
 
@@ -139,15 +139,20 @@ def entries_of(found: Sequence[Setting], records: Sequence[Record], resampled: S
     ]
 
 
-def title(job: Job) -> str:
+def title(job: Job, found: Sequence[Setting]) -> str:
     """What is swept: the method and the protocol as they are off the axes."""
-    protocol, label = _experiment(job)
-    return f"{label} under {protocol.name} ({protocol.hash}), one axis at a time"
+    usual = next((setting.protocol for setting in found if setting.default), None)
+    protocol = f"{usual.name} ({usual.hash})" if usual else job.resolved().name
+    return f"{_label(job)} under {protocol}, one axis at a time"
+
+
+def _label(job: Job) -> str:
+    return method_label(job.method, own_parameters(job.plugins, job.method, job.parameters))
 
 
 def folder_name(job: Job, found: Sequence[Setting]) -> str:
-    """METHOD-TASK-AXES, with the protocol where it is not the task's own."""
-    protocol, label = _experiment(job)
-    own = resolve(job.plugins, job.task, None).identity == protocol.identity
+    """METHOD-TASK-AXES, with the protocol's name where it is not the task's own."""
+    protocol = job.resolved()
+    own = job.plugins.resolve(job.task, None) == protocol
     axes = dict.fromkeys(setting.axis for setting in found)
-    return report.folder_name(label, job.task, *axes, *([] if own else [protocol.identity]))
+    return report.folder_name(_label(job), job.task, *axes, *([] if own else [protocol.name]))

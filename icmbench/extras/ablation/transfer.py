@@ -4,21 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rich.console import Console
-
+from icmbench.api.classes import method_class
 from icmbench.api.method import TrainedMethod
 from icmbench.base.errors import UserError
 from icmbench.compare.comparison import rows
 from icmbench.compare.resamples import Source, source
-from icmbench.experiment.cell import Cell, Place
-from icmbench.extras.ablation import matrix_figure as matrix_plot
-from icmbench.extras.ablation import report
+from icmbench.experiment.cell import Cell
+from icmbench.extras.ablation import matrix_figure, report
 from icmbench.extras.ablation.report import Entry
 from icmbench.plugins.find import Plugins
 from icmbench.running.plan import own_parameters, plan
-from icmbench.running.run import fill, records_of
+from icmbench.running.run import records_of
+from icmbench.running.runner import Runner
 from icmbench.schema.protocol import Protocol, override
-from icmbench.schema.record import Record, Store, method_label
+from icmbench.schema.record import Record, method_label
 
 TRAINED_UNDER, SCORED_WITH = "trained under", "scored with"
 
@@ -39,8 +38,8 @@ class Matrix:
 def protocols(plugins: Plugins, names: Sequence[str], fields: dict[str, Any]) -> list[Protocol]:
     """The protocols called so, with changed fields. Raises UserError for an unknown one, one twice, and fewer than two."""
     found = [override(plugins.protocol(name), fields) for name in names]
-    identities = [protocol.identity for protocol in found]
-    if twice := next((name for name in identities if identities.count(name) > 1), None):
+    called = [protocol.name for protocol in found]
+    if twice := next((name for name in called if called.count(name) > 1), None):
         raise UserError(f"the protocol {twice} is there twice.")
     if len(found) < 2:
         raise UserError("transfer goes from one protocol to another: name at least two, --protocols NAME NAME.")
@@ -57,7 +56,7 @@ def matrix(plugins: Plugins, protocols: Sequence[Protocol], method: str | None, 
     if method is None and len(anchors) > 1:
         raise UserError(f"the protocols have different anchors ({', '.join(anchors)}): name a method.")
     method = method or anchors[0]
-    if not issubclass(plugins.method(method), TrainedMethod):
+    if not issubclass(method_class(plugins, method), TrainedMethod):
         raise UserError(f"the method {method} is not trained, so it has nothing that could be transferred.")
     own = own_parameters(plugins, method, parameters)
     at_home = {
@@ -75,15 +74,15 @@ def matrix(plugins: Plugins, protocols: Sequence[Protocol], method: str | None, 
     return Matrix(label, tuple(protocols), (*(cell for cells in at_home.values() for cell in cells), *elsewhere))
 
 
-def run(wanted: Matrix, place: Place) -> int:
+def run(wanted: Matrix, runner: Runner) -> int:
     """Compute the cells that are missing and end with the figure and the table; 1 if a cell failed."""
-    console, store = Console(), Store(place.results)
-    complete = fill(wanted.cells, place, console)
-    entries = entries_of(wanted, records_of(wanted.cells, store, console), source(store))
-    folder = place.runs / "transfer" / report.folder_name(wanted.label, *(protocol.identity for protocol in wanted.protocols))
-    report.show(entries, console)
-    drawn = matrix_plot.draw(entries, f"{wanted.label}: BD-rate against the anchor of the protocol that scores", folder)
-    report.say_where([*drawn, *report.write(entries, folder)], console)
+    complete = runner.fill(wanted.cells)
+    entries = entries_of(wanted, records_of(wanted.cells, runner), source(runner.folders.store, runner.plugins))
+    name = report.folder_name(wanted.label, *(protocol.identity for protocol in wanted.protocols))
+    folder = runner.folders.runs / "transfer" / name
+    report.show(entries, runner.console)
+    drawn = matrix_figure.draw(entries, f"{wanted.label}: BD-rate against the anchor of the protocol that scores", folder)
+    report.say_where([*drawn, *report.write(entries, folder)], runner.console)
     return 0 if complete else 1
 
 

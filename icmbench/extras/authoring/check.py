@@ -9,7 +9,9 @@ from pathlib import Path
 
 import torch
 
+from icmbench.api.classes import method_class, task_class
 from icmbench.base.errors import UserError, unknown
+from icmbench.experiment.content import bind
 from icmbench.extras.authoring.trials import STEPS, Broken, members
 from icmbench.extras.authoring.trials.method import MethodTrial
 from icmbench.extras.authoring.trials.task import TaskTrial
@@ -46,6 +48,16 @@ def check(plugins: Plugins, name: str, task: str = "segmentation") -> list[Resul
         return list(_results(tasks[name], lambda: _task_points(plugins, name)))
 
 
+def report(plugins: Plugins, name: str, task: str) -> int:
+    """Check a plugin and print which points hold and which do not; the exit status."""
+    results = check(plugins, name, task)
+    for result in results:
+        verdict = "FAIL" if result.problem else "ok  " if result.tried else "-   "
+        print(f"{verdict} {result.what}" + (f": {result.problem}" if result.problem else ""))
+    print(summary(results))
+    return 1 if any(result.problem for result in results) else 0
+
+
 def summary(results: Sequence[Result]) -> str:
     """How many points hold, in one line."""
     if results[0].problem:
@@ -69,13 +81,13 @@ def _one_thread() -> Iterator[None]:
 
 
 def _method_points(plugins: Plugins, name: str, task: str, folder: Path) -> list[Callable[[], None]]:
-    members.demand_method(plugins.method(name))
-    protocol = override(plugins.protocol(plugins.default_protocol(task)), TINY)
+    members.demand_method(method_class(plugins, name))
+    protocol = bind(override(plugins.protocol(plugins.default_protocol(task)), TINY), plugins)
     return MethodTrial(plugins, name, protocol, folder).points()
 
 
 def _task_points(plugins: Plugins, name: str) -> list[Callable[[], None]]:
-    members.demand_task(plugins.task_class(name))
+    members.demand_task(task_class(plugins, name))
     return TaskTrial(plugins, override(plugins.protocol(plugins.default_protocol(name)), TINY)).points()
 
 

@@ -155,7 +155,7 @@ def export(records: Iterable[Record], folder: Path, form: Literal["compressai", 
 def _rd_json(curve: list[Record]) -> str:
     first, metric = curve[0], curve[0].protocol.evaluation.metric
     devices = "; ".join(sorted({record.environment.device for record in curve}))
-    results = {"bpp": [record.bpp for record in curve], metric: [record.quality for record in curve]}
+    results = {"bpp": [record.bpp for record in curve], metric: [record.scores[metric] for record in curve]}
     if all(math.isfinite(record.psnr) for record in curve):
         results.setdefault("psnr-rgb", [record.psnr for record in curve])  # the key that CompressAI's plots ask for
     description = f"icmbench: protocol {first.protocol.identity}, seed {first.seed}, {metric}, computed on {devices}"
@@ -163,5 +163,5 @@ def _rd_json(curve: list[Record]) -> str:
 
 
 def _csv(curve: list[Record]) -> str:
-    lines = [",".join(map(repr, (record.bpp, record.quality, *record.rate_point.values()))) for record in curve]
+    lines = [",".join(map(repr, (record.bpp, record.scores[record.metric], *record.rate_point.values()))) for record in curve]
     return "\n".join([",".join(["bpp", "quality", *curve[0].rate_point]), *lines]) + "\n"

@@ -2,114 +2,71 @@
 
 import json
 import math
-import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
 
+from icmbench.api.classes import method_class
 from icmbench.api.method import TrainedMethod
 from icmbench.base.errors import UserError
-from icmbench.base.files import demand_writable, write_text
-from icmbench.experiment.cell import Cell, Place, Report
+from icmbench.base.files import write_text
+from icmbench.experiment.build import load_task
+from icmbench.experiment.cell import Cell
 from icmbench.extras.dynamics.allocation import bit_map, object_mask
 from icmbench.extras.dynamics.figures import START, Picture, Study, draw
-from icmbench.extras.dynamics.page import page
-from icmbench.extras.dynamics.watch import Dynamics, DynamicsRun, Gradients, Values, start_codec
-from icmbench.extras.status import StatusFile
+from icmbench.extras.dynamics.watch import Dynamics, Gradients, Values, WatchCell, ready_start_codec
 from icmbench.running.job import Job
-from icmbench.running.pace import Event, Pace
-from icmbench.running.plan import plan, units
-from icmbench.running.pool import machine_cores
-from icmbench.running.progress import LOG_SECONDS, SHOWN
+from icmbench.running.plan import plan
+from icmbench.running.runner import Runner
 from icmbench.schema.protocol import Protocol
 
 PICTURES = 4
 ENDS = 4  # probes that are averaged for "at the start" and "at the end": the gradient of one batch is noisy
 
 
-def run(job: Job, protocol: Protocol, place: Place, console: Console) -> None:
+def run(job: Job, protocol: Protocol, runner: Runner) -> int:
     """Watch the anchor's and the method's cells that have no result yet, then draw and summarise every rate point.
 
-    Without rate points in the job, the middle one of the protocol's. Raises UserError for a method that is not trained, and
-    for whatever ends a cell; the same command goes on where it was.
+    Without rate points in the job, the middle one of the protocol's. Returns 1 where a cell failed; the same command goes on
+    where it was. Raises UserError for a method that is not trained.
     """
     methods: dict[str, dict[str, Any]] = {protocol.anchor: {}} | {job.method: job.parameters}
     for name in methods:
-        if not issubclass(job.plugins.method(name), TrainedMethod):
+        if not issubclass(method_class(job.plugins, name), TrainedMethod):
             raise UserError(f"{name} is not trained, and dynamics shows what happens while a method trains.")
     rates = job.rate_indices(protocol) if job.rates else [len(protocol.rates) // 2]
     cells = plan(job.plugins, protocol, methods, rates, job.seeds)
-    compute(cells, place, console)
+    work = WatchCell(runner.plugins, runner.folders, runner.device)
+    if not runner.fill(cells, work):
+        return 1
     for rate in rates:
-        _finish([cell for cell in cells if cell.rate_index == rate], place, console)
+        _finish([cell for cell in cells if cell.rate_index == rate], work, runner.console)
+    return 0
 
 
-def compute(cells: Sequence[Cell], place: Place, console: Console) -> None:
-    """Measure the cells that have no result yet, one after the other."""
-    demand_writable(place.runs)
-    place = replace(place, cores=machine_cores())
-    runs = [DynamicsRun(cell, place) for cell in cells]
-    absent = [run for run in runs if not run.finished]
-    found = f"{len(runs)} cells, {len(runs) - len(absent)} already there"
-    console.print(f"{cells[0].protocol.identity} on {place.accelerator}: {found}", highlight=False)
-    if place.accelerator == "cpu":
-        torch.set_num_threads(1)  # as in the workers of `icmbench run`: sums depend on how many threads share them
-    for run in absent:
-        run.method()  # it may find that it cannot do with the codec: better before the first is trained
-    pace = Pace(units([run.cell for run in absent], place.plugins))
-    with StatusFile(place.runs, place.results) as file:
-        for number, run in enumerate(absent):
-            run.report = _reporter(number, pace, file, console)
-            run.run()
-            pace.hear(Event(number, "done"))
-            file.tell(pace)
-
-
-def _reporter(number: int, pace: Pace, file: StatusFile, console: Console) -> Report:
-    """Prints what a cell reports every few seconds, and at the end of each phase; the status file has all of it."""
-    last, name = -math.inf, pace.units[number].name
-
-    def report(phase: str, done: int, total: int, terms: dict[str, float]) -> None:
-        nonlocal last
-        pace.hear(Event(number, phase, done, total))
-        file.tell(pace)
-        if done < total and time.monotonic() - last < LOG_SECONDS:
-            return
-        last = time.monotonic()
-        shown = "  ".join(f"{key} {terms[key]:.3f}" for key in SHOWN if key in terms)
-        steps = f" {done}/{total}" if total else ""
-        text = "  ".join(filter(None, [f"{name}: {phase}{steps}", shown, str(pace.left(number))]))
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    return report
-
-
-def _finish(cells: Sequence[Cell], place: Place, console: Console) -> None:
+def _finish(cells: Sequence[Cell], work: WatchCell, console: Console) -> None:
     """Figures, numbers and summary of the cells of one rate point, whose results are there."""
     results: dict[str, list[Dynamics]] = {}
     for cell in cells:
-        found = DynamicsRun(cell, place).result()
+        found = work.result(cell)
         assert found is not None
         results.setdefault(cell.label, []).append(found)
     protocol, lmbda, label = cells[0].protocol, cells[0].rate.lmbda, cells[-1].label
-    pictures = _pictures([DynamicsRun(cell, place) for cell in cells if cell.seed == 0])
-    study = Study(protocol.identity, lmbda, results, pictures)
-    folder = place.runs / protocol.identity / "dynamics" / label / f"lambda={lmbda:g}"
+    images = _images([cell for cell in cells if cell.seed == 0], work)
+    study = Study(protocol.identity, lmbda, results, images)
+    folder = work.folders.runs / protocol.identity / "dynamics" / label / f"lambda={lmbda:g}"
     numbers = summary(study)
-    paths = [*draw(study, folder), folder / "dynamics.html", folder / "numbers.json"]
-    write_text(folder / "dynamics.html", page(study))
+    paths = [*draw(study, folder), folder / "numbers.json", *map(work.path, cells)]
     write_text(folder / "numbers.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
-    paths += [DynamicsRun(cell, place).path for cell in cells]
     console.print("\n".join([describe(numbers), *map(str, paths)]), highlight=False, markup=False, soft_wrap=True)
 
 
-def _pictures(runs: Sequence[DynamicsRun]) -> list[Picture]:
-    """Some `val` pictures with the bit maps of the start codec and of each run's."""
-    task, codecs = runs[0].task, {START: start_codec(runs[0])} | {run.cell.label: run.trained_codec() for run in runs}
+def _images(cells: Sequence[Cell], work: WatchCell) -> list[Picture]:
+    """Some val images with the bit maps of the start codec and of each cell's."""
+    task = load_task(cells[0].protocol, work.plugins, work.device)
+    codecs = {START: ready_start_codec(cells[0], work.device)} | {cell.label: work.trained_codec(cell) for cell in cells}
     dataset = task.dataset("val")
     found = []
     for index in sorted({int(index) for index in np.linspace(0, len(dataset) - 1, PICTURES)}):

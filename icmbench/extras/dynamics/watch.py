@@ -8,8 +8,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,14 +21,20 @@ from torch import Tensor, nn
 
 from icmbench.api.method import Trainable, TrainedMethod
 from icmbench.api.task import Batch
-from icmbench.base.files import write_text
-from icmbench.codecs.neural import NeuralCodec, build_model, load_weights
+from icmbench.base.files import locked, write_text
+from icmbench.codecs.neural import NeuralCodec
 from icmbench.experiment import cost
-from icmbench.experiment.cell import CellRun
+from icmbench.experiment.build import build_method, load_codec, load_task, start_codec, torch_device, training_identity
+from icmbench.experiment.cell import Cell
+from icmbench.experiment.checkpoint import Ledger
+from icmbench.experiment.compute import ALONE, Busy
 from icmbench.experiment.evaluate import synchronised_seconds
-from icmbench.experiment.train import Ledger, train
+from icmbench.experiment.folders import Device, Folders, Share
+from icmbench.experiment.report import START, Report, silent
+from icmbench.experiment.train import train
+from icmbench.experiment.train_cell import save_codec, saved_training, training_batches
 from icmbench.extras.dynamics.allocation import Allocation, allocate
-from icmbench.plugins.weights import verified_path
+from icmbench.plugins.find import Plugins
 
 PROBES = 20
 LOGGED = 1000  # points of a curve, at most about
@@ -171,81 +176,86 @@ def _known(values: NDArray[np.float64]) -> Values:
     return [None if np.isnan(value) else float(value) for value in values]
 
 
-def start_codec(run: CellRun) -> NeuralCodec:
-    """The codec that a cell's training starts from."""
-    model = build_model(run.protocol.codec)
-    load_weights(model, verified_path(run.cell.rate.start))
-    codec = NeuralCodec(model.to(run.place.device), run.protocol.codec)
+def ready_start_codec(cell: Cell, device: Device) -> NeuralCodec:
+    """The codec that a cell's training starts from, ready to code."""
+    codec = NeuralCodec(start_codec(cell).to(torch_device(device)), cell.protocol.codec)
     codec.refit()
     return codec
 
 
-class DynamicsRun(CellRun):
-    """A cell whose training is watched. It leaves dynamics.json beside the trained codec, which is that of `icmbench run`."""
+@dataclass(frozen=True)
+class WatchCell:
+    """The work that watches a cell train. It leaves dynamics.json beside the trained codec, which is that of `icmbench run`."""
 
-    @property
-    def path(self) -> Path:
+    plugins: Plugins
+    folders: Folders
+    device: Device
+
+    def path(self, cell: Cell) -> Path:
         """Where the result lies."""
-        return self.folder / "dynamics.json"
+        return self.folders.of(cell) / "dynamics.json"
 
-    @property
-    def watched(self) -> str:
+    def identity(self, cell: Cell) -> str:
         """What a result must have been made for."""
-        return json.dumps([self.identity, PROBES])
+        return json.dumps([training_identity(cell, self.plugins), PROBES])
 
-    def result(self) -> Dynamics | None:
+    def result(self, cell: Cell) -> Dynamics | None:
         """The finished result of this identity, whose codec is there too; else None."""
         try:
-            found = Dynamics.model_validate_json(self.path.read_text())
+            found = Dynamics.model_validate_json(self.path(cell).read_text())
         except (OSError, ValidationError):
             return None
-        return found if found.identity == self.watched and self._trained() else None
+        there = found.identity == self.identity(cell) and saved_training(cell, self.plugins, self.folders)
+        return found if there else None
 
-    @property
-    def finished(self) -> bool:
+    def finished(self, cell: Cell) -> bool:
         """Whether there is a result."""
-        return self.result() is not None
+        return self.result(cell) is not None
 
-    def compute(self) -> None:
-        """Train with probes, save the codec unless there is one, and write the result."""
-        write_text(self.path, self._measure().model_dump_json(indent=1))
+    def __call__(self, cell: Cell, share: Share = ALONE, report: Report = silent, wait: bool = True) -> bool:
+        """Train with probes, save the codec unless there is one, and write the result. Returns and raises as `ComputeCell`."""
+        with locked(self.folders.lock(cell), wait) as mine:
+            if not mine:
+                raise Busy
+            if self.finished(cell):
+                return False
+            report(START, 0, 0, {})
+            probed, steps, curves, ledger = self.train(cell, share, report)
+            if not saved_training(cell, self.plugins, self.folders):
+                save_codec(cell, self.plugins, self.folders, probed.method, ledger)
+            task, before = load_task(cell.protocol, self.plugins, self.device), ready_start_codec(cell, self.device)
+            found = Dynamics(
+                identity=self.identity(cell),
+                label=cell.label,
+                lmbda=cell.rate.lmbda,
+                seed=cell.seed,
+                steps=steps,
+                curves=curves,
+                probed=probed.probed,
+                parts=probed.by_part(),
+                layers=probed.by_layer(),
+                before=allocate(before, task, lambda done, total: report("bits before", done, total, {})),
+                after=allocate(self.trained_codec(cell), task, lambda done, total: report("bits after", done, total, {})),
+                train_seconds=ledger.seconds,
+                probe_seconds=probed.seconds,
+            )
+            write_text(self.path(cell), found.model_dump_json(indent=1))
+            return True
 
-    def _measure(self) -> Dynamics:
-        probed, steps, curves, ledger = self._watch()
-        if not self._trained():
-            self._save(probed.method, ledger)
-        return Dynamics(
-            identity=self.watched,
-            label=self.cell.label,
-            lmbda=self.cell.rate.lmbda,
-            seed=self.cell.seed,
-            steps=steps,
-            curves=curves,
-            probed=probed.probed,
-            parts=probed.by_part(),
-            layers=probed.by_layer(),
-            before=allocate(start_codec(self), self.task, partial(self._evaluated, "bits before")),
-            after=allocate(self.trained_codec(), self.task, partial(self._evaluated, "bits after")),
-            train_seconds=ledger.seconds,
-            probe_seconds=probed.seconds,
-        )
-
-    def trained_codec(self) -> NeuralCodec:
+    def trained_codec(self, cell: Cell) -> NeuralCodec:
         """The trained codec as saved."""
-        codec = self.codec()
-        assert isinstance(codec, NeuralCodec)
-        return codec
+        return load_codec(self.folders.codec(cell), self.plugins, torch_device(self.device))
 
-    def _watch(self) -> tuple[Probed, list[int], dict[str, list[float]], Ledger]:
+    def train(self, cell: Cell, share: Share, report: Report) -> tuple[Probed, list[int], dict[str, list[float]], Ledger]:
         """Train as `icmbench run` does, on one device: the probes, the logged steps with their terms, and the ledger.
 
         Not resumed: a training that was interrupted starts anew, since its first probes are gone.
         """
-        method, training = self.method(), self.protocol.training
+        method, training = build_method(cell, self.plugins, self.device), cell.protocol.training
         assert isinstance(method, TrainedMethod)
-        fabric = Fabric(accelerator=self.place.accelerator, devices=1, precision=training.precision)
+        fabric = Fabric(accelerator=self.device.accelerator, devices=1, precision=training.precision)
         probed = Probed(method, training.steps)
-        batches = self.batches()
+        batches = training_batches(cell, self.plugins, self.device, share)
         steps: list[int] = []
         curves: defaultdict[str, list[float]] = defaultdict(list)
 
@@ -253,12 +263,12 @@ class DynamicsRun(CellRun):
             steps.append(step)
             for name, value in terms.items():
                 curves[name].append(value)
-            self.report("train", step + 1, training.steps, terms)
+            report("train", step + 1, training.steps, terms)
 
-        checkpoint = self.folder / "dynamics.safetensors"
+        checkpoint = self.folders.of(cell) / "dynamics.safetensors"
         checkpoint.unlink(missing_ok=True)
         every = -(-training.steps // LOGGED)
-        ledger = train(probed, batches, fabric, checkpoint, self.watched, log, every, save_seconds=math.inf)
+        ledger = train(probed, batches, fabric, checkpoint, self.identity(cell), log, every, save_seconds=math.inf)
         checkpoint.unlink()
         # what the probes took is not the method's; how much of the energy was theirs is not known
         return probed, steps, dict(curves), replace(ledger, seconds=ledger.seconds - probed.seconds, joules=None)

@@ -4,43 +4,42 @@ from dataclasses import asdict
 from itertools import combinations
 
 import numpy as np
-from rich.console import Console
 
 from icmbench.base.errors import UserError
 from icmbench.compare.comparison import Curves, curves
 from icmbench.compare.difference import compare
 from icmbench.compare.resamples import Source, source
-from icmbench.experiment.cell import Place
 from icmbench.extras.power.statistics import Power, power
 from icmbench.running.plan import plan
-from icmbench.running.run import fill, records_of
+from icmbench.running.run import records_of
+from icmbench.running.runner import Runner
 from icmbench.schema.protocol import Protocol, doubled
-from icmbench.schema.record import Record, Store
+from icmbench.schema.record import Record
 from icmbench.stats.confidence import Estimate
 
 
-def anchor_records(protocols: list[Protocol], seeds: int, place: Place, console: Console) -> list[Record]:
+def anchor_records(protocols: list[Protocol], seeds: int, runner: Runner) -> list[Record]:
     """The anchor's records under each protocol at seeds 0 to `seeds` - 1, computed where they are missing.
 
-    Raises UserError where a cell fails or a record is not sound.
+    Raises UserError where a cell fails or a record cannot be compared.
     """
     cells = [
         cell
         for protocol in protocols
-        for cell in plan(place.plugins, protocol, {protocol.anchor: {}}, range(len(protocol.rates)), seeds)
+        for cell in plan(runner.plugins, protocol, {protocol.anchor: {}}, range(len(protocol.rates)), seeds)
     ]
-    if not fill(cells, place, console):
+    if not runner.fill(cells):
         raise UserError("some cells failed, see above; the same command tries them again.")
-    records = records_of(cells, Store(place.results), console)
+    records = records_of(cells, runner)
     if len(records) < len(cells):
-        raise UserError("some records are not sound, see above; delete them to have their cells computed again.")
+        raise UserError("some records cannot be compared, see above; delete them to have their cells computed again.")
     return records
 
 
-def measure_power(protocol: Protocol, seeds: int, place: Place, console: Console) -> Power:
+def measure_power(protocol: Protocol, seeds: int, runner: Runner) -> Power:
     """A/A comparisons of the anchor over the seeds. Raises UserError where a pair of seeds has no BD-rate."""
-    group = curves(anchor_records([protocol], seeds, place, console))[0]
-    return power_of(group, source(Store(place.results)))
+    group = curves(anchor_records([protocol], seeds, runner))[0]
+    return power_of(group, source(runner.folders.store, runner.plugins))
 
 
 def power_of(group: Curves, resampled: Source) -> Power:
@@ -51,7 +50,7 @@ def power_of(group: Curves, resampled: Source) -> Power:
     clouds: dict[tuple[int, int], np.ndarray] = {}
     images = by_seed[names[0]][0].images
     for (i, one), (j, other) in combinations(enumerate(names), 2):
-        pair = compare({0: by_seed[one]}, {0: by_seed[other]}, resampled)
+        pair = compare({0: by_seed[one]}, {0: by_seed[other]}, resampled, group.metric)
         if not pair.log_rates:
             raise UserError(f"no BD-rate between the seeds {one} and {other}: {pair.results[0].reason}.")
         value, cloud = pair.log_rates[0]
@@ -65,13 +64,12 @@ def power_of(group: Curves, resampled: Source) -> Power:
     return power(log_rates, table, images)
 
 
-def measure_convergence(protocol: Protocol, seeds: int, place: Place, console: Console) -> Estimate:
+def measure_convergence(protocol: Protocol, seeds: int, runner: Runner) -> Estimate:
     """BD-rate of the anchor with twice its step budget against itself. Raises UserError where there is none."""
     anchor, twice = protocol.anchor, doubled(protocol)
-    groups = {g.protocol.identity: g for g in curves(anchor_records([protocol, twice], seeds, place, console))}
-    pair = compare(
-        groups[protocol.identity].records[anchor], groups[twice.identity].records[anchor], source(Store(place.results))
-    )
+    groups = {g.protocol.identity: g for g in curves(anchor_records([protocol, twice], seeds, runner))}
+    one, other = groups[protocol.identity], groups[twice.identity]
+    pair = compare(one.records[anchor], other.records[anchor], source(runner.folders.store, runner.plugins), one.metric)
     if pair.bd_rate is None:
         reasons = "; ".join(dict.fromkeys(result.reason for result in pair.results.values()))
         raise UserError(f"no BD-rate between the budgets: {reasons}.")

@@ -16,15 +16,20 @@ from lightning_fabric import Fabric
 from PIL import Image
 from torch import Tensor
 
-from icmbench.api.method import ClassicalMethod, TrainedMethod
+from icmbench.api.classes import method_class
+from icmbench.api.method import ClassicalMethod, Method, TrainedMethod
 from icmbench.api.task import Dataset, Task
 from icmbench.codecs.neural import Codec, build_model
-from icmbench.experiment.cell import CellRun, Place
-from icmbench.experiment.train import train
+from icmbench.experiment.build import build_method, load_task, parameters_of
+from icmbench.experiment.compute import saved_codec
+from icmbench.experiment.folders import Device, Folders, Share
+from icmbench.experiment.train import Batches, train
+from icmbench.experiment.train_cell import train_cell, training_batches
 from icmbench.extras.authoring.trials import STEPS, require
 from icmbench.plugins.find import Plugins
 from icmbench.running.plan import plan
 from icmbench.schema.protocol import Protocol
+from icmbench.schema.store import Store
 
 
 def _fingerprint(module: torch.nn.Module) -> dict[str, Tensor]:
@@ -64,15 +69,16 @@ class MethodTrial:
     """A method at its last rate point: coding, and for a trained one a few steps, several times."""
 
     def __init__(self, plugins: Plugins, name: str, protocol: Protocol, folder: Path) -> None:
-        self.protocol, self.folder = protocol, folder
-        cell = plan(plugins, protocol, {name: {}}, range(len(protocol.rates)), 1)[-1]
-        self.run = CellRun(cell, Place(plugins, folder / "results", folder / "runs"))
-        self.task = self.run.task
+        self.plugins, self.protocol, self.folder = plugins, protocol, folder
+        self.cell = plan(plugins, protocol, {name: {}}, range(len(protocol.rates)), 1)[-1]
+        self.folders, self.device = Folders(Store(folder / "results"), folder / "runs"), Device()
+        self.kind, self.parameters = method_class(plugins, name), parameters_of(self.cell, plugins)
+        self.task = load_task(protocol, plugins, self.device)
         self.asked: set[str] = set()  # the splits that training asked for
 
     def points(self) -> list[Callable[[], None]]:
         """The points of the contract, in the order in which they are tried."""
-        method = self.run.method()
+        method = self.build()
         if isinstance(method, ClassicalMethod):
             return [self.sizes, self.rates, self.same_bytes, self.two_processes]
         coding = [self.absent, self.two_processes]
@@ -80,21 +86,30 @@ class MethodTrial:
             return coding
         return [self.terms, self.gradients, self.frozen, self.unseen, *coding, self.same_numbers, self.resumes]
 
+    def build(self) -> Method:
+        return build_method(self.cell, self.plugins, self.device)
+
+    def codec(self) -> Codec:
+        return saved_codec(self.cell, self.plugins, self.folders, self.device)
+
+    def batches(self) -> Batches:
+        return training_batches(self.cell, self.plugins, self.device, Share())
+
     def codec_at(self, rate: float) -> Codec:
-        kind = self.run.kind
+        kind = self.kind
         assert issubclass(kind, ClassicalMethod)
-        return kind(self.run.parameters, rate)
+        return kind(self.parameters, rate)
 
     def rates(self) -> None:
         """More bits from each rate point to the next."""
-        image, kind = self.task.dataset("val")[0].image, self.run.kind
+        image, kind = self.task.dataset("val")[0].image, self.kind
         assert issubclass(kind, ClassicalMethod)
         bits = [8 * len(self.codec_at(rate).encode(image)) for rate in kind.rates]
         require(bits == sorted(set(bits)), f"{kind.rate_parameter} {kind.rates} gave {bits} bits")
 
     def sizes(self) -> None:
         """An image of any size comes back in that size, 8-bit RGB."""
-        codec, image = self.run.codec(), self.task.dataset("val")[0].image
+        codec, image = self.codec(), self.task.dataset("val")[0].image
         for height, width in ((image.shape[1], image.shape[2]), (37, 51), (1, 1)):
             decoded = codec.decode(codec.encode(image[:, :height, :width].contiguous()))
             good = decoded.dtype == torch.uint8 and tuple(decoded.shape) == (3, height, width)
@@ -102,11 +117,11 @@ class MethodTrial:
 
     def same_bytes(self) -> None:
         """The same image gives the same bytes."""
-        codec, image = self.run.codec(), self.task.dataset("val")[0].image
+        codec, image = self.codec(), self.task.dataset("val")[0].image
         require(codec.encode(image) == codec.encode(image), "two codings of one image differ")
 
     def method(self) -> TrainedMethod:
-        method = self.run.method()
+        method = self.build()
         assert isinstance(method, TrainedMethod)
         return method
 
@@ -121,7 +136,7 @@ class MethodTrial:
 
         fabric = Fabric(accelerator="cpu", devices=1)
         with contextlib.suppress(_Interrupted):
-            train(self.method(), self.run.batches(), fabric, checkpoint, "check", log, log_every=1, save_seconds=0)
+            train(self.method(), self.batches(), fabric, checkpoint, "check", log, log_every=1, save_seconds=0)
         return seen[:stop_after]
 
     @cached_property
@@ -132,7 +147,7 @@ class MethodTrial:
     def terms(self) -> None:
         """The loss is a set of named, finite scalars with one called loss."""
         method = self.method()
-        terms: Any = method.loss(self.run.batches()[0])
+        terms: Any = method.loss(self.batches()[0])
         wanted = 'a dictionary of named terms, {"loss": …, "rate": …}'
         require(isinstance(terms, dict), f"loss() returned a {type(terms).__name__}, not {wanted}")
         require("loss" in terms, f"loss() returned the terms {sorted(terms)}; the one to be minimised must be called 'loss'")
@@ -144,7 +159,7 @@ class MethodTrial:
     def gradients(self) -> None:
         """Gradients reach the codec, and its encoder where that trains."""
         method = self.method()
-        codec, loss = method.codec, method.loss(self.run.batches()[0])["loss"]
+        codec, loss = method.codec, method.loss(self.batches()[0])["loss"]
         require(any(p.requires_grad for p in codec.parameters()), "no parameter of the codec trains (requires_grad is off)")
         cut = "was it cut off by detach(), item(), torch.no_grad() or a rounding?"
         require(loss.requires_grad, f"'loss' does not depend on anything that trains; {cut}")
@@ -168,8 +183,8 @@ class MethodTrial:
 
     def absent(self) -> None:
         """What exists in training only is absent from the saved codec."""
-        self.run.train()
-        saved = set(safetensors.torch.load_file(self.run.codec_path))
+        train_cell(self.cell, self.plugins, self.folders, self.device, Share())
+        saved = set(safetensors.torch.load_file(self.folders.codec(self.cell)))
         plain = set(self.architecture().state_dict())
         odd = ", ".join(sorted(saved ^ plain)[:5])
         require(saved == plain, f"the saved codec and the architecture differ in {odd}; what stays in it is added in extend()")
@@ -177,18 +192,18 @@ class MethodTrial:
     def architecture(self) -> CompressionModel:
         """The protocol's codec, freshly built, with what the method adds to it for good."""
         codec = build_model(self.protocol.codec)
-        if issubclass(self.run.kind, TrainedMethod):
-            self.run.kind.extend(codec, self.run.parameters)
+        if issubclass(self.kind, TrainedMethod):
+            self.kind.extend(codec, self.parameters)
         return codec
 
     def two_processes(self) -> None:
         """What one process encodes, another decodes to the same image."""
-        codec, image = self.run.codec(), self.task.dataset("val")[0].image
+        codec, image = self.codec(), self.task.dataset("val")[0].image
         data, bits = codec.encode(image), self.folder / "picture.icm"
         bits.write_bytes(data)
-        name = self.run.cell.method if issubclass(self.run.kind, ClassicalMethod) else self.run.codec_path
+        name = self.cell.method if issubclass(self.kind, ClassicalMethod) else self.folders.codec(self.cell)
         command = [sys.executable, "-m", "icmbench", "decode", *map(str, (bits, name, self.folder))]
-        loose = [argument for file in self.run.place.plugins.files for argument in ("--plugin", str(file))]
+        loose = [argument for file in self.plugins.files for argument in ("--plugin", str(file))]
         done = subprocess.run([*command, *loose, "--device", "cpu"], capture_output=True, text=True, check=False)
         require(done.returncode == 0, f"decoding in a fresh process failed: {done.stderr.strip()[-300:]}")
         decoded = torch.from_numpy(np.array(Image.open(self.folder / "picture.png"))).permute(2, 0, 1)

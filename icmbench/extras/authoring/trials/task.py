@@ -11,7 +11,8 @@ from torch import Tensor
 
 from icmbench.api.task import Metric, Sample, Task
 from icmbench.base.errors import UserError
-from icmbench.experiment.cell import load_task
+from icmbench.experiment.build import load_task
+from icmbench.experiment.folders import Device
 from icmbench.experiment.train import Batches
 from icmbench.extras.authoring.trials import require
 from icmbench.plugins.find import Plugins
@@ -28,7 +29,7 @@ class TaskTrial:
 
     def __init__(self, plugins: Plugins, protocol: Protocol) -> None:
         self.protocol = protocol
-        self.task: Task = load_task(protocol.model_dump_json(by_alias=True), plugins, "cpu")
+        self.task: Task = load_task(protocol, plugins, Device())
 
     def points(self) -> list[Callable[[], None]]:
         """The points of the contract, in the order in which they are tried."""

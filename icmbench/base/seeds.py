@@ -21,13 +21,6 @@ def generator(*axes: object) -> np.random.Generator:
     return np.random.default_rng(derive(*axes))
 
 
-def seed_torch(*axes: object) -> None:
-    """Start torch's default generators (CPU and devices) on the stream that the axes name."""
-    import torch  # here, because statistics without torch draw from these streams too
-
-    torch.manual_seed(derive(*axes))
-
-
 def batch_indices(seed: int, step: int, batch_size: int, length: int) -> NDArray[np.int64]:
     """Indices of the samples of batch `step`: an endless concatenation of seeded permutations of 0 .. length - 1."""
     positions = np.arange(step * batch_size, (step + 1) * batch_size)

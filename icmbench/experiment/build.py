@@ -10,10 +10,10 @@ import torch
 from icmbench.api.classes import make_task, method_class
 from icmbench.api.method import ClassicalMethod, Method, TrainedMethod
 from icmbench.api.task import Task
-from icmbench.base import seeds
 from icmbench.base.errors import UserError
 from icmbench.codecs.neural import Codec, NeuralCodec, build_model, load_weights, saved_metadata
 from icmbench.experiment.cell import Cell
+from icmbench.experiment.devices import seed_torch, torch_device
 from icmbench.experiment.folders import Device
 from icmbench.plugins.find import Plugins, options
 from icmbench.plugins.source import source_digest
@@ -22,11 +22,6 @@ from icmbench.schema.protocol import Protocol, Strict
 
 if TYPE_CHECKING:  # takes seconds to import, and classical codecs do not need it
     from compressai.models import CompressionModel
-
-
-def torch_device(device: Device) -> torch.device:
-    """The device that evaluates: the first one."""
-    return torch.device(device.accelerator)
 
 
 def load_task(protocol: Protocol, plugins: Plugins, device: Device) -> Task:
@@ -78,7 +73,7 @@ def build_method(cell: Cell, plugins: Plugins, device: Device) -> Method:
         return kind(parameters, cell.own_rate[1])
     task = load_task(cell.protocol, plugins, device)  # before the stream starts, because building it draws random numbers
     model = start_codec(cell)
-    seeds.seed_torch(cell.derive_seed("method", cell.method))
+    seed_torch(cell.derive_seed("method", cell.method))
     return kind(parameters, model, task, cell.rate.lmbda)
 
 

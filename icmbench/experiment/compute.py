@@ -19,20 +19,13 @@ from icmbench.base.errors import UserError
 from icmbench.base.files import locked, remove_leftovers, replacing, sha256, write_text
 from icmbench.codecs.neural import Codec, NeuralCodec
 from icmbench.experiment import bitstreams, cost, environment
-from icmbench.experiment.build import (
-    build_method,
-    load_codec,
-    load_task,
-    method_source,
-    parameters_of,
-    torch_device,
-)
+from icmbench.experiment.build import build_method, load_codec, load_task, method_source, parameters_of
 from icmbench.experiment.cell import Cell
 from icmbench.experiment.checkpoint import Ledger, forget
+from icmbench.experiment.devices import device_name, torch_device
 from icmbench.experiment.evaluate import Evaluation, Keep, evaluate, evaluate_uncompressed, networks
 from icmbench.experiment.folders import Device, Folders, Share
 from icmbench.experiment.report import START, Report, silent
-from icmbench.experiment.train import device_name
 from icmbench.experiment.train_cell import saved_training, train_cell
 from icmbench.plugins.find import Plugins
 from icmbench.plugins.weights import verified_path

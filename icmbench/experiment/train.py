@@ -1,7 +1,6 @@
 """The one training loop, for every trained method and for everything `icmbench prepare` makes."""
 
 import math
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from icmbench.base import seeds
 from icmbench.base.errors import UserError
 from icmbench.experiment import cost
 from icmbench.experiment.checkpoint import LOGGER, Ledger, resume, save
+from icmbench.experiment.devices import device_name, seed_torch
 from icmbench.schema.protocol import Training
 
 if TYPE_CHECKING:  # takes a second to import, and whoever only plans does without
@@ -102,7 +102,7 @@ class _Steps:
         while True:
             for optimizer in self.optimizers:
                 optimizer.zero_grad()
-            seeds.seed_torch(self.batches.seed, "noise", step, self.fabric.global_rank)
+            seed_torch(self.batches.seed, "noise", step, self.fabric.global_rank)
             try:
                 return self._all_parts(batch)
             except RuntimeError as error:
@@ -244,19 +244,3 @@ def memory_layout(module: nn.Module, device: torch.device) -> torch.memory_forma
     convolutions = (m for m in module.modules() if isinstance(m, nn.Conv2d))
     risky = any(m.kernel_size == (1, 1) and m.stride != (1, 1) and m.in_channels < 16 for m in convolutions)
     return torch.contiguous_format if risky and device.type == "cpu" else torch.channels_last
-
-
-def device_name(device: torch.device) -> str:
-    """The GPU's name, or the processor's with the number of threads."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{_processor()}, {torch.get_num_threads()} thread(s)"
-
-
-def _processor() -> str:
-    """The processor's model; Linux tells it in /proc only."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

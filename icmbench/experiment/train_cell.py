@@ -21,9 +21,10 @@ from icmbench.codecs.neural import NeuralCodec
 from icmbench.experiment.build import build_method, load_task, parameters_of, training_identity
 from icmbench.experiment.cell import Cell
 from icmbench.experiment.checkpoint import Ledger
+from icmbench.experiment.devices import device_name
 from icmbench.experiment.folders import Device, Folders, Share
 from icmbench.experiment.report import Report, silent
-from icmbench.experiment.train import LOADERS, Batches, device_name, train
+from icmbench.experiment.train import LOADERS, Batches, train
 from icmbench.plugins.find import Plugins
 
 if TYPE_CHECKING:  # takes a second to import

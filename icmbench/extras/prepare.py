@@ -26,6 +26,7 @@ from icmbench.base import seeds
 from icmbench.base.errors import UserError, unknown
 from icmbench.base.files import replacing, sha256, write_text
 from icmbench.codecs.neural import NeuralCodec, build_model, code_for_training, load_weights
+from icmbench.experiment.devices import seed_torch
 from icmbench.experiment.evaluate import Evaluation, code_dataset, evaluate_uncompressed
 from icmbench.experiment.train import Batches, Log, train
 from icmbench.plugins.find import Plugins
@@ -103,7 +104,7 @@ def prepare_codec(recipe: CodecRecipe, path: Path, checkpoint: Path, fabric: Fab
     """Train the codec into `path`; returns the ledger and what it reached on the `val` pictures."""
     module, name = recipe.pictures.split(":")
     pictures: Callable[[str], Dataset] = getattr(import_module(module), name)
-    seeds.seed_torch("prepare", recipe.seed)
+    seed_torch("prepare", recipe.seed)
     trainable = DistortionTraining(recipe.codec, recipe.mse_lambda)
     if recipe.start:
         load_weights(trainable.codec, verified_path(recipe.start))
@@ -119,7 +120,7 @@ def prepare_codec(recipe: CodecRecipe, path: Path, checkpoint: Path, fabric: Fab
 
 def prepare_recognizer(recipe: RecognizerRecipe, path: Path, checkpoint: Path, fabric: Fabric, log: Log) -> dict[str, Any]:
     """Train the recogniser into `path` (16-bit floats); returns the ledger and the scores on uncompressed `val` pictures."""
-    seeds.seed_torch("prepare", recipe.seed)
+    seed_torch("prepare", recipe.seed)
     task = Plugins().task(recipe.task, recipe.data, recipe.recognizer)
     batches = Batches(task.batch, task.dataset("train"), recipe.training, seeds.derive("prepare", recipe.seed))
     ledger = train(RecognizerTraining(task), batches, fabric, checkpoint, recipe.model_dump_json(), log)

@@ -22,10 +22,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from icmbench.api.method import TrainedMethod
 from icmbench.base.errors import UserError
 from icmbench.base.files import demand_writable, replacing
-from icmbench.experiment.build import build_method, torch_device
+from icmbench.experiment.build import build_method
 from icmbench.experiment.cell import Cell
+from icmbench.experiment.devices import device_name, torch_device
 from icmbench.experiment.folders import Device, Share
-from icmbench.experiment.train import BACKWARD, BATCH, CHECK, FORWARD, UPDATE, Batches, device_name, train
+from icmbench.experiment.train import BACKWARD, BATCH, CHECK, FORWARD, UPDATE, Batches, train
 from icmbench.experiment.train_cell import training_batches
 from icmbench.plugins.find import Plugins
 from icmbench.running.job import Job

@@ -16,10 +16,11 @@ from icmbench.api.method import TrainedMethod
 from icmbench.base.errors import UserError
 from icmbench.base.files import demand_writable
 from icmbench.experiment import cost
-from icmbench.experiment.build import build_method, torch_device
+from icmbench.experiment.build import build_method
 from icmbench.experiment.cell import Cell
 from icmbench.experiment.checkpoint import LOGGER
 from icmbench.experiment.compute import Busy, ComputeCell
+from icmbench.experiment.devices import torch_device
 from icmbench.experiment.folders import Device, Folders, Share
 from icmbench.experiment.report import Report
 from icmbench.experiment.train import out_of_memory

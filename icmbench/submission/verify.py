@@ -23,9 +23,9 @@ from icmbench.base.files import sha256
 from icmbench.experiment import environment
 from icmbench.experiment.build import load_task
 from icmbench.experiment.content import bind
+from icmbench.experiment.devices import device_name
 from icmbench.experiment.evaluate import evaluate_uncompressed, pixels, pixels_sha256, psnr
 from icmbench.experiment.folders import Device
-from icmbench.experiment.train import device_name
 from icmbench.plugins.find import Plugins
 from icmbench.plugins.requirements import demand
 from icmbench.schema.protocol import Protocol, Strict

@@ -24,10 +24,11 @@ from icmbench.api.task import Batch
 from icmbench.base.files import locked, write_text
 from icmbench.codecs.neural import NeuralCodec
 from icmbench.experiment import cost
-from icmbench.experiment.build import build_method, load_codec, load_task, start_codec, torch_device, training_identity
+from icmbench.experiment.build import build_method, load_codec, load_task, start_codec, training_identity
 from icmbench.experiment.cell import Cell
 from icmbench.experiment.checkpoint import Ledger
 from icmbench.experiment.compute import ALONE, Busy
+from icmbench.experiment.devices import torch_device
 from icmbench.experiment.evaluate import synchronised_seconds
 from icmbench.experiment.folders import Device, Folders, Share
 from icmbench.experiment.report import START, Report, silent

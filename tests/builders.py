@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from icmbench.schema.protocol import Protocol, parse
+from icmbench.schema.protocol import Content, Protocol, parse
 from icmbench.schema.record import Coding, Cost, Environment, Network, Record
 
 SHA = "0123456789abcdef" * 4
 LAMBDAS = (0.1, 0.3, 1.0, 3.0)
+CONTENT = Content(train=SHA, val=SHA, recognizer=SHA)
 
 
 def protocol_fields(**changes: Any) -> dict[str, Any]:
@@ -27,8 +28,8 @@ def protocol_fields(**changes: Any) -> dict[str, Any]:
 
 
 def make_protocol(**changes: Any) -> Protocol:
-    """A small valid protocol."""
-    return parse(protocol_fields(**changes), "the test protocol")
+    """A small valid protocol, bound to its data."""
+    return parse(protocol_fields(**changes), "the test protocol").model_copy(update={"content": CONTENT})
 
 
 def make_record(protocol: Protocol | None = None, **changes: Any) -> Record:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cells
 import pandas as pd
 
-from icmbench.experiment.cell import CellRun, Place
 from icmbench.plugins.find import Plugins
 from icmbench.running.plan import plan
 from icmbench.schema.record import seal
@@ -55,12 +55,11 @@ def make(folder: Path, protocol: Path, method: str, source: str | None = None) -
         files = [folder / f"{method}.py"]
         files[0].write_text(source)
     plugins = Plugins(tuple(files))
-    rules = plugins.protocol(str(protocol))
-    place = Place(plugins, folder / "results", folder / "runs")
+    rules, compute = cells.bound(protocol, plugins=plugins), cells.work(folder, plugins)
     for cell in plan(plugins, rules, {method: {}}, range(len(rules.rates)), 1):
-        CellRun(cell, place).run()
+        compute(cell)
     out = folder / f"{method}.zip"
-    pack(place, rules, method, {}, ABOUT, out)
+    pack(plugins, compute.folders, compute.device, rules, method, {}, ABOUT, out)
     return out
 
 

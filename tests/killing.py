@@ -16,18 +16,21 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import cells
 import pandas as pd
 import safetensors.torch
 import torch
 import torch.utils.tensorboard  # here, and not in every fork
 
-from icmbench.experiment import cell as cell_module
-from icmbench.experiment.cell import Cell, CellRun, Place
+from icmbench.experiment import train_cell as train_cell_module
+from icmbench.experiment.build import load_task
+from icmbench.experiment.cell import Cell
+from icmbench.experiment.compute import ComputeCell
 from icmbench.experiment.train import train
 from icmbench.plugins.find import Plugins
 from icmbench.running.plan import plan
-from icmbench.schema.protocol import override
-from icmbench.schema.record import Record, Store
+from icmbench.schema.record import Record
+from icmbench.schema.store import Store, rows_path
 
 phase_of_child = mmap.mmap(-1, 16)  # shared with the forks
 
@@ -44,7 +47,7 @@ def comparable(record: Record, store: Store) -> str:
         cost.recognizer.macs_per_pixel,
     ]
     fields["counted"] += [part for coding in (cost.encoder, cost.decoder) for part in (coding.parameters, coding.macs_per_pixel)]
-    rows = pd.read_parquet(store.path_of(record).with_suffix(".parquet"))
+    rows = pd.read_parquet(rows_path(store.path_of(record)))
     return json.dumps([fields, rows.drop(columns=["encode_seconds", "decode_seconds"]).to_json()], sort_keys=True)
 
 
@@ -60,17 +63,17 @@ def report(phase: str, *_: object) -> None:
     phase_of_child[:16] = phase.ljust(16).encode()
 
 
-def fork(cell: Cell, place: Place, prepare: Callable[[], None] = lambda: None, save_seconds: float = 0.1) -> int:
+def fork(cell: Cell, work: ComputeCell, prepare: Callable[[], None] = lambda: None, save_seconds: float = 0.1) -> int:
     """Compute the cell in a fork, which exits with 0 when it is done."""
     report("start")
     if pid := os.fork():
         return pid
     try:
-        cell_module.train = partial(train, save_seconds=save_seconds)
+        train_cell_module.train = partial(train, save_seconds=save_seconds)
         write = Store.write
         Store.write = lambda *arguments: report("record") or write(*arguments)
         prepare()
-        CellRun(cell, place, report).run()
+        work(cell, report=report)
     except BaseException as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         os._exit(1)
@@ -91,14 +94,14 @@ def killed_at(pid: int, seconds: float) -> str:
     return phase_of_child[:].decode().strip()
 
 
-def whole(place: Place) -> None:
+def whole(work: ComputeCell) -> None:
     """What can be read now can be read whole."""
-    records(place.results)
-    for path in place.results.rglob("[!.]*.parquet"):
+    records(work.folders.store.folder)
+    for path in work.folders.store.folder.rglob("[!.]*.parquet"):
         pd.read_parquet(path)
-    for path in place.runs.rglob("[!.]*.safetensors"):
+    for path in work.folders.runs.rglob("[!.]*.safetensors"):
         safetensors.torch.load_file(path)
-    for path in place.runs.rglob("[!.]*.json"):
+    for path in work.folders.runs.rglob("[!.]*.json"):
         json.loads(path.read_text())
 
 
@@ -118,52 +121,50 @@ def die_at(which: str, number: int) -> None:
     setattr(owner, name, die)
 
 
-def at_every_write(cell: Cell, place: Place) -> int:
+def at_every_write(cell: Cell, work: ComputeCell) -> int:
     """Kill at each write of a cell, before and after it; how many kills that took.
 
     Checkpoint, codec and ceiling are each made once; the rows are made again on the way to the record.
     """
     writes = [(which, number) for number in (1, 1, 1, 1, 2) for which in ("before", "after")]
     for done, (which, number) in enumerate(writes):
-        assert records(place.results) == {}, done
-        _, status = os.waitpid(fork(cell, place, partial(die_at, which, number), save_seconds=10.0), 0)
+        assert records(work.folders.store.folder) == {}, done
+        _, status = os.waitpid(fork(cell, work, partial(die_at, which, number), save_seconds=10.0), 0)
         assert os.WIFSIGNALED(status), (which, number)
-        whole(place)
+        whole(work)
     return len(writes)
 
 
 def main(protocol: Path, folder: Path, kills: int, seed: int) -> dict[str, object]:
     torch.set_num_threads(1)
     plugins, rng = Plugins(), random.Random(seed)
-    rules = override(plugins.protocol(str(protocol)), {"training.steps": 20, "training.batch_size": 2})
+    rules = cells.bound(protocol, {"training.steps": 20, "training.batch_size": 2})
     cell = plan(plugins, rules, {"aux_loss": {}}, [1], 1)[0]
-    places = {
-        name: Place(plugins, folder / name / "results", folder / name / "runs") for name in ("expected", "random", "writes")
-    }
-    _ = CellRun(cell, places["expected"]).task  # loaded once, before the forks
+    works = {name: cells.work(folder / name) for name in ("expected", "random", "writes")}
+    load_task(rules, plugins, cells.CPU)  # once, before the forks
     start = time.monotonic()
-    assert killed_at(fork(cell, places["expected"]), 600) == ""
+    assert killed_at(fork(cell, works["expected"]), 600) == ""
     seconds = time.monotonic() - start
-    expected = records(places["expected"].results)
+    expected = records(works["expected"].folders.store.folder)
     assert len(expected) == 1
 
     phases: Counter[str] = Counter()
-    place, moments, finished = places["random"], [], 0
+    work, moments, finished = works["random"], [], 0
     while phases.total() < kills:
         moments.append(round(rng.uniform(0, seconds), 3))
-        if phase := killed_at(fork(cell, place), moments[-1]):
+        if phase := killed_at(fork(cell, work), moments[-1]):
             phases[phase] += 1
-            whole(place)
+            whole(work)
             continue
-        assert records(place.results) == expected
+        assert records(work.folders.store.folder) == expected
         finished += 1
-        shutil.rmtree(place.results.parent)
-    assert killed_at(fork(cell, place), 600) == ""
-    assert records(place.results) == expected
-    leftovers = [str(path) for path in place.runs.rglob(".*")]
+        shutil.rmtree(work.folders.store.folder.parent)
+    assert killed_at(fork(cell, work), 600) == ""
+    assert records(work.folders.store.folder) == expected
+    leftovers = [str(path) for path in work.folders.runs.rglob(".*")]
 
-    at_writes = at_every_write(cell, places["writes"])
-    assert records(places["writes"].results) == expected
+    at_writes = at_every_write(cell, works["writes"])
+    assert records(works["writes"].folders.store.folder) == expected
     return {
         "seconds": seconds, "moments": moments, "phases": phases, "finished": finished + 1, "at_writes": at_writes,
         "leftovers": leftovers,

@@ -20,7 +20,7 @@ from icmbench.base.files import sha256
 from icmbench.experiment.cell import Place
 from icmbench.plugins.find import Plugins
 from icmbench.schema.protocol import parse as parse_protocol
-from icmbench.schema.record import Store
+from icmbench.schema.store import Store
 from icmbench.submission import archive, registry
 from icmbench.submission.archive import Refused
 from icmbench.submission.inspect import inspect

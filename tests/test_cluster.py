@@ -11,16 +11,19 @@ from typing import Any
 
 import psutil
 import pytest
+from cells import CPU, bound
 
 from icmbench.cli.main import main
-from icmbench.experiment.cell import Place
+from icmbench.experiment.compute import ComputeCell
+from icmbench.experiment.folders import Device, Folders
 from icmbench.extras.ray import RayPool
-from icmbench.extras.remote import Remote
+from icmbench.extras.remote import open_store
 from icmbench.plugins.find import Plugins
-from icmbench.running.pace import Event
 from icmbench.running.plan import plan
+from icmbench.running.pool import LocalPool, Pool
+from icmbench.running.progress import Event
 from icmbench.running.runner import compute
-from icmbench.schema.record import Store
+from icmbench.schema.store import Store
 
 ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -48,12 +51,11 @@ def cluster() -> Iterator[Any]:
         yield made
 
 
-def computed(protocol: Path, folder: Path, **engine: Any) -> Iterator[Event]:
-    """Compute task_loss under the protocol into a folder, or at its URL, to which each worker sends what it has computed."""
-    plugins = Plugins()
-    rules = plugins.protocol(str(protocol))
-    place = Place(plugins, Remote(engine["url"]).folder if "url" in engine else folder / "results", folder / "runs", **engine)
-    return compute(plan(plugins, rules, {"task_loss": {}}, range(len(rules.rates)), 1), place)
+def computed(protocol: Path, folder: Path, pool: Pool, results: str = "") -> Iterator[Event]:
+    """Compute task_loss under the protocol into a folder, or at a URL, to which each worker sends what it has computed."""
+    plugins, rules = Plugins(), bound(protocol)
+    work = ComputeCell(plugins, Folders(open_store(results or f"{folder}/results"), folder / "runs"), CPU)
+    return compute(plan(plugins, rules, {"task_loss": {}}, range(len(rules.rates)), 1), work, pool)
 
 
 def results(folder: Path) -> list[dict[str, Any]]:
@@ -75,8 +77,8 @@ def test_a_sweep_survives_the_death_of_a_worker_and_of_a_node(
     monkeypatch.setenv("ICMBENCH_CACHE", str(tmp_path / "cache"))
     ended: dict[int, str] = {}
     killed: list[str] = []
-    there = {"url": f"file://{tmp_path}/cluster/results", "address": cluster.address}
-    for event in computed(small_protocol, tmp_path / "cluster", engine="ray", **there):
+    pool, url = RayPool(CPU, None, cluster.address), f"file://{tmp_path}/cluster/results"
+    for event in computed(small_protocol, tmp_path / "cluster", pool, url):
         if event.phase in ("done", "failed"):
             ended[event.cell] = event.phase + event.message
         if event.phase == "train" and "worker" not in killed:
@@ -87,7 +89,7 @@ def test_a_sweep_survives_the_death_of_a_worker_and_of_a_node(
             killed.append("node")
     assert killed == ["worker", "node"]
     assert ended == dict.fromkeys(range(4), "done")
-    list(computed(small_protocol, tmp_path / "here"))
+    list(computed(small_protocol, tmp_path / "here", LocalPool(CPU, None, 4)))
     assert results(tmp_path / "cluster") == results(tmp_path / "here")
 
 
@@ -102,10 +104,10 @@ def test_packed_cells_share_a_gpu(tmp_path: Path) -> None:
             time.sleep(0.05)
 
     with started(num_cpus=4, num_gpus=1) as node:  # to Ray a GPU is a number
-        pool = RayPool(Place(Plugins(), tmp_path, tmp_path, "cuda", engine="ray", address=node.address))
+        pool = RayPool(Device("cuda"), None, node.address)
         for pack in (1, 3):
             pool.pack(pack)
-            assert (pool.workers, pool.packed) == (pack, pack)
+            assert (pool.workers, pool.share.packed) == (pack, pack)
             stays = [pool.submit(stay, number) for number in range(4)]
             ended = time.monotonic() + 120
             while len(list(here.iterdir())) < pack and time.monotonic() < ended:

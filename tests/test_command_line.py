@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from icmbench.cli.main import main
-from icmbench.schema.record import Store
+from icmbench.schema.store import Store
 
 
 def icmbench(*words: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

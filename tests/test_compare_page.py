@@ -23,7 +23,8 @@ from icmbench.leaderboard.views import Choice
 from icmbench.leaderboard.workshop import Workshop
 from icmbench.plugins.find import Plugins
 from icmbench.plugins.weights import verified_path
-from icmbench.schema.record import Record, Store
+from icmbench.schema.record import Record
+from icmbench.schema.store import Store
 from icmbench.tasks._data.coco import Boxes
 from icmbench.tasks._procedural.shapes import CLASSES
 

@@ -2,17 +2,18 @@
 
 from pathlib import Path
 
+import cells
 import pytest
 import torch
 
 from icmbench.api.method import ClassicalMethod
 from icmbench.base.errors import UserError
-from icmbench.experiment.cell import Cell, CellRun, Place
+from icmbench.experiment.build import build_method, load_task
+from icmbench.experiment.cell import Cell
 from icmbench.experiment.train import Batches
 from icmbench.extras.authoring.check import check
 from icmbench.plugins.find import Plugins
 from icmbench.running.plan import own_parameters
-from icmbench.schema.protocol import override
 
 PLUGINS = Plugins()
 TASKS = sorted(PLUGINS.find("tasks"))
@@ -45,11 +46,11 @@ def test_every_task_keeps_the_contract(task: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("position", ["before_decoder", "before_last_layer", "mid_recognizer"])
 def test_the_branch_sends_gradients_to_the_encoder_from_every_position(task: str, position: str, tmp_path: Path) -> None:
-    protocol = override(PLUGINS.protocol(PLUGINS.default_protocol(task)), {"training.batch_size": 2})
+    protocol = cells.bound(PLUGINS.default_protocol(task), {"training.batch_size": 2})
     parameters = tuple(own_parameters(PLUGINS, "aux_loss", {"position": position}).items())
-    run = CellRun(Cell(protocol, "aux_loss", parameters, 0, 0), Place(PLUGINS, tmp_path, tmp_path))
-    method = run.method()
-    terms = method.loss(Batches(run.task.batch, run.task.dataset("train"), protocol.training, 0)[0])
+    method = build_method(Cell(protocol, "aux_loss", parameters, 0, 0), PLUGINS, cells.CPU)
+    loaded = load_task(protocol, PLUGINS, cells.CPU)
+    terms = method.loss(Batches(loaded.batch, loaded.dataset("train"), protocol.training, 0)[0])
     torch.autograd.backward(terms["aux"])
     gradients = [p.grad for p in method.codec.g_a.parameters()]
     assert all(g is not None and g.abs().sum() > 0 for g in gradients)

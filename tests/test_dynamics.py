@@ -11,17 +11,22 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from cells import CPU, bound, folders
 from PIL import Image
 from torch import Tensor, nn
 
+from builders import make_protocol
 from conftest import short
 from icmbench.api.method import TrainedMethod
 from icmbench.api.task import Batch, Sample, Task
 from icmbench.base.errors import UserError
 from icmbench.cli.main import main
 from icmbench.codecs.neural import NeuralCodec, build_model
-from icmbench.experiment.cell import Cell, CellRun, Place
+from icmbench.experiment.build import build_method, load_task
+from icmbench.experiment.cell import Cell
+from icmbench.experiment.folders import Share
 from icmbench.experiment.train import Batches
+from icmbench.experiment.train_cell import train_cell
 from icmbench.extras.dynamics import dynamics as dynamics_job
 from icmbench.extras.dynamics.allocation import Allocation, allocate, bit_map
 from icmbench.extras.dynamics.figures import START, Picture, Study, cosine_maps, draw
@@ -29,16 +34,16 @@ from icmbench.extras.dynamics.page import page
 from icmbench.extras.dynamics.watch import (
     PROBES,
     Dynamics,
-    DynamicsRun,
     Gradients,
     Probed,
+    WatchCell,
     gradient,
     layers_of,
     part_of,
     probe_steps,
 )
 from icmbench.plugins.find import Plugins
-from icmbench.schema.protocol import CodecSpec, override
+from icmbench.schema.protocol import CodecSpec
 
 ARCHITECTURES = ("bmshj2018-factorized", "mbt2018-mean")
 
@@ -263,11 +268,10 @@ def test_refusals(words: list[str], expected: str, tmp_path: Path, capsys: pytes
 @pytest.mark.slow
 def test_the_gradient_of_the_loss_is_the_sum_of_its_terms(tmp_path: Path) -> None:
     plugins = Plugins()
-    protocol = override(plugins.protocol("shapes-detection-v2"), {"training.batch_size": 2})
-    run = CellRun(Cell(protocol, "aux_loss", (), 1, 0), Place(plugins, tmp_path, tmp_path))
-    method = run.method()
+    protocol = bound("shapes-detection-v2", {"training.batch_size": 2})
+    method, task = build_method(Cell(protocol, "aux_loss", (), 1, 0), plugins, CPU), load_task(protocol, plugins, CPU)
     assert isinstance(method, TrainedMethod)
-    terms = method.loss(Batches(run.task.batch, run.task.dataset("train"), protocol.training, 0)[0])
+    terms = method.loss(Batches(task.batch, task.dataset("train"), protocol.training, 0)[0])
     parameters = [p for own in layers_of(method.codec).values() for p in own]
     of = SimpleNamespace(**{name: gradient(term, parameters) for name, term in terms.items()})
     for total, rate, task, aux in zip(of.loss, of.rate, of.task, of.aux, strict=True):
@@ -279,13 +283,6 @@ def test_the_gradient_of_the_loss_is_the_sum_of_its_terms(tmp_path: Path) -> Non
 def watched_protocol(tmp_path: Path) -> Path:
     """The embedded segmentation protocol with a budget of 30 steps and four of its pictures."""
     return short(tmp_path, steps="30", batch_size="2")
-
-
-def logged_by(run: CellRun) -> dict[int, dict[str, float]]:
-    """Where the terms of each step that the cell reports will be."""
-    logged: dict[int, dict[str, float]] = {}
-    run.report = lambda phase, done, total, terms: logged.update({done - 1: terms})
-    return logged
 
 
 @pytest.mark.slow
@@ -307,66 +304,65 @@ def test_a_watched_training_is_that_of_run_and_is_not_repeated(
     assert main(words) == 0
     assert "2 cells, 0 already there" in capsys.readouterr().out
 
-    protocol = Plugins().protocol(str(watched_protocol))
+    protocol, plugins = bound(watched_protocol), Plugins()
     middle = len(protocol.rates) // 2
-    place, elsewhere = (Place(Plugins(), tmp_path / "results", tmp_path / name) for name in ("runs", "elsewhere"))
-    cells = [Cell(protocol, name, (), middle, 0) for name in ("task_loss", "aux_loss")]
-    for cell in cells:
-        plain, watched = CellRun(cell, elsewhere), DynamicsRun(cell, place)
-        logged = logged_by(plain)
-        plain.train()
-        found = watched.result()
+    watched, plain = WatchCell(plugins, folders(tmp_path), CPU), folders(tmp_path / "elsewhere")
+    both = [Cell(protocol, name, (), middle, 0) for name in ("task_loss", "aux_loss")]
+    for cell in both:
+        logged: dict[int, dict[str, float]] = {}
+        train_cell(cell, plugins, plain, CPU, Share(), lambda phase, done, total, terms, to=logged: to.update({done - 1: terms}))
+        found = watched.result(cell)
         assert found is not None
         for step, terms in logged.items():  # run logs only some steps
             assert {name: curve[step] for name, curve in found.curves.items()} == terms
         assert 29 in logged
-        one, other = (safetensors.torch.load_file(run.codec_path) for run in (plain, watched))
+        codec = watched.folders.codec(cell)
+        one, other = (safetensors.torch.load_file(path) for path in (plain.codec(cell), codec))
         assert one.keys() == other.keys()
         assert all(torch.equal(one[name], other[name]) for name in one)
         assert len(found.probed) == PROBES < len(found.steps) == 30
         assert len(found.after.bits_inside) == len(found.before.bits) == 4
-        written = watched.codec_path.stat().st_mtime_ns
-        CellRun(cell, place).train()  # there is nothing to do
-        assert watched.codec_path.stat().st_mtime_ns == written
+        written = codec.stat().st_mtime_ns
+        train_cell(cell, plugins, watched.folders, CPU, Share())  # there is nothing to do
+        assert codec.stat().st_mtime_ns == written
 
     figures = tmp_path / "runs" / protocol.identity / "dynamics" / "aux_loss" / f"lambda={protocol.rates[middle].lmbda:g}"
     names = {path.name for path in figures.iterdir()}
     assert names == {"losses.png", "gradients.png", "cosines.png", "bits.png", "dynamics.html", "numbers.json"}
 
-    method = DynamicsRun(cells[1], place)
-    before = method.path.read_text()
+    path, codec = watched.path(both[1]), watched.folders.codec(both[1])
+    before = path.read_text()
     fields = json.loads(before)
-    method.path.write_text(json.dumps(fields | {"identity": "another"}))
-    codec_written = method.codec_path.stat().st_mtime_ns
+    path.write_text(json.dumps(fields | {"identity": "another"}))
+    codec_written = codec.stat().st_mtime_ns
     assert main(words) == 0
     assert "2 cells, 1 already there" in capsys.readouterr().out
-    again = json.loads(method.path.read_text())
+    again = json.loads(path.read_text())
     assert {k: v for k, v in again.items() if "seconds" not in k} == {k: v for k, v in fields.items() if "seconds" not in k}
-    assert method.codec_path.stat().st_mtime_ns == codec_written  # the same codec: the one of the first time stays
+    assert codec.stat().st_mtime_ns == codec_written  # the same codec: the one of the first time stays
 
 
 @pytest.mark.slow
 def test_a_result_without_its_codec_is_made_anew(watched_protocol: Path, tmp_path: Path) -> None:
-    protocol = override(Plugins().protocol(str(watched_protocol)), {"training.steps": 1})
-    run = DynamicsRun(Cell(protocol, "task_loss", (), 0, 0), Place(Plugins(), tmp_path / "results", tmp_path / "runs"))
-    assert run.result() is None
-    run.run()
-    assert run.result() is not None
-    run.codec_path.unlink()
-    assert run.result() is None
+    cell = Cell(bound(watched_protocol, {"training.steps": 1}), "task_loss", (), 0, 0)
+    work = WatchCell(Plugins(), folders(tmp_path), CPU)
+    assert work.result(cell) is None
+    assert work(cell)
+    assert work.result(cell) is not None
+    assert not work(cell)  # it is there
+    work.folders.codec(cell).unlink()
+    assert work.result(cell) is None
 
 
 def test_a_damaged_result_counts_as_none(tmp_path: Path) -> None:
-    protocol = Plugins().protocol("shapes-detection-v2")
-    run = DynamicsRun(Cell(protocol, "task_loss", (), 0, 0), Place(Plugins(), tmp_path, tmp_path))
-    run.folder.mkdir(parents=True)
-    run.path.write_text('{"identity": ')
-    assert run.result() is None
+    cell, work = Cell(make_protocol(), "task_loss", (), 0, 0), WatchCell(Plugins(), folders(tmp_path), CPU)
+    work.path(cell).parent.mkdir(parents=True)
+    work.path(cell).write_text("{")
+    assert work.result(cell) is None
 
 
 def test_untrained_anchors_are_refused_too() -> None:
-    plugins = Plugins()
-    protocol = plugins.protocol("shapes-detection-v2").model_copy(update={"anchor": "mse"})
-    job = SimpleNamespace(plugins=plugins, method="aux_loss", parameters={}, rates=None, seeds=1)
+    protocol = make_protocol(anchor="mse")
+    job = SimpleNamespace(plugins=Plugins(), method="aux_loss", parameters={}, rates=None, seeds=1)
     with pytest.raises(UserError, match="mse is not trained"):
-        dynamics_job.run(job, protocol, None, None)  # type: ignore[arg-type]
+        dynamics_job.run(job, protocol, None)  # type: ignore[arg-type]

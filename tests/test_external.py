@@ -17,7 +17,8 @@ from icmbench.cli.main import main
 from icmbench.extras.curves import external
 from icmbench.extras.curves.external import ExternalCurve, Group, external_rows, not_comparable
 from icmbench.extras.curves.files import export, read_points
-from icmbench.schema.record import Record, Store
+from icmbench.schema.record import Record
+from icmbench.schema.store import Store
 
 RATES, SCORES = (0.1, 0.2, 0.4, 0.8), (20.0, 28.0, 34.0, 37.0)
 POINTS = tuple(zip(RATES, SCORES, strict=True))

@@ -16,21 +16,22 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from cells import CPU, bound, folders, work
 from killing import records
 
 from icmbench.base.errors import UserError
 from icmbench.base.files import locked, remove_leftovers, replacing
-from icmbench.experiment.cell import Cell, CellRun, Place
+from icmbench.experiment.cell import Cell
 from icmbench.extras.status import jobs
 from icmbench.plugins.find import Plugins
 from icmbench.running.plan import plan
+from icmbench.running.pool import LocalPool
 from icmbench.running.runner import compute
-from icmbench.schema.protocol import override
-from icmbench.schema.record import Store
+from icmbench.schema.store import Store
 
 STEPS = 4
 SEED = int(os.environ.get("ICMBENCH_KILL_SEED", "7"))
-HOLD = "import sys, time; from pathlib import Path; from icmbench.files import locked\nwith locked(Path(sys.argv[1])):\n"
+HOLD = "import sys, time; from pathlib import Path; from icmbench.base.files import locked\nwith locked(Path(sys.argv[1])):\n"
 HOLD += "    print('held', flush=True)\n    time.sleep(600)"
 
 
@@ -86,20 +87,17 @@ class Command:
         return records(self.folder / "results")
 
 
-def cells_of(protocol: Path, steps: int) -> tuple[Plugins, list[Cell]]:
+def cells_of(protocol: Path, steps: int) -> list[Cell]:
     """The anchor's four cells."""
-    plugins = Plugins()
-    rules = override(plugins.protocol(str(protocol)), {"training.steps": steps})
-    return plugins, plan(plugins, rules, {"task_loss": {}}, range(4), 1)
+    return plan(Plugins(), bound(protocol, {"training.steps": steps}), {"task_loss": {}}, range(4), 1)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(small_protocol: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], float]:
     """The records of `Command` undisturbed, and the seconds that a cell takes."""
     folder, start = tmp_path_factory.mktemp("undisturbed"), time.monotonic()
-    plugins, cells = cells_of(small_protocol, STEPS)
-    for cell in cells:
-        CellRun(cell, Place(plugins, folder / "results", folder / "runs")).run()
+    for cell in (cells := cells_of(small_protocol, STEPS)):
+        work(folder)(cell)
     return records(folder / "results"), (time.monotonic() - start) / len(cells)
 
 
@@ -132,12 +130,11 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_cells_of_a_run_that_is_killed_are_taken_up_by_one_that_goes_on(short_protocol: Path) -> None:
-    plugins, cells = cells_of(short_protocol, 2)
-    cells, place = cells[:3], Place(plugins, Path("results"), Path("runs"))
-    assert CellRun(cells[2], place).run()  # by another run, since this one was planned
-    holder = hold(CellRun(cells[0], place).folder / "lock")
+    cells, here = cells_of(short_protocol, 2)[:3], folders(Path())
+    assert work(Path())(cells[2])  # by another run, since this one was planned
+    holder = hold(here.lock(cells[0]))
     seen = []
-    for event in compute(cells, place):
+    for event in compute(cells, work(Path()), LocalPool(CPU, None, 3)):
         seen.append((event.cell, event.phase))
         assert event.message == ("done by another run" if seen[-1] == (2, "done") else "")
         if seen[-1] == (1, "done"):
@@ -248,9 +245,9 @@ def disk(tmp_path: Path) -> Iterator[Full]:
 def test_a_full_disk_is_one_sentence_and_the_cell_goes_on_when_there_is_room(
     disk: Full, small_protocol: Path, undisturbed: tuple[dict[str, str], float]
 ) -> None:
-    plugins, (cell, *_) = cells_of(small_protocol, STEPS)
+    cell, *_ = cells_of(small_protocol, STEPS)
     expected = {path: text for path, text in undisturbed[0].items() if "lambda=0.1," in path}
-    place = Place(plugins, disk.folder / "results", disk.folder / "runs")
+    compute_there = work(disk.folder)
     for phase in ("start", "train", "evaluate"):  # the disk is full from this phase on
 
         def fill(now: str, done: int, total: int, terms: dict[str, float], phase: str = phase) -> None:
@@ -258,11 +255,11 @@ def test_a_full_disk_is_one_sentence_and_the_cell_goes_on_when_there_is_room(
                 disk.fill()
 
         with pytest.raises(UserError, match=r"cannot write .*No space left on device"):
-            CellRun(cell, place, fill).run()
-        assert records(place.results) == {}
+            compute_there(cell, report=fill)
+        assert records(disk.folder / "results") == {}
         disk.free()
-    CellRun(cell, place).run()
-    assert records(place.results) == expected
+    compute_there(cell)
+    assert records(disk.folder / "results") == expected
 
 
 CROWDED = '''
@@ -287,9 +284,9 @@ class Crowded(TrainedMethod):
 def test_a_record_says_that_memory_did_not_hold_the_batches(small_protocol: Path, tmp_path: Path) -> None:
     (tmp_path / "crowded.py").write_text(CROWDED)
     plugins = Plugins((tmp_path / "crowded.py",))
-    rules = override(plugins.protocol(str(small_protocol)), {"training.batch_size": 4})
+    rules = bound(small_protocol, {"training.batch_size": 4})
     cell = plan(plugins, rules, {"crowded": {}}, [0], 1)[0]
-    CellRun(cell, place := Place(plugins, tmp_path / "results", tmp_path / "runs")).run()
-    [record], _ = Store(place.results).read()
+    work(tmp_path, plugins)(cell)
+    [record], _ = Store(tmp_path / "results").read()
     assert [text for text in record.warnings if "in parts of at most 2" in text and "from step 0 on" in text]
     assert record.cost.images == 8

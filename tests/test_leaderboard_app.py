@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from test_leaderboard_submissions import PROTOCOL, accept, bundle
 
 from builders import curve, make_protocol
-from icmbench.schema.record import Store
+from icmbench.schema.store import Store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 COMMITTED = Path(__file__).parents[1] / "results"

@@ -17,7 +17,8 @@ from icmbench.leaderboard.derived import Tables
 from icmbench.leaderboard.publish import files
 from icmbench.leaderboard.views import Choice
 from icmbench.plugins.find import Plugins
-from icmbench.schema.record import Record, Store, seal
+from icmbench.schema.record import Record, seal
+from icmbench.schema.store import Store
 from icmbench.submission import archive, registry
 from icmbench.submission.manifest import ENVIRONMENT, TRAINING_IMAGES, About, Cell, Manifest, Plugin, sample
 from icmbench.submission.registry import Submission

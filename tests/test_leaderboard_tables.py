@@ -30,7 +30,8 @@ from icmbench.leaderboard.library import Library
 from icmbench.leaderboard.sheet import Cell, Column, Sheet
 from icmbench.leaderboard.views import Choice
 from icmbench.schema.protocol import Protocol, doubled
-from icmbench.schema.record import Record, Store
+from icmbench.schema.record import Record
+from icmbench.schema.store import Store
 
 FIRST, SECOND = make_protocol(), make_protocol(name="small-v1")
 OWN = Choice(FIRST.identity, "task_loss")

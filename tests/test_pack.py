@@ -5,15 +5,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from cells import CPU, bound, work
 from killing import records
 
 from icmbench.cli.main import main
-from icmbench.experiment.cell import Place
+from icmbench.experiment.folders import Device
 from icmbench.plugins.find import Plugins
 from icmbench.running.plan import plan
 from icmbench.running.pool import LocalPool
 from icmbench.running.runner import cells_that_fit, compute
-from icmbench.schema.record import Store
+from icmbench.schema.store import Store
 
 GIB = 2**30
 
@@ -28,10 +29,10 @@ def meet(folder: Path, others: int, number: int) -> bool:
 
 
 def test_a_gpu_gets_one_cell_until_it_is_known_how_many_it_bears(tmp_path: Path) -> None:
-    with closing(LocalPool(Place(Plugins(), tmp_path, tmp_path, "cuda"), 5)) as pool:
-        assert (pool.workers, pool.packed) == (1, 1)
+    with closing(LocalPool(Device("cuda"), None, 5)) as pool:
+        assert (pool.workers, pool.share.packed) == (1, 1)
         pool.pack(3)
-        assert (pool.workers, pool.packed) == (3, 3)
+        assert (pool.workers, pool.share.packed) == (3, 3)
         assert all(future.result() for future in [pool.submit(meet, tmp_path, 3, number) for number in range(3)])
         pool.pack(8)
         assert pool.workers == 5  # there are no more cells
@@ -55,17 +56,16 @@ def test_how_many_cells_a_gpu_bears(needed: int, free: int, cores: int, expected
 @pytest.mark.slow
 def test_packed_cells_come_out_as_they_do_alone(small_protocol: Path, tmp_path: Path) -> None:
     plugins = Plugins()
-    rules = plugins.protocol(str(small_protocol))
-    cells = plan(plugins, rules, {"task_loss": {}}, [0, 1, 2], 1)
+    cells = plan(plugins, bound(small_protocol), {"task_loss": {}}, [0, 1, 2], 1)
     for pack in (1, 3):
-        place = Place(plugins, tmp_path / f"{pack}", tmp_path / f"runs{pack}", pack=pack)
-        seen = [(event.cell, event.phase) for event in compute(cells, place)]
+        pool = LocalPool(CPU, pack, len(cells))
+        seen = [(event.cell, event.phase) for event in compute(cells, work(tmp_path / f"{pack}"), pool, pack)]
         if pack == 1:
             ends = [seen.index((cell, phase)) for cell in range(3) for phase in ("start", "done")]
             assert ends == sorted(ends)
-        found, _ = Store(place.results).read()
+        found, _ = Store(tmp_path / f"{pack}" / "results").read()
         assert [record.cost.packed for record in found] == [pack] * 3
-    assert records(tmp_path / "1") == records(tmp_path / "3")
+    assert records(tmp_path / "1" / "results") == records(tmp_path / "3" / "results")
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "1.5"])

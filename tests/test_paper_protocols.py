@@ -5,14 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cells import work
 from PIL import Image
 
 from icmbench.base.files import sha256
 from icmbench.codecs.neural import NeuralCodec, build_model
-from icmbench.experiment.cell import Cell, CellRun, Place
+from icmbench.experiment.cell import Cell
+from icmbench.experiment.content import bind
 from icmbench.plugins.find import Plugins
 from icmbench.schema.protocol import Protocol, override
-from icmbench.schema.record import Store
+from icmbench.schema.store import Store
 
 SIZE = (96, 128)
 
@@ -80,9 +82,8 @@ def test_the_whole_way_with_random_weights(name: str, data: object, tmp_path: Pa
     data(tmp_path)  # type: ignore[operator]
     protocol = shortened(name, tmp_path)
     parameters = (("position", "before_decoder"), ("alpha", 0.5))
-    place = Place(Plugins(), tmp_path / "results", tmp_path / "runs")
-    CellRun(Cell(protocol, "aux_loss", parameters, 0, 0), place).run()
-    [record], _ = Store(place.results).read()
+    work(tmp_path)(Cell(bind(protocol, Plugins()), "aux_loss", parameters, 0, 0))
+    [record], _ = Store(tmp_path / "results").read()
     assert record.bpp > 0
     assert protocol.evaluation.metric in record.scores
     assert record.cost.training_only_parameters > 0

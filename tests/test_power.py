@@ -7,7 +7,7 @@ from scipy.stats import ttest_1samp
 from builders import curve, make_protocol
 from icmbench.base.errors import UserError
 from icmbench.compare.comparison import curves
-from icmbench.compare.resamples import none
+from icmbench.compare.resamples import no_resamples
 from icmbench.extras.power.power import describe_power, power_of
 from icmbench.extras.power.statistics import half_width, power, seeds_needed
 
@@ -67,7 +67,7 @@ def test_the_half_width_shrinks_with_seeds() -> None:
 
 def test_power_from_records() -> None:
     records = [record for seed, factor in enumerate((1.0, 1.01, 0.99)) for record in curve("task_loss", factor, seed=seed)]
-    found = power_of(curves(records)[0], none)
+    found = power_of(curves(records)[0], no_resamples)
     assert sorted(found.pairs) == pytest.approx([-1.980, -1.0, 1.0], abs=0.02)
     text = describe_power(found, make_protocol())
     assert f"{found.spread:.2f} %" in text
@@ -78,7 +78,7 @@ def test_power_from_records() -> None:
 def test_seeds_without_a_common_range_are_said_so() -> None:
     records = [
         *curve("task_loss"),
-        *[r.model_copy(update={"scores": {"AP": r.quality / 10}}) for r in curve("task_loss", seed=1)],
+        *[r.model_copy(update={"scores": {"AP": r.scores["AP"] / 10}}) for r in curve("task_loss", seed=1)],
     ]
     with pytest.raises(UserError, match="no BD-rate between the seeds 0 and 1"):
-        power_of(curves(records)[0], none)
+        power_of(curves(records)[0], no_resamples)

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from cells import CPU, bound
 
 from icmbench.cli.main import main
-from icmbench.experiment.cell import Place
 from icmbench.experiment.train import BACKWARD, FORWARD
 from icmbench.extras.profile import PARTS, measure
 from icmbench.plugins.find import Plugins
@@ -16,8 +16,8 @@ from icmbench.running.plan import plan
 @pytest.mark.slow
 def test_the_parts_of_a_step_are_told_and_traced(small_protocol: Path, tmp_path: Path) -> None:
     plugins = Plugins()
-    [cell] = plan(plugins, plugins.protocol(str(small_protocol)), {"aux_loss": {}}, [1], 1)
-    found = measure(cell, Place(plugins, tmp_path / "results", tmp_path / "runs"), 2, trace := tmp_path / "trace.json")
+    [cell] = plan(plugins, bound(small_protocol), {"aux_loss": {}}, [1], 1)
+    found = measure(cell, plugins, CPU, 2, trace := tmp_path / "trace.json")
     assert [part.name for part in found.parts] == list(PARTS)
     assert {part.name: part.calls for part in found.parts} == dict.fromkeys(PARTS, 1)
     seconds = {part.name: part.host for part in found.parts}

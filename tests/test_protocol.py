@@ -11,7 +11,7 @@ import pytest
 
 from builders import SHA, make_protocol, protocol_fields
 from icmbench.base.errors import UserError
-from icmbench.schema.protocol import DESCRIPTIVE, Protocol, Training, override, parse, read_toml
+from icmbench.schema.protocol import NOT_TRAINED_ON, Protocol, Training, override, parse, read_toml
 
 FULL = make_protocol(
     files=[{"path": "a.txt", "bytes": 3, "digest": SHA, "source": "https://example.org"}], assumed={"lr": "a guess"}
@@ -56,9 +56,19 @@ def with_other_value(path: tuple[Any, ...]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", leaves(FULL), ids=lambda path: ".".join(map(str, path)))
-def test_the_hash_depends_on_every_value_that_bears_on_results(path: tuple[Any, ...]) -> None:
+def test_the_hash_depends_on_every_value_that_a_trained_codec_depends_on(path: tuple[Any, ...]) -> None:
     same = parse(with_other_value(path), "changed").hash == parse(FULL, "original").hash
-    assert same == (path[0] in DESCRIPTIVE)
+    assert same == (path[0] in NOT_TRAINED_ON or path == ("content", "val"))
+
+
+def test_val_data_are_not_in_the_hash_and_train_data_are() -> None:
+    val, train = (make_protocol(data={"source": "shapes", "seed": 0, split: {"images": "here"}}) for split in ("val", "train"))
+    assert val.hash == make_protocol().hash != train.hash
+
+
+def test_a_protocol_that_is_not_bound_to_its_data_has_no_hash() -> None:
+    with pytest.raises(ValueError, match="tiny-v1 is not bound to its data"):
+        _ = parse(protocol_fields(), "").hash
 
 
 def test_no_field_escapes_the_test_above() -> None:
@@ -85,7 +95,7 @@ def test_a_field_at_its_default_leaves_the_hash_alone() -> None:
 
 
 def test_the_hash_of_published_fields_never_changes() -> None:
-    assert make_protocol().hash == "58f1aefc6765"
+    assert make_protocol().hash == "feab38ed48fb"
 
 
 def changed(**changes: Any) -> dict[str, Any]:
@@ -180,8 +190,17 @@ def test_a_changed_protocol_never_passes_for_the_published_one() -> None:
     once = override(before, {"training.steps": 7})
     again = override(once, {"training.steps": before.training.steps})
     assert once.name == again.name == "tiny-v1+changed"
-    assert len({before.hash, once.hash, again.hash}) == 3
-    assert override(before, {}) is before
+    assert len({before.identity, once.identity, again.identity}) == 3
+    assert override(before, {}) == before
+
+
+def test_another_evaluation_is_the_same_experiment_and_other_data_have_to_be_bound_again() -> None:
+    before = make_protocol()
+    other = override(before, {"evaluation.metric": "AP50", "evaluation.score_tolerance": 2.0, "anchor": "mse"})
+    assert (other.identity, other.evaluation.metric, other.anchor) == (before.identity, "AP50", "mse")
+    assert override(before, {"training.steps": 7}).content == before.content
+    assert override(before, {"data.seed": 1}).content is None
+    assert override(before, {"recognizer.config": "other.py"}).content is None
 
 
 @pytest.mark.parametrize(

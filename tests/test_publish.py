@@ -20,7 +20,7 @@ from icmbench.extras.curves.external import ExternalCurve
 from icmbench.leaderboard.derived import NAMES
 from icmbench.leaderboard.publish import MARKER, differences, files, publish
 from icmbench.leaderboard.static import slug
-from icmbench.schema.record import Store
+from icmbench.schema.store import Store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 COMMITTED = Path(__file__).parents[1] / "results"

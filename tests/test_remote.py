@@ -11,7 +11,7 @@ from builders import make_curve, make_protocol
 from icmbench.base.errors import UserError
 from icmbench.cli.main import main
 from icmbench.extras.remote import Remote, is_url
-from icmbench.schema.record import Store
+from icmbench.schema.store import Store
 
 PROTOCOL = make_protocol()
 

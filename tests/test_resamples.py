@@ -11,7 +11,8 @@ from builders import make_protocol, make_record
 from icmbench.base.files import sha256
 from icmbench.compare.resamples import _images, resample, source
 from icmbench.schema.protocol import doubled
-from icmbench.schema.record import Record, Store
+from icmbench.schema.record import Record
+from icmbench.schema.store import Store
 from icmbench.stats.confidence import RESAMPLES, image_weights
 
 RNG = np.random.default_rng(5)

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from cells import bound
 
 from icmbench.cli.main import main
-from icmbench.plugins.find import Plugins
 from icmbench.schema.protocol import doubled
 
 
@@ -16,7 +16,7 @@ def test_power_then_converge_then_table(short_protocol: Path, capsys: pytest.Cap
     words = ["segmentation", "--protocol", str(short_protocol), "--device", "cpu", "--json"]
     assert main(["power", *words, "--seeds", "2"]) == 0
     found = json.loads(capsys.readouterr().out)
-    rules = Plugins().protocol(str(short_protocol))
+    rules = bound(short_protocol)
     assert (found["protocol"], found["seeds"], len(found["pairs"])) == (rules.identity, 2, 1)
     assert found["spread"] == pytest.approx(abs(found["pairs"][0]), rel=0.1)
     assert found["spread"] > 0

@@ -10,15 +10,15 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import psutil
 import pytest
 from rich.console import Console
 
 from icmbench.cli.main import main
 from icmbench.extras.status import KEPT_SECONDS, Running, Status, StatusFile, describe, folder_of, jobs, read
-from icmbench.running.pace import Event, Left, Pace, Unit, duration
-from icmbench.running.progress import follow
+from icmbench.running.progress import Event, Tracker, Unit, duration, follow, left_text
 
-UNITS = [Unit("slow 0", "slow", 100), Unit("fast 0", "fast", 100), Unit("slow 1", "slow", 100), Unit("codec", "classical", 0)]
+UNITS = [Unit("slow 0"), Unit("fast 0"), Unit("slow 1"), Unit("codec", trains=False)]
 
 
 class Clock:
@@ -30,26 +30,14 @@ class Clock:
         return self.now
 
 
-def hear(pace: Pace, clock: Clock, at: float, *event: object) -> None:
+def report(tracker: Tracker, clock: Clock, at: float, *event: object) -> None:
     clock.now = at
-    assert pace.hear(Event(*event))
+    assert tracker.update(Event(*event))
 
 
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-def one_cell(pace: Pace, clock: Clock, cell: int, at: float, step: float) -> float:
-    """A cell of 100 steps and 10 images of 1 s, with 5 s before and 3 s after them; returns the end."""
-    hear(pace, clock, at, cell, "start")
-    for done in range(0, 101, 10):
-        hear(pace, clock, at + 5 + done * step, cell, "train", done, 100)
-    end = at + 5 + 100 * step
-    for done in range(11):
-        hear(pace, clock, end + done, cell, "evaluate", done, 10)
-    hear(pace, clock, end + 13, cell, "done")
-    return end + 13
 
 
 @pytest.mark.parametrize(
@@ -68,69 +56,63 @@ def test_durations_for_people(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_what_is_left_follows_from_the_pace_so_far(clock: Clock) -> None:
-    pace = Pace(UNITS[:3], clock)
-    assert str(pace.left_of_all()) == ""
-    hear(pace, clock, 0, 0, "start")
-    hear(pace, clock, 5, 0, "train", 1, 100)
-    hear(pace, clock, 25, 0, "train", 11, 100)
-    assert pace.left(0) == Left(178.0, False)  # 89 steps of 2 s, and an evaluation of which nothing is known
-    assert str(pace.left(0)) == "more than 3 min left"
-    clock.now = 35
-    assert pace.left(0) == Left(168.0, False)  # time goes by between reports too
-
-
-def test_a_cell_that_begins_is_reckoned_from_its_kind_or_else_from_the_others(clock: Clock) -> None:
-    pace = Pace(UNITS[:3], clock)
-    end = one_cell(pace, clock, 0, 0, 2)
-    assert end == 218
-    assert pace.left(2) == Left(218.0, True)
-    assert pace.left(1) == Left(218.0, True)  # of its own kind none has reported yet
-    assert pace.left_of_all() == Left(436.0, True)
-    end = one_cell(pace, clock, 1, end, 1)
-    assert pace.left_of_all() == Left(218.0, True)  # the other kind's pace is not mixed in
-    hear(pace, clock, end, 2, "start")
-    hear(pace, clock, end + 5, 2, "train", 0, 100)
-    assert pace.left(2) == Left(213.0, True)
-    hear(pace, clock, end + 205, 2, "train", 100, 100)
-    hear(pace, clock, end + 206, 2, "evaluate", 1, 10)
-    assert pace.left(2).seconds == pytest.approx(9 + 2)
-
-
-def test_waiting_cells_go_to_the_worker_that_is_free_first(clock: Clock) -> None:
-    pace = Pace([Unit(str(n), "same", 100) for n in range(5)], clock)
-    hear(pace, clock, 0, 1, "start")
-    end = one_cell(pace, clock, 0, 0, 1)
-    assert end == 118
-    assert pace.left_of_all() == Left(236.0, True)  # three cells on two workers: so many have been under way at once
-    hear(pace, clock, end, 1, "elsewhere")
-    assert pace.left_of_all() == Left(236.0, True)
-    hear(pace, clock, end, 2, "elsewhere")
-    assert pace.left_of_all() == Left(118.0, True)  # two here, side by side with those of another run
-    assert pace.running() == []
+def test_what_is_left_of_a_phase_follows_from_its_pace_so_far(clock: Clock) -> None:
+    tracker = Tracker(UNITS[:3], clock)
+    report(tracker, clock, 0, 0, "start")
+    assert tracker.left(0) is None
+    report(tracker, clock, 5, 0, "train", 1, 100)
+    assert tracker.left(0) is None  # one report is no pace
+    report(tracker, clock, 25, 0, "train", 11, 100)
+    assert tracker.left(0) == pytest.approx(89 * 2)
+    report(tracker, clock, 30, 0, "evaluate", 0, 10)
+    report(tracker, clock, 34, 0, "evaluate", 8, 10)
+    assert tracker.left(0) == pytest.approx(1)
 
 
 def test_a_resumed_training_counts_only_its_new_steps(clock: Clock) -> None:
-    pace = Pace(UNITS[:1], clock)
-    hear(pace, clock, 0, 0, "start")
-    hear(pace, clock, 5, 0, "train", 91, 100)
-    hear(pace, clock, 10, 0, "train", 96, 100)
-    assert pace.left(0).seconds == pytest.approx(4)
+    tracker = Tracker(UNITS[:1], clock)
+    report(tracker, clock, 5, 0, "train", 91, 100)
+    report(tracker, clock, 10, 0, "train", 96, 100)
+    assert tracker.left(0) == pytest.approx(4)
 
 
-def test_late_reports_of_an_ended_cell_say_nothing(clock: Clock) -> None:
-    pace = Pace(UNITS, clock)
-    hear(pace, clock, 0, 3, "failed")
-    assert not pace.hear(Event(3, "evaluate", 1, 10))
-    assert (pace.count("failed"), pace.count("waiting"), pace.left(3)) == (1, 3, Left(0.0, True))
+def test_what_is_left_of_all_follows_from_how_much_is_done(clock: Clock) -> None:
+    tracker = Tracker(UNITS[:2], clock)
+    assert tracker.left_of_all() is None
+    report(tracker, clock, 40, 0, "train", 50, 100)
+    assert tracker.left_of_all() == pytest.approx(40 * 0.8 / 0.2)  # 0.4 of one cell of two
+    report(tracker, clock, 80, 0, "evaluate", 0, 10)
+    assert tracker.left_of_all() == pytest.approx(80 * 0.6 / 0.4)
+    report(tracker, clock, 100, 0, "done")
+    assert tracker.left_of_all() == pytest.approx(100)
+    report(tracker, clock, 200, 1, "failed")
+    assert tracker.left_of_all() == 0
+
+
+def test_an_untrained_codec_is_done_as_far_as_it_is_evaluated(clock: Clock) -> None:
+    tracker = Tracker(UNITS[3:], clock)
+    report(tracker, clock, 30, 0, "evaluate", 3, 10)
+    assert tracker.left_of_all() == pytest.approx(70)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(None, ""), (0.5, ""), (-3, ""), (200, "about 3 min left")])
+def test_what_is_left_in_words(seconds: float | None, text: str) -> None:
+    assert left_text(seconds) == text
+
+
+def test_late_reports_of_an_ended_cell_change_nothing(clock: Clock) -> None:
+    tracker = Tracker(UNITS, clock)
+    report(tracker, clock, 0, 3, "failed")
+    assert not tracker.update(Event(3, "evaluate", 1, 10))
+    assert (tracker.count("failed"), tracker.count("waiting")) == (1, 3)
 
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_a_run_is_shown_with_what_is_left(terminal: bool, clock: Clock) -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=terminal, width=200)
-    pace = Pace(UNITS[:2], clock)
-    one_cell(pace, clock, 0, 0, 2)
+    tracker = Tracker(UNITS[:2], clock)
+    report(tracker, clock, 200, 0, "done")
 
     def events() -> list[Event]:
         return [
@@ -143,13 +125,13 @@ def test_a_run_is_shown_with_what_is_left(terminal: bool, clock: Clock) -> None:
         ]
 
     told: list[int] = []
-    assert follow(events(), pace, console, lambda pace: told.append(pace.count("done"))) == {1: "no such thing"}
+    assert follow(events(), tracker, console, lambda tracker: told.append(tracker.count("done"))) == {1: "no such thing"}
     assert told == [1] * 6
     shown = screen.getvalue()
     for text in ("fast 0: no such thing", "out of memory at step 50", "another run computes it"):
         assert text in shown
     if not terminal:
-        assert "train 50/100  loss 0.500  about 2 min left (all cells: about 2 min left)" in shown
+        assert "train 50/100  loss 0.500" in shown
         assert "fast 0: no such thing  (2 of 2 cells)" in shown
 
 
@@ -158,7 +140,7 @@ def status(**changes: object) -> Status:
     plain = Status(
         command="icmbench run aux_loss detection", pid=1, process="1", host=socket.gethostname(), folder="/there",
         results="/there/results", started=started, updated=started + 590, cells=8, done=3, failed=0, elsewhere=1, waiting=3,
-        seconds_left=3000, at_least=False, running=[Running("aux_loss λ=1 seed=0", "train", 50, 100, 130, False)],
+        seconds_left=3000, running=[Running("aux_loss λ=1 seed=0", "train", 50, 100, 130)],
     )  # fmt: skip
     return replace(plain, **changes)
 
@@ -172,16 +154,16 @@ def put(runs: Path, name: str, found: Status) -> Path:
 
 def living() -> tuple[int, str]:
     """This process, as a status file names it."""
-    return os.getpid(), Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    return os.getpid(), repr(psutil.Process().create_time())
 
 
 def test_a_job_tells_of_itself_while_it_runs_and_how_it_ended(tmp_path: Path, clock: Clock) -> None:
-    pace = Pace(UNITS, clock)
+    tracker = Tracker(UNITS, clock)
     with StatusFile(tmp_path / "runs", tmp_path / "results") as file:
         assert jobs(tmp_path / "runs") == []
-        hear(pace, clock, 0, 0, "train", 1, 100)
-        file.tell(pace)
-        file.tell(pace)
+        report(tracker, clock, 0, 0, "train", 1, 100)
+        file.update(tracker)
+        file.update(tracker)
         [running] = jobs(tmp_path / "runs")
     assert (running.state(), running.done, running.waiting, running.cells) == ("running", 0, 3, 4)
     assert [(cell.name, cell.phase, cell.done, cell.total) for cell in running.running] == [("slow 0", "train", 1, 100)]
@@ -194,7 +176,7 @@ def test_a_job_tells_of_itself_while_it_runs_and_how_it_ended(tmp_path: Path, cl
 def test_a_job_that_is_stopped_says_so(error: BaseException, state: str, tmp_path: Path) -> None:
     def job() -> None:
         with StatusFile(tmp_path, tmp_path) as file:
-            file.tell(Pace(UNITS))
+            file.update(Tracker(UNITS))
             raise error
 
     with pytest.raises(type(error)):
@@ -204,8 +186,8 @@ def test_a_job_that_is_stopped_says_so(error: BaseException, state: str, tmp_pat
 
 def test_a_killed_job_is_shown_as_unfinished_until_it_is_old_or_begun_again(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    ticks = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
-    path = put(tmp_path, "killed", status(pid=child.pid, process=ticks))
+    started = repr(psutil.Process(child.pid).create_time())
+    path = put(tmp_path, "killed", status(pid=child.pid, process=started))
     assert [job.state() for job in jobs(tmp_path)] == ["running"]
     child.kill()
     while jobs(tmp_path)[0].alive():  # a process that nobody has waited for yet counts as dead
@@ -242,7 +224,7 @@ def test_a_file_that_is_no_status_is_left_out(content: str, tmp_path: Path) -> N
 def test_what_cannot_be_written_does_not_end_the_job(tmp_path: Path) -> None:
     (tmp_path / "jobs").write_text("a file where the folder should be")
     with StatusFile(tmp_path, tmp_path) as file:
-        file.tell(Pace(UNITS))
+        file.update(Tracker(UNITS))
 
 
 def test_the_command_shows_jobs_as_text_and_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -266,5 +248,5 @@ def test_the_command_shows_jobs_as_text_and_as_json(tmp_path: Path, capsys: pyte
 
 
 def test_status_imports_no_torch(tmp_path: Path) -> None:
-    code = "import sys\nfrom icmbench.cli import main\nmain(['status'])\nassert 'torch' not in sys.modules"
+    code = "import sys\nfrom icmbench.cli.main import main\nmain(['status'])\nassert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False).returncode == 0

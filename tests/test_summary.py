@@ -1,15 +1,15 @@
 """The table that is kept for a results folder: the same as one made anew, and made anew when any file has changed."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from builders import RATES, curve, make_curve
+from icmbench.base import cache
 from icmbench.compare import summary as module
 from icmbench.compare.summary import Summary, summary
-from icmbench.schema.record import Store
+from icmbench.plugins.find import Plugins
+from icmbench.schema.store import Store
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         short = make_curve("short", RATES[:2], (20, 28), seed=seed)
         for record in [*curve("task_loss", seed=seed), *curve("other", 0.8 + 0.1 * seed, seed=seed), *short]:
             store.write(record)
-    (store.folder / "external").mkdir()
-    (store.folder / "external" / "no.json").write_text("{}")
+    (store.folder / "broken@0" / "x").mkdir(parents=True)
+    (store.folder / "broken@0" / "x" / "no.json").write_text("{}")
     return store.folder
 
 
@@ -29,19 +29,19 @@ def kept(results: Path, monkeypatch: pytest.MonkeyPatch) -> Summary:
     """The summary where nothing can make one."""
     with monkeypatch.context() as patched:
         patched.setattr(module, "_make", None)
-        return summary(results)
+        return summary(Store(results), Plugins())
 
 
 def test_a_kept_summary_is_the_one_that_was_made(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = summary(results)
+    made = summary(Store(results), Plugins())
     assert made.rows
-    assert [name for name, _ in made.broken] == ["external/no.json"]
+    assert [name for name, _ in made.aside] == ["broken@0/x/no.json"]
     assert kept(results, monkeypatch) == made
 
 
 @pytest.mark.parametrize("change", ["written", "added", "removed", "touched"])
 def test_a_changed_folder_is_read_again(results: Path, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
-    before = summary(results)
+    before = summary(Store(results), Plugins())
     record = curve("other", 0.7)[0]
     path = Store(results).path_of(record)
     if change == "written":
@@ -54,26 +54,31 @@ def test_a_changed_folder_is_read_again(results: Path, monkeypatch: pytest.Monke
         path.write_text(path.read_text().replace('"bpp": 0.08', '"bpp": 0.07'))
     with pytest.raises(TypeError):
         kept(results, monkeypatch)
-    assert summary(results) != before
+    assert summary(Store(results), Plugins()) != before
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"state": ""}', "{"])
 def test_a_damaged_file_is_made_anew(results: Path, content: str) -> None:
-    made = summary(results)
+    made = summary(Store(results), Plugins())
     (path,) = (results.parent / "cache" / "tables").iterdir()
     path.write_text(content)
-    assert summary(results) == made
+    assert summary(Store(results), Plugins()) == made
 
 
 def test_a_table_that_cannot_be_kept_is_shown(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = summary(results)
+    made = summary(Store(results), Plugins())
     monkeypatch.setenv("ICMBENCH_CACHE", "/dev/null")
-    assert summary(results) == made
+    assert summary(Store(results), Plugins()) == made
 
 
-def test_the_code_that_makes_a_table_is_known(results: Path) -> None:
-    script = "import sys; from pathlib import Path; from icmbench.summary import summary; summary(Path(sys.argv[1]))"
-    script += "; print(*(name for name in sys.modules if name.startswith('icmbench.')))"
-    done = subprocess.run([sys.executable, "-c", script, str(results)], check=True, capture_output=True, text=True)
-    loaded = {name.split(".")[1] for name in done.stdout.split()}
-    assert loaded == {name.split("/")[0] for name in module.CODE} | {"errors", "files"}
+def test_a_table_of_other_code_is_made_anew(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    summary(Store(results), Plugins())
+    monkeypatch.setattr(cache, "_source", lambda: "other code")
+    with pytest.raises(TypeError):
+        kept(results, monkeypatch)
+
+
+def test_every_score_has_a_table_of_its_own(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = summary(Store(results), Plugins())
+    assert summary(Store(results), Plugins(), "AP50").rows == []  # these records have no such score
+    assert kept(results, monkeypatch) == usual

@@ -25,7 +25,8 @@ from icmbench.extras.ablation.sweep import Setting, choices, entries_of, folder_
 from icmbench.plugins.find import Plugins
 from icmbench.running.job import Job
 from icmbench.schema.protocol import Protocol
-from icmbench.schema.record import Record, Store
+from icmbench.schema.record import Record
+from icmbench.schema.store import Store
 from icmbench.stats.confidence import Estimate
 
 

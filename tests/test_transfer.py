@@ -18,7 +18,8 @@ from icmbench.extras.ablation import report
 from icmbench.extras.ablation.report import Entry
 from icmbench.extras.ablation.transfer import Matrix, entries_of, matrix, protocols
 from icmbench.plugins.find import Plugins
-from icmbench.schema.record import Record, Store
+from icmbench.schema.record import Record
+from icmbench.schema.store import Store
 
 PLUGINS = Plugins()
 DETECTION, SEGMENTATION = "shapes-detection-v2", "shapes-segmentation-v2"

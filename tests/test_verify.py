@@ -22,7 +22,7 @@ from icmbench.experiment.evaluate import pixels_sha256
 from icmbench.extras.curves import external
 from icmbench.plugins.find import Plugins
 from icmbench.schema.protocol import parse
-from icmbench.schema.record import Store
+from icmbench.schema.store import Store
 from icmbench.submission import registry, sandbox
 from icmbench.submission.inspect import inspect
 from icmbench.submission.sandbox import Limits

@@ -17,7 +17,8 @@ from builders import RATES, SCORES, curve
 from icmbench.base.files import sha256
 from icmbench.compare.comparison import Row, rows
 from icmbench.compare.resamples import source
-from icmbench.schema.record import Record, Store
+from icmbench.schema.record import Record
+from icmbench.schema.store import Store
 from icmbench.stats.bdrate import bd_rate, log_bd_rates
 from icmbench.stats.detections import Detections
 from icmbench.tasks.detection.metric import MOST, Truths, match

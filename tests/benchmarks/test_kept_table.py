@@ -18,7 +18,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from builders import RATES, SCORES, make_curve, make_protocol
 from icmbench.base.files import sha256
 from icmbench.compare.comparison import rows
-from icmbench.schema.record import Record, Store
+from icmbench.schema.record import Record
+from icmbench.schema.store import Store
 
 METHODS, SEEDS, IMAGES, ROUNDS = 125, 5, 64, 7
 PROTOCOLS = [make_protocol(name=f"many-v{number}") for number in range(1, 5)]

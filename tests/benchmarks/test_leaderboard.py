@@ -24,7 +24,8 @@ from icmbench.leaderboard import derived, figures, library, listings, views
 from icmbench.leaderboard.derived import Tables
 from icmbench.leaderboard.views import Choice
 from icmbench.schema.protocol import Protocol
-from icmbench.schema.record import Record, Store
+from icmbench.schema.record import Record
+from icmbench.schema.store import Store
 
 METHODS, UNTRAINED, SEEDS = 200, 3, 3
 PROTOCOLS = [make_protocol(name=f"many-v{number}") for number in range(1, 5)]

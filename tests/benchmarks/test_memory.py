@@ -14,7 +14,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from icmbench.plugins.find import Plugins
-from icmbench.schema.record import Store
+from icmbench.schema.store import Store
 from icmbench.tasks._data import shapes
 
 STEPS = 40

@@ -17,7 +17,7 @@ from icmbench.plugins.find import Plugins
 from icmbench.running.plan import plan
 from icmbench.running.runner import compute
 from icmbench.schema.protocol import override
-from icmbench.schema.record import Store
+from icmbench.schema.store import Store
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 STEPS, SEEDS = (200, 4) if DEVICE == "cuda" else (40, 1)

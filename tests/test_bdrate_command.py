@@ -147,7 +147,7 @@ def test_a_file_that_cannot_be_read_is_named(name: str, tmp_path: Path, capsys: 
 
 
 def test_in_a_fresh_process_it_prints_the_number_and_imports_no_torch(tmp_path: Path) -> None:
-    code = f"import sys\nfrom icmbench.cli import main\nmain({words(tmp_path)!r})\nassert 'torch' not in sys.modules"
+    code = f"import sys\nfrom icmbench.cli.main import main\nmain({words(tmp_path)!r})\nassert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("BD-rate:   -22.29 %")

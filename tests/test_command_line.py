@@ -43,7 +43,7 @@ def test_list_names_methods_tasks_and_protocols(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", [["--help"], ["list"]])
 def test_help_and_list_import_no_torch(command: list[str], tmp_path: Path) -> None:
     code = (
-        "import contextlib, sys\nfrom icmbench.cli import main\nwith contextlib.suppress(SystemExit):\n"
+        "import contextlib, sys\nfrom icmbench.cli.main import main\nwith contextlib.suppress(SystemExit):\n"
         f"    main({command!r})\nassert 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False).returncode == 0

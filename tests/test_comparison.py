@@ -10,8 +10,8 @@ from scipy.stats import t as student
 
 from builders import RATES, SCORES, SHA, curve, make_curve, make_protocol, make_record, protocol_fields
 from icmbench.compare.comparison import Row, curves, rows
-from icmbench.compare.resamples import Resampled, Source, none
-from icmbench.extras.curves.external import ExternalCurve
+from icmbench.compare.resamples import Resampled, Source
+from icmbench.extras.curves.external import ExternalCurve, with_external
 from icmbench.schema.protocol import doubled
 from icmbench.schema.record import Record
 from icmbench.show.table import notes, to_json, to_markdown
@@ -143,9 +143,9 @@ def images_source(spread: float, shared: bool) -> Source:
     rng = np.random.default_rng(0)
     common = rng.normal(0, spread, 400)
 
-    def of(record: Record) -> Resampled:
+    def of(record: Record, metric: str) -> Resampled:
         moves = common if shared else rng.normal(0, spread, 400)
-        return Resampled(np.full(400, record.bpp), record.quality + moves)
+        return Resampled(np.full(400, record.bpp), record.scores[metric] + moves)
 
     return of
 
@@ -261,16 +261,13 @@ def test_devices_are_named() -> None:
 
 
 def test_an_external_curve_stands_beside_ours_without_interval_or_rank() -> None:
-    identity = ANCHOR[0].protocol.identity
     fields = {"name": "doe", "source": "Doe 2024", "metric": "AP", "created": "2025-01-01"}
     points = tuple((0.9 * rate, score) for rate, score in zip(RATES, SCORES, strict=True))
-    ours = ExternalCurve(**fields, points=points, protocol=identity)
-    other = ExternalCurve(**fields | {"name": "roe"}, points=points, protocol="other-v1@0123456789ab")
-    table = rows([*ANCHOR, *curve("other", 0.8)], none, [ours, other])
+    doe = ExternalCurve(**fields, points=points, protocol=ANCHOR[0].protocol.identity)
+    table = with_external([doe], rows([*ANCHOR, *curve("other", 0.8)]))
     assert [(row.method, row.rank, row.external) for row in table] == [
         ("other", 1, False), ("task_loss", 1, False), ("doe", None, True),
     ]  # fmt: skip
     assert value(table[2]) == pytest.approx(-10)
-    assert any("as published by Doe 2024" in note for note in notes(table[2]))
     assert "doe (external)" in to_markdown(table)
     json.loads(to_json(table), parse_constant=pytest.fail)

@@ -14,16 +14,17 @@ from hypothesis import strategies as st
 from builders import LAMBDAS, make_curve, make_protocol
 from icmbench.base.errors import UserError
 from icmbench.cli.main import main
+from icmbench.compare.row import ANCHOR, Point, Row
 from icmbench.extras.curves import external
-from icmbench.extras.curves.external import ExternalCurve, Group, external_rows, not_comparable
+from icmbench.extras.curves.external import ExternalCurve, external_rows, not_comparable, with_external
 from icmbench.extras.curves.files import export, read_points
 from icmbench.schema.record import Record
 from icmbench.schema.store import Store
+from icmbench.stats.confidence import Estimate
 
 RATES, SCORES = (0.1, 0.2, 0.4, 0.8), (20.0, 28.0, 34.0, 37.0)
 POINTS = tuple(zip(RATES, SCORES, strict=True))
 IDENTITY = make_protocol().identity
-GROUP = Group(IDENTITY, "AP", "task_loss", POINTS)
 SOURCE = "Doe et al., 2024"
 
 # InterDigitalInc/CompressAI (BSD 3-Clause Clear), results/image/8bit-decoded/kodak/
@@ -51,8 +52,17 @@ CLIC = {
 }
 
 
+def row(identity: str, metric: str, points: Sequence[tuple[float, float]], reason: str = ANCHOR) -> Row:
+    """The row of `task_loss`, which is the anchor unless there is another reason why it has no BD-rate."""
+    shown = tuple(Point("", Estimate(bpp), Estimate(score)) for bpp, score in points)
+    return Row(identity, "task_loss", metric, 50.0, 1, shown, None, None, 1, None, None, reason=reason)
+
+
+OURS = row(IDENTITY, "AP", POINTS)
+
+
 def curve(**changes: object) -> ExternalCurve:
-    """An external curve that agrees with GROUP at its anchor's rate, with some fields replaced."""
+    """An external curve that agrees with OURS at its anchor's rate, with some fields replaced."""
     fields = {"name": "doe", "source": SOURCE, "metric": "AP", "points": POINTS, "protocol": IDENTITY, "created": "2025-01-01"}
     return ExternalCurve.model_validate(fields | changes)
 
@@ -331,11 +341,12 @@ def test_external_curves_are_no_records(tmp_path: Path) -> None:
 def test_a_curve_that_agrees_gets_a_bd_rate_and_a_note() -> None:
     cheaper = curve(points=[(0.8 * rate, score) for rate, score in POINTS[::-1]])
     for one in (cheaper, cheaper.model_copy(update={"anchor": "task_loss"})):
-        ((same, result, note),) = external_rows([one], GROUP)
-        assert same is one
-        assert result.percent == pytest.approx(-20)
-        assert note == f"external: as published by {SOURCE}, not computed here; no interval, not ranked"
-        assert not_comparable([one], [GROUP]) == []
+        (found,) = external_rows([one], [OURS])
+        assert (found.method, found.external, found.rank) == ("doe", True, None)
+        assert found.bd_rate is not None
+        assert (found.bd_rate.value, found.bd_rate.interval) == (pytest.approx(-20), None)
+        assert found.warnings == (f"external: as published by {SOURCE}, not computed here; no interval, not ranked",)
+        assert not_comparable([one], [OURS]) == []
 
 
 @pytest.mark.parametrize(
@@ -350,38 +361,38 @@ def test_a_curve_that_agrees_gets_a_bd_rate_and_a_note() -> None:
 )
 def test_every_other_curve_is_not_compared_and_says_why(changes: dict[str, object], reason: str) -> None:
     one = curve(**changes)
-    elsewhere = Group("other-v1@0123456789ab", "mIoU", "task_loss", POINTS)
-    assert external_rows([one], GROUP) == []
-    for groups in ([GROUP], [elsewhere, GROUP], [GROUP, elsewhere]):
-        assert not_comparable([one], groups) == [(one, reason)]
+    elsewhere = row("other-v1@0123456789ab", "mIoU", POINTS)
+    assert external_rows([one], [OURS]) == []
+    for table in ([OURS], [elsewhere, OURS], [OURS, elsewhere]):
+        assert not_comparable([one], table) == [(one, reason)]
 
 
 def test_a_curve_is_compared_with_its_own_protocol_only() -> None:
-    elsewhere = Group("other-v1@0123456789ab", "AP", "task_loss", POINTS)
-    assert external_rows([curve()], elsewhere) == []
-    assert len(external_rows([curve()], GROUP)) == 1
-    assert not_comparable([curve()], [elsewhere, GROUP]) == []
+    elsewhere = row("other-v1@0123456789ab", "AP", POINTS)
+    assert external_rows([curve()], [elsewhere]) == []
+    assert [one.method for one in with_external([curve()], [OURS, elsewhere])] == ["task_loss", "doe", "task_loss"]
+    assert not_comparable([curve()], [elsewhere, OURS]) == []
     assert not_comparable([curve()], [elsewhere]) == not_comparable([curve()], []) == [(curve(), f"other protocol: {IDENTITY}")]
 
 
 def test_where_there_is_no_number_there_is_a_reason() -> None:
     fractions = curve(points=[(rate, score / 100) for rate, score in POINTS])
-    for one, group, reason in (
-        (fractions, GROUP, "overlap"),
-        (curve(points=POINTS[:1]), GROUP, "fewer than 3 points"),
-        (curve(), Group(IDENTITY, "AP", "task_loss", ()), "the anchor task_loss has no records"),
+    for one, ours, reason in (
+        (fractions, OURS, "overlap"),
+        (curve(points=POINTS[:1]), OURS, "fewer than 3 points"),
+        (curve(), row(IDENTITY, "AP", POINTS, reason=""), "the anchor has no records"),
     ):
-        ((_, result, _),) = external_rows([one], group)
-        assert result.percent is None
-        assert reason in result.reason
+        (found,) = external_rows([one], [ours])
+        assert found.bd_rate is None
+        assert reason in found.reason
 
 
 @given(pairs)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_no_finite_figures_break_the_table(points: list[tuple[float, float]]) -> None:
-    ((_, result, _),) = external_rows([curve(points=points)], GROUP)
-    assert (result.percent is None) == bool(result.reason)
-    assert result.percent is None or abs(result.percent) < float("inf")
+    (found,) = external_rows([curve(points=points)], [OURS])
+    assert (found.bd_rate is None) == bool(found.reason)
+    assert found.bd_rate is None or abs(found.bd_rate.value) < float("inf")
 
 
 @pytest.mark.parametrize(
@@ -395,9 +406,9 @@ def test_no_finite_figures_break_the_table(points: list[tuple[float, float]]) ->
 def test_figures_that_no_arithmetic_holds_give_no_number(
     anchor: list[tuple[float, float]], points: list[tuple[float, float]]
 ) -> None:
-    ((_, result, _),) = external_rows([curve(points=points)], Group(IDENTITY, "AP", "task_loss", anchor))
-    assert result.percent is None
-    assert result.reason
+    (found,) = external_rows([curve(points=points)], [row(IDENTITY, "AP", anchor)])
+    assert found.bd_rate is None
+    assert found.reason
 
 
 # Export
@@ -434,7 +445,7 @@ def test_what_is_exported_can_be_imported(tmp_path: Path) -> None:
         path = tmp_path / "out" / IDENTITY / "aux_loss" / f"seed=0.{suffix}"
         assert bring(path, tmp_path / suffix, "--metric", "AP", "--protocol", IDENTITY) == 0
         assert only(tmp_path / suffix).points == expected
-        assert not external.why_not(only(tmp_path / suffix), GROUP)
+        assert not_comparable([only(tmp_path / suffix)], [OURS]) == []
 
 
 percent = st.floats(0, 49)
@@ -493,7 +504,7 @@ def test_neither_command_imports_torch(tmp_path: Path) -> None:
         ["import", str(path), "--name", "a", "--source", "b", "--metric", "psnr", "--results", "r"],
     ]
     code = (
-        "import sys\nfrom icmbench.cli import main\n"
+        "import sys\nfrom icmbench.cli.main import main\n"
         f"assert [main(command) for command in {commands!r}] == [0, 0]\nassert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)

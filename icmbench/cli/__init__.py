@@ -1,1 +1,1 @@
-"""TODO."""
+"""The command line: one module a command in `commands`, and the options that they share."""

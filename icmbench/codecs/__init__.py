@@ -1,1 +1,1 @@
-"""TODO."""
+"""Learned codecs: image to bytes and back, and the container that holds the bytes."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Everything that `run`, `table` and the leaderboard do not need. Extras do not import each other."""

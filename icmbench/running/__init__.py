@@ -1,1 +1,1 @@
-"""TODO."""
+"""Many cells: the plan, the workers, the progress, and `icmbench run`."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""What is written to disk and read back: protocols, records, and the folder that holds them. No torch."""

@@ -1,1 +1,1 @@
-"""What is made of measurements: BD-rate, confidence, resolving power. Nothing here needs torch."""
+"""Numbers in, numbers out: BD-rate, intervals, tallies. numpy and scipy only."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""`icmbench dynamics`: what happens while a method trains, and where the bits go."""

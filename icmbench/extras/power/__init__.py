@@ -1,1 +1,1 @@
-"""TODO."""
+"""`icmbench power` and `icmbench converge`: the anchor against itself."""

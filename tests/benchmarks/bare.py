@@ -7,17 +7,21 @@ from torch import Tensor, nn
 
 from icmbench.api.task import Batch
 from icmbench.base import seeds
-from icmbench.experiment.cell import CellRun
+from icmbench.experiment.build import build_method
+from icmbench.experiment.cell import Cell
+from icmbench.experiment.devices import torch_device
+from icmbench.experiment.folders import Device
+from icmbench.plugins.find import Plugins
 
 
 class BareLoop:
     """A codec, a frozen recogniser, two optimisers, clipping, a learning rate: what `task_loss` does at one rate point."""
 
-    def __init__(self, run: CellRun, layout: torch.memory_format) -> None:
-        method: Any = run.method()
+    def __init__(self, cell: Cell, plugins: Plugins, device: Device, layout: torch.memory_format) -> None:
+        method: Any = build_method(cell, plugins, device)
         self.codec, self.task, self.lmbda = method.codec, method.task, method.lmbda
-        self.rules, self.seed = run.protocol.training, run.seed("batches")
-        self.device, self.layout = run.place.device, layout
+        self.rules, self.seed = cell.protocol.training, cell.derive_seed("batches")
+        self.device, self.layout = torch_device(device), layout
         self.codec.to(self.device, memory_format=layout).train()
         named = list(self.codec.named_parameters())
         self.network = [p for name, p in named if not name.endswith(".quantiles")]

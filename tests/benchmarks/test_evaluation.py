@@ -12,10 +12,15 @@ from typing import Any
 
 import pytest
 from beside import machine, spread
+from cells import CPU, bound, folders
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from icmbench.experiment.cell import Cell, CellRun, Place
+from icmbench.experiment.build import load_task
+from icmbench.experiment.cell import Cell
+from icmbench.experiment.compute import saved_codec
 from icmbench.experiment.evaluate import evaluate
+from icmbench.experiment.folders import Share
+from icmbench.experiment.train_cell import train_cell
 from icmbench.plugins.find import Plugins
 
 ROUNDS = 5
@@ -43,10 +48,9 @@ def timed(parts: Parts, owner: Any, attribute: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("name", ["shapes-detection-v2", "shapes-segmentation-v2"])
 def test_evaluation_outside_codec_and_recogniser(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
-    plugins = Plugins()
-    run = CellRun(Cell(plugins.protocol(name), "mse", (), 2, 0), Place(plugins, tmp_path / "results", tmp_path / "runs"))
-    run.train()  # mse is not trained for the task: the start codec as it is
-    codec, task = run.codec(), run.task
+    plugins, cell = Plugins(), Cell(bound(name), "mse", (), 2, 0)
+    train_cell(cell, plugins, folders(tmp_path), CPU, Share())  # mse is not trained for the task: the start codec as it is
+    codec, task = saved_codec(cell, plugins, folders(tmp_path), CPU), load_task(cell.protocol, plugins, CPU)
     shares: dict[str, list[float]] = defaultdict(list)
 
     def whole() -> None:

@@ -10,13 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 from beside import machine
+from cells import bound, folders
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from icmbench.experiment.cell import Cell, Place
+from icmbench.experiment.cell import Cell
+from icmbench.experiment.compute import ComputeCell
+from icmbench.experiment.folders import Device
 from icmbench.plugins.find import Plugins
 from icmbench.running.plan import plan
+from icmbench.running.pool import LocalPool
 from icmbench.running.runner import compute
-from icmbench.schema.protocol import override
 from icmbench.schema.store import Store
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -25,18 +28,19 @@ STEPS, SEEDS = (200, 4) if DEVICE == "cuda" else (40, 1)
 
 def elapsed(cells: Sequence[Cell], plugins: Plugins, folder: Path, pack: int | None) -> tuple[float, int]:
     """Seconds until all cells are done, start of the workers included, and how many were computed at once."""
-    place = Place(plugins, folder / "results", folder / "runs", DEVICE, pack=pack)
+    device = Device(DEVICE)
+    work = ComputeCell(plugins, folders(folder), device)
     start = time.perf_counter()
-    ended = [event.phase for event in compute(cells, place) if event.phase in ("done", "failed")]
+    pool = LocalPool(device, pack, len(cells))
+    ended = [event.phase for event in compute(cells, work, pool, pack) if event.phase in ("done", "failed")]
     taken = time.perf_counter() - start
     assert ended == ["done"] * len(cells)
-    return taken, Store(place.results).read()[0][0].cost.packed
+    return taken, Store(folder / "results").read()[0][0].cost.packed
 
 
 @pytest.mark.parametrize("name", ["shapes-detection-v2", "shapes-segmentation-v2"])
 def test_packed_cells_beside_one_after_the_other(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
-    plugins = Plugins()
-    protocol = override(plugins.protocol(name), {"training.steps": STEPS})
+    plugins, protocol = Plugins(), bound(name, {"training.steps": STEPS})
     cells = plan(plugins, protocol, {"task_loss": {}}, range(4), SEEDS)
     found: list[tuple[float, int]] = []
 

@@ -18,23 +18,27 @@ from lightning_fabric import Fabric
 from pytest_benchmark.fixture import BenchmarkFixture
 from test_paper_protocols import coco, shortened
 
-from icmbench.experiment.cell import Cell, CellRun, Place
-from icmbench.experiment.train import train
+from icmbench.experiment.build import build_method, load_task
+from icmbench.experiment.cell import Cell
+from icmbench.experiment.content import bind
+from icmbench.experiment.devices import torch_device
+from icmbench.experiment.folders import Device, Share
+from icmbench.experiment.train import Batches, train
+from icmbench.experiment.train_cell import training_batches
 from icmbench.plugins.find import Plugins
 from icmbench.running.pool import machine_cores
-from icmbench.schema.protocol import Protocol, override
+from icmbench.schema.protocol import override
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SIZES = {"training.crop": 256, "training.batch_size": 8, "training.steps": 60} if DEVICE == "cuda" else {"training.steps": 4}
 WARM_UP = 10 if DEVICE == "cuda" else 1
 
 
-def cell_run(protocol: Protocol, folder: Path) -> CellRun:
-    place = Place(Plugins(), folder / "results", folder / "runs", DEVICE, cores=machine_cores())
-    return CellRun(Cell(protocol, "task_loss", (), 0, 0), place)
+def batches_of(cell: Cell) -> Batches:
+    return training_batches(cell, Plugins(), Device(DEVICE), Share(cores=machine_cores()))
 
 
-def of_harness(run: CellRun, checkpoint: Path) -> tuple[list[float], list[float]]:
+def of_harness(cell: Cell, checkpoint: Path) -> tuple[list[float], list[float]]:
     """Seconds of the steps in bf16, and their losses. A step ends when its loss is known, so a GPU is waited for."""
     ends, losses = list[float](), list[float]()
 
@@ -43,16 +47,17 @@ def of_harness(run: CellRun, checkpoint: Path) -> tuple[list[float], list[float]
         losses.append(terms["loss"])
 
     fabric = Fabric(accelerator=DEVICE, devices=1, precision="bf16-mixed")
-    run.task.to(fabric.device)
-    train(run.method(), run.batches(), fabric, checkpoint, "", log, log_every=1, save_seconds=inf)
+    load_task(cell.protocol, Plugins(), Device(DEVICE)).to(fabric.device)
+    method = build_method(cell, Plugins(), Device(DEVICE))
+    train(method, batches_of(cell), fabric, checkpoint, "", log, log_every=1, save_seconds=inf)
     return [end - start for start, end in pairwise(ends)], losses
 
 
-def of_bare_loop(run: CellRun) -> tuple[list[float], list[float]]:
+def of_bare_loop(cell: Cell) -> tuple[list[float], list[float]]:
     """The same of the plain loop, whose batches are there before the clock runs."""
-    batches = [run.batches()[step] for step in range(run.protocol.training.steps)]
-    run.task.to(run.place.device)
-    bare, ends = BareLoop(run, torch.contiguous_format), list[float]()
+    batches = [batches_of(cell)[step] for step in range(cell.protocol.training.steps)]
+    load_task(cell.protocol, Plugins(), Device(DEVICE)).to(torch_device(Device(DEVICE)))
+    bare, ends = BareLoop(cell, Plugins(), Device(DEVICE), torch.contiguous_format), list[float]()
     for batch in batches:
         bare.step(batch)
         float(bare.losses[-1])
@@ -65,9 +70,10 @@ def test_the_step_of_the_paper_in_bf16_beside_a_plain_float32_loop(
 ) -> None:
     monkeypatch.setenv("ICMBENCH_DATA", str(tmp_path))
     coco(tmp_path)
-    run = cell_run(override(shortened("coco2017-fasterrcnn-v1", tmp_path), SIZES), tmp_path)
-    plain, exact = of_bare_loop(run)
-    ours, half = benchmark.pedantic(of_harness, (run, tmp_path / "checkpoint.safetensors"), rounds=1)
+    protocol = bind(override(shortened("coco2017-fasterrcnn-v1", tmp_path), SIZES), Plugins())
+    cell = Cell(protocol, "task_loss", (), 0, 0)
+    plain, exact = of_bare_loop(cell)
+    ours, half = benchmark.pedantic(of_harness, (cell, tmp_path / "checkpoint.safetensors"), rounds=1)
     off = np.abs(np.array(half) / np.array(exact) - 1)
     benchmark.extra_info |= {
         "device": torch.cuda.get_device_name() if DEVICE == "cuda" else "cpu",

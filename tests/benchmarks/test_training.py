@@ -13,13 +13,15 @@ import pytest
 import torch
 from bare import BareLoop
 from beside import Seconds, by_clock, machine, now, ratios, seconds, spread
+from cells import CPU, bound, folders
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from icmbench.api.task import Batch
-from icmbench.experiment.cell import Cell, CellRun, Place
-from icmbench.experiment.train import Batches
+from icmbench.experiment.build import load_task
+from icmbench.experiment.cell import Cell
+from icmbench.experiment.folders import Share
+from icmbench.experiment.train_cell import train_cell
 from icmbench.plugins.find import Plugins
-from icmbench.schema.protocol import override
 
 STEPS, BLOCK = 100, 10  # a block holds one line of the log; the first one warms up
 
@@ -62,30 +64,21 @@ class Turns:
         self.theirs.append(seconds(lambda: self.bare.step(batch)))
 
 
-class TakingTurns(CellRun):
-    """A cell whose training makes room for the bare loop; checkpoints, ledger and TensorBoard are there as in every run."""
-
-    turns: Turns
-
-    def batches(self, rank: int = 0, world: int = 1) -> Batches:
-        made = super().batches(rank, world)
-        made.make = self.turns.next_batch
-        return made
-
-
 @pytest.mark.parametrize("name", ["shapes-detection-v2", "shapes-segmentation-v2"])
-def test_a_training_step_beside_a_bare_loop(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
-    plugins = Plugins()
-    protocol = override(plugins.protocol(name), {"training.steps": STEPS})
+def test_a_training_step_beside_a_bare_loop(
+    benchmark: BenchmarkFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    plugins, protocol = Plugins(), bound(name, {"training.steps": STEPS})
     losses: list[float] = []
 
     def report(phase: str, done: int, total: int, terms: dict[str, float]) -> None:
         losses.append(terms["loss"])
 
-    run = TakingTurns(Cell(protocol, "task_loss", (), 2, 0), Place(plugins, tmp_path / "results", tmp_path / "runs"), report)
-    bare_loop = BareLoop(run, torch.channels_last)
-    run.turns = turns = Turns(bare_loop, run.task.batch)
-    benchmark.pedantic(run.train, rounds=1)
+    cell, task = Cell(protocol, "task_loss", (), 2, 0), load_task(protocol, plugins, CPU)
+    turns = Turns(BareLoop(cell, plugins, CPU, torch.channels_last), task.batch)
+    # checkpoints, ledger and TensorBoard are there as in every run; each batch makes room for the bare loop
+    monkeypatch.setattr(task, "batch", turns.next_batch)
+    benchmark.pedantic(train_cell, (cell, plugins, folders(tmp_path), CPU, Share(), report), rounds=1)
     turns.ended()  # with all that follows the last step: the last block is left out
     bare = [float(loss) for loss in turns.bare.losses]
     assert losses == [*bare[::BLOCK], bare[-1]]

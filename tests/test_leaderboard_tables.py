@@ -27,10 +27,10 @@ from icmbench.extras.curves.external import ExternalCurve
 from icmbench.leaderboard import derived, figures, library, listings, pairs, shelf, views
 from icmbench.leaderboard.derived import NAMES, Tables, asdicts, build
 from icmbench.leaderboard.library import Library
-from icmbench.leaderboard.sheet import Cell, Column, Sheet
 from icmbench.leaderboard.views import Choice
 from icmbench.schema.protocol import Protocol, doubled
 from icmbench.schema.record import Record, Store
+from icmbench.show.sheet import Cell, Column, Sheet
 
 FIRST, SECOND = make_protocol(), make_protocol(name="small-v1")
 OWN = Choice(FIRST.identity, "task_loss")

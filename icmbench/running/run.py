@@ -20,7 +20,7 @@ from icmbench.running.progress import follow
 from icmbench.running.runner import compute
 from icmbench.schema.protocol import Protocol, doubled
 from icmbench.schema.record import Record, Store
-from icmbench.show.text import print_table
+from icmbench.show.bdrate_table import print_table
 
 
 def cells_of(job: Job, protocol: Protocol) -> list[Cell]:
@@ -112,11 +112,12 @@ def _finish(console: Console, protocol: Protocol, place: Place, todo: Sequence[C
     longer = [r for r in records if r.protocol.identity == twice and r.label == protocol.anchor]
     print_table(rows([*shown, *longer], source(store)), console)
     from icmbench.show.curves import draw  # takes a second to import, and what is refused does without
+    from icmbench.show.figure import interactive
 
-    png, html = draw(curves(shown)[0], place.runs / protocol.identity)
+    plots = draw(curves(shown)[0], place.runs / protocol.identity)
     lines = {
-        "plot": png,
-        "interactive plot": html,
+        "plot": ", ".join([str(plots[0]), *(path.suffix for path in plots[1:])]),
+        "interactive view": interactive(place.url or place.results),
         "records": f"{place.url or store.folder}/{protocol.identity}",
         "codecs and training logs": place.runs / protocol.identity,
     }

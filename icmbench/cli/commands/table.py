@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from icmbench.base.errors import UserError
     from icmbench.compare.summary import summary
-    from icmbench.show import table
+    from icmbench.show import bdrate_table
 
     if not arguments.results.is_dir():
         raise UserError(f"there is no results folder {arguments.results}.")
@@ -30,9 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name, reason in found.apart:
         print(f"icmbench: the external curve {name} is not compared: {reason}", file=sys.stderr)
     if arguments.form == "text":
-        from icmbench.show.text import print_table
-
-        print_table(found.rows)
+        bdrate_table.print_table(found.rows)
     else:
-        print(getattr(table, f"to_{arguments.form}")(found.rows), end="" if arguments.form == "csv" else "\n")
+        print(getattr(bdrate_table, f"to_{arguments.form}")(found.rows), end="" if arguments.form == "csv" else "\n")
     return 0

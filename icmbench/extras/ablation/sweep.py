@@ -126,7 +126,7 @@ def run(job: Job, found: Sequence[Setting], place: Place) -> int:
     report.show(entries, console)
     anchors = sorted({setting.protocol.anchor for setting in found})
     drawn = axis_plot.draw(entries, title(job), " or ".join(anchors), folder)
-    report.say_where([*drawn, *report.write(entries, folder)], console)
+    report.say_where([*drawn, *report.write(entries, folder)], place.url or place.results, console)
     return 0 if complete else 1
 
 

@@ -83,7 +83,7 @@ def run(wanted: Matrix, place: Place) -> int:
     folder = place.runs / "transfer" / report.folder_name(wanted.label, *(protocol.identity for protocol in wanted.protocols))
     report.show(entries, console)
     drawn = matrix_plot.draw(entries, f"{wanted.label}: BD-rate against the anchor of the protocol that scores", folder)
-    report.say_where([*drawn, *report.write(entries, folder)], console)
+    report.say_where([*drawn, *report.write(entries, folder)], place.url or place.results, console)
     return 0 if complete else 1
 
 

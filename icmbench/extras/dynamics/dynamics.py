@@ -17,7 +17,6 @@ from icmbench.base.files import demand_writable, write_text
 from icmbench.experiment.cell import Cell, Place, Report
 from icmbench.extras.dynamics.allocation import bit_map, object_mask
 from icmbench.extras.dynamics.figures import START, Picture, Study, draw
-from icmbench.extras.dynamics.page import page
 from icmbench.extras.dynamics.watch import Dynamics, DynamicsRun, Gradients, Values, start_codec
 from icmbench.extras.status import StatusFile
 from icmbench.running.job import Job
@@ -100,8 +99,7 @@ def _finish(cells: Sequence[Cell], place: Place, console: Console) -> None:
     study = Study(protocol.identity, lmbda, results, pictures)
     folder = place.runs / protocol.identity / "dynamics" / label / f"lambda={lmbda:g}"
     numbers = summary(study)
-    paths = [*draw(study, folder), folder / "dynamics.html", folder / "numbers.json"]
-    write_text(folder / "dynamics.html", page(study))
+    paths = [*draw(study, folder), folder / "numbers.json"]
     write_text(folder / "numbers.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
     paths += [DynamicsRun(cell, place).path for cell in cells]
     console.print("\n".join([describe(numbers), *map(str, paths)]), highlight=False, markup=False, soft_wrap=True)

@@ -486,9 +486,8 @@ def test_a_name_stays_text_wherever_it_is_shown(tmp_path: Path, name: str) -> No
     assert {line.replace("\\|", "").count("|") for line in markdown} == {len(sheet.headers) + 1}
     assert "<" not in sheet.download("md")
     assert "\n[" not in sheet.download("tex")
-    styles = figures.style_of(views.all_method_names(tables, FIRST.identity))
-    points = views.points(tables, FIRST.identity, list(styles))
-    drawn = figures.curves(points, styles, views.about(tables, FIRST.identity), False, True)
+    points = views.points(tables, FIRST.identity, [label])
+    drawn = figures.curves(points, [label], views.about(tables, FIRST.identity), "task_loss", log=False, each_seed=True)
     assert not any("<script" in str(trace.name) for trace in drawn.data)
     assert listings.method_records(tables, OWN, label).name.isprintable()
 

@@ -29,7 +29,7 @@ def plot(group: Curves) -> Figure:
     rates = []
     for label in labels:
         style = style_of(label, group.anchor)
-        line: dict[str, Any] = {"color": style.colour, "linestyle": "--" if style.dashed else "-"}
+        line: dict[str, Any] = {"color": style.colour, "linestyle": style.line}
         seeds = [group.curve(label, seed) for seed in group.records[label]]
         for curve in seeds if len(seeds) > 1 else ():
             axes.plot(*zip(*curve, strict=True), **line, linewidth=0.8, alpha=0.4)

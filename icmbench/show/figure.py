@@ -12,17 +12,18 @@ from matplotlib.figure import Figure
 
 from icmbench.base.files import replacing
 
-LOOK = {
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "savefig.dpi": 200,
-    "pdf.fonttype": 42,  # TrueType: publishers refuse Type 3
-    "svg.hashsalt": "icmbench",  # the same figure makes the same file
-}
-DATES = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+DATES: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
-matplotlib.rcParams.update(LOOK)
+matplotlib.rcParams.update(
+    {
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "legend.frameon": False,
+        "savefig.dpi": 200,
+        "pdf.fonttype": 42,  # TrueType: publishers refuse Type 3
+        "svg.hashsalt": "icmbench",  # the same figure makes the same file
+    }
+)
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:

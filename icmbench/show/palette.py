@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import Literal
 
 BLACK, BLUE, VERMILLION = "#000000", "#0072B2", "#D55E00"
 # At least 0.068 apart in OKLab, for normal sight and for each kind of colour blindness.
@@ -20,6 +21,11 @@ class Style:
     colour: str
     marker: str
     dashed: bool = False
+
+    @property
+    def line(self) -> Literal["-", "--"]:
+        """The line as matplotlib names it."""
+        return "--" if self.dashed else "-"
 
 
 def style_of(label: str, anchor: str) -> Style:

@@ -147,8 +147,8 @@ def _terminal_cell(column: Column, cell: Cell) -> Text:
 
 
 def say(line: str, console: Console) -> None:
-    """Print a line as it is: without markup, colours of its own and line breaks, and without control characters."""
-    console.print(markup.for_terminal(line), highlight=False, markup=False, soft_wrap=True)
+    """Print a line as it is: without markup, emoji codes, colours of its own and line breaks, and without control characters."""
+    console.print(markup.for_terminal(line), highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def number(value: float | None, form: str, unit: str = "", title: str = "") -> Cell:

@@ -59,10 +59,6 @@ class Study:
         """How a method is drawn."""
         return style_of(label, next(iter(self.results)))
 
-    def dash(self, label: str) -> str:
-        """The line style of a method."""
-        return "--" if self.style(label).dashed else "-"
-
     @property
     def terms(self) -> list[str]:
         """The loss terms of all methods."""
@@ -114,7 +110,7 @@ def _losses(study: Study) -> Figure:
                 mean, low, high = over_seeds(runs, lambda run, term=term: run.curves[term])  # type: ignore[misc]
                 axes.plot(runs[0].steps, mean, color=colour, alpha=0.25, linewidth=0.8)
                 curve = (smooth(mean), smooth(low), smooth(high))
-                _line(axes, runs[0].steps, curve, color=colour, linestyle=study.dash(label), label=plain(label))
+                _line(axes, runs[0].steps, curve, color=colour, linestyle=study.style(label).line, label=plain(label))
         axes.set(title=term_name(term), xlabel="training step", ylabel=UNITS.get(term, "loss"))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
@@ -129,12 +125,12 @@ def _gradients(study: Study) -> Figure:
             for term, values in runs[0].parts[part].norms.items() if part in runs[0].parts else ():
                 if any(value is not None for value in values):
                     curve = over_seeds(runs, lambda run, part=part, term=term: run.parts[part].norms[term])  # type: ignore[misc]
-                    _line(axes, runs[0].probed, curve, linestyle=study.dash(label), **_term_style(study, term))
+                    _line(axes, runs[0].probed, curve, linestyle=study.style(label).line, **_term_style(study, term))
         axes.set(title=part, xlabel="training step", yscale="log")
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("gradient norm (loss per unit of weight)")
     keys = [Line2D([], [], label=term_name(term), **_term_style(study, term)) for term in study.terms]
-    keys += [Line2D([], [], color=BLACK, linestyle=study.dash(label), label=plain(label)) for label in study.results]
+    keys += [Line2D([], [], color=BLACK, linestyle=study.style(label).line, label=plain(label)) for label in study.results]
     figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize=9)
     figure.suptitle(f"Gradient of each loss term, without λ and other weights\n{study.title}", fontsize=11)
     return figure

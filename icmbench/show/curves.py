@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from icmbench.compare.comparison import Curves
 from icmbench.show.figure import plain, save
@@ -29,7 +30,7 @@ def plot(group: Curves) -> Figure:
     rates = []
     for label in labels:
         style = style_of(label, group.anchor)
-        line: dict[str, Any] = {"color": style.colour, "linestyle": style.line}
+        line: dict[str, Any] = {"color": style.colour, "linestyle": style.line, "zorder": style.order}
         seeds = [group.curve(label, seed) for seed in group.records[label]]
         for curve in seeds if len(seeds) > 1 else ():
             axes.plot(*zip(*curve, strict=True), **line, linewidth=0.8, alpha=0.4)
@@ -38,6 +39,9 @@ def plot(group: Curves) -> Figure:
         rates += [bpp for curve in seeds for bpp, _ in curve]
     if max(rates) > DECADE * min(rates):
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.axhline(group.ceiling, color="grey", linestyle=":", label=f"uncompressed {group.ceiling:.1f}")
     axes.set(xlabel="rate (bits per pixel, whole container)", ylabel=plain(f"{group.metric} (%)"))
     axes.set_title(plain(f"{group.protocol.name} ({group.protocol.hash})"), fontsize=11)

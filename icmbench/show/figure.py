@@ -18,7 +18,8 @@ matplotlib.rcParams.update(
     {
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "legend.frameon": False,
+        "legend.edgecolor": "white",
+        "legend.handlelength": 2.8,  # enough to show dashes
         "savefig.dpi": 200,
         "pdf.fonttype": 42,  # TrueType: publishers refuse Type 3
         "svg.hashsalt": "icmbench",  # the same figure makes the same file

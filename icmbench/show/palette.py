@@ -27,6 +27,11 @@ class Style:
         """The line as matplotlib names it."""
         return "--" if self.dashed else "-"
 
+    @property
+    def order(self) -> float:
+        """Dashes are drawn over solid lines, which show between them."""
+        return 2.5 if self.dashed else 2
+
 
 def style_of(label: str, anchor: str) -> Style:
     """How the method `label` is drawn where BD-rates are taken against `anchor`, which is black and dashed."""

@@ -89,6 +89,7 @@ def plot(columns: Sequence[Sequence[Entry]], values: Array, title: str) -> Figur
     axes.set(xlabel="scored with (metric)", ylabel="trained under")
     axes.set_title(plain("\n".join(textwrap.wrap(title, int(width / 0.1)))), fontsize=11)
     axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     bar = figure.colorbar(picture, ax=axes, ticks=ticks)
     bar.ax.set_yticklabels(percents)
     bar.set_label(SCALE)

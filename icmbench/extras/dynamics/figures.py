@@ -105,12 +105,13 @@ def _losses(study: Study) -> Figure:
     figure, panels = _panels(len(study.terms), 3.6, 3.4)
     for axes, term in zip(panels, study.terms, strict=True):
         for label, runs in study.results.items():
-            colour = study.style(label).colour
+            style = study.style(label)
             if term in runs[0].curves:
                 mean, low, high = over_seeds(runs, lambda run, term=term: run.curves[term])  # type: ignore[misc]
-                axes.plot(runs[0].steps, mean, color=colour, alpha=0.25, linewidth=0.8)
+                axes.plot(runs[0].steps, mean, color=style.colour, alpha=0.25, linewidth=0.8)
                 curve = (smooth(mean), smooth(low), smooth(high))
-                _line(axes, runs[0].steps, curve, color=colour, linestyle=study.style(label).line, label=plain(label))
+                look = {"color": style.colour, "linestyle": style.line, "zorder": style.order}
+                _line(axes, runs[0].steps, curve, label=plain(label), **look)
         axes.set(title=term_name(term), xlabel="training step", ylabel=UNITS.get(term, "loss"))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
@@ -187,6 +188,7 @@ def _cosines(study: Study) -> Figure | None:
     figure, panels = _panels(len(maps), 4.0, 1.9 + 0.27 * len(maps[0].layers), sharey=True)
     for axes, found in zip(panels, maps, strict=True):
         axes.set_facecolor("lightgrey")
+        axes.spines[:].set_visible(False)
         image = axes.imshow(found.values, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
         ticks = np.linspace(0, len(found.steps) - 1, min(5, len(found.steps))).astype(int)
         axes.set_xticks(ticks, [str(found.steps[tick]) for tick in ticks])
@@ -222,6 +224,7 @@ def _bits(study: Study) -> Figure:
             axes.set_title(f"{picture.maps[codec].mean():.3f} bpp{inside}", fontsize=8)
         for axes in row:
             axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
             if picture.mask is not None and picture.mask.min() < picture.mask.max():
                 axes.contour(picture.mask, levels=[0.5], colors=[VERMILLION], linewidths=1)
     for axes, name in zip(panels[0], ["picture", *codecs], strict=True):

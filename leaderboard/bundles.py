@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from icmbench.base.errors import UserError
-from icmbench.leaderboard.sheet import Cell, Column, Sheet, number
+from icmbench.show.sheet import Cell, Column, Sheet, number
 from icmbench.submission.inspect import Claim, Contents, inspect
 
 

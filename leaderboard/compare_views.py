@@ -18,9 +18,10 @@ from icmbench.compare.resamples import Source, source
 from icmbench.compare.row import Row
 from icmbench.leaderboard import classes, listings, pairs, views
 from icmbench.leaderboard.derived import Tables, asdicts
-from icmbench.leaderboard.figures import COLOURS
-from icmbench.leaderboard.sheet import NOTHING, Cell, Column, Sheet, number
 from icmbench.schema.record import Record, Store, parse
+from icmbench.show import bdrate_table
+from icmbench.show.palette import BLUE
+from icmbench.show.sheet import NOTHING, Cell, Column, Sheet, number
 from icmbench.stats.bdrate import BDRate
 from icmbench.stats.confidence import Estimate
 from icmbench.stats.tally import KINDS
@@ -84,10 +85,7 @@ def pair(results: Path, protocol: str, a: str, b: str) -> Pair:
 
 def verdict(found: Pair) -> str:
     """What the difference and its interval say, in words."""
-    rate = found.row.bd_rate
-    low, high = (None, None) if rate is None else (rate.low, rate.high)
-    ends = {"bd_rate": rate and rate.value, "bd_rate_low": low, "bd_rate_high": high, "resolved": bool(rate and rate.resolved)}
-    return listings.verdict(ends | {"reason": found.row.reason, "external": False}).text
+    return listings.verdict(bdrate_table.numbers(found.row)).text
 
 
 def spelt(value: Estimate | None, form: str, unit: str = "") -> tuple[str, str]:
@@ -338,7 +336,7 @@ def scatter(table: pd.DataFrame, metric: str, title: str) -> go.Figure:
     figure = go.Figure()
     figure.add_scatter(
         x=table["bits"], y=table[column], mode="markers", text=[name.replace("<", "&lt;") for name in table["image"]],
-        marker={"color": COLOURS[0], "size": 9, "opacity": 0.75},
+        marker={"color": BLUE, "size": 9, "opacity": 0.75},
         hovertemplate=f"%{{text}}<br>bits %{{x:+.1f}} %<br>{what} %{{y:+.2f}} {unit}<extra></extra>",
     )  # fmt: skip
     figure.add_hline(0, line_color="grey", line_width=1)

@@ -18,9 +18,8 @@ from icmbench.extras.curves.external import ExternalCurve
 from icmbench.leaderboard import pairs
 from icmbench.schema.protocol import Protocol, doubled
 from icmbench.schema.record import Record, Store
-from icmbench.show.table import notes
+from icmbench.show.bdrate_table import notes, numbers, with_ends
 from icmbench.stats.bdrate import MIN_POINTS, Curve, relative_difference
-from icmbench.stats.confidence import Estimate
 from icmbench.stats.monotone import rising
 
 FIXED = (0.1, 0.5, 0.9)  # where in the anchor's range of ln rate accuracies are compared
@@ -70,43 +69,16 @@ def _rows(group: Curves, twice: Curves | None, store: Store, published: Sequence
 
 
 def _flat(row: Row, anchor: str) -> dict[str, Any]:
-    estimates = {"bd_rate": row.bd_rate, "bd_metric": row.bd_metric, "anchor_doubled": row.anchor_doubled}
-    plain_fields = (
-        "protocol",
-        "method",
-        "metric",
-        "ceiling",
-        "seeds",
-        "akima",
-        "overlap",
-        "reason",
-        "device",
-        "external",
-        "policy",
-    )
-    return (
-        {"anchor": anchor, "rank": row.rank}
-        | {name: getattr(row, name) for name in plain_fields}
-        | {key: value for name, found in estimates.items() for key, value in _three(name, found).items()}
-        | {
-            "resolved": bool(row.bd_rate and row.bd_rate.resolved),
-            "status": "external" if row.external else "claimed",
-            "notes": json.dumps(notes(row), ensure_ascii=False),
-        }
-    )
-
-
-def _three(name: str, found: Estimate | None) -> dict[str, float | None]:
-    value, low, high = (found.value, found.low, found.high) if found else (None, None, None)
-    return {name: value, f"{name}_low": low, f"{name}_high": high}
+    status = {"status": "external" if row.external else "claimed", "notes": json.dumps(notes(row), ensure_ascii=False)}
+    return {"anchor": anchor} | numbers(row) | status
 
 
 def _points(group: Curves, rows: Iterable[Row]) -> list[dict[str, Any]]:
     """Every rate point over the seeds (seed −1, with intervals) and at each of them."""
     mean = [
         {"protocol": row.protocol, "method": row.method, "seed": -1, "position": number, "point": point.name}
-        | _three("bpp", point.bpp)
-        | _three("score", point.score)
+        | with_ends("bpp", point.bpp)
+        | with_ends("score", point.score)
         for row in rows
         for number, point in enumerate(row.points)
     ]

@@ -1,30 +1,29 @@
 """The figures of the leaderboard, made of the tables; drawn alike in the app and on the static site."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.io import to_json
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999", "#B3A100")  # after Okabe and Ito
-DASHES = ("solid", "dash", "dot", "dashdot")
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down")
+from icmbench.show.palette import BLACK, BLUE, MARKERS, Style, style_of
+
+SYMBOLS = dict(zip(MARKERS, ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star"), strict=True))
 RATE = "rate (bits per pixel, whole container)"
 NAMED = "<extra>%{fullData.name}</extra>"
 MEAN = -1  # the seed that stands for the mean of all
 
 
-def style_of(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Colour, dash and marker of each method, so that no two of 32 look alike, in colour or without."""
-    return {
-        method: {
-            "colour": COLOURS[number % len(COLOURS)],
-            "dash": DASHES[number // len(COLOURS) % len(DASHES)],
-            "symbol": SYMBOLS[number % len(SYMBOLS)],
-        }
-        for number, method in enumerate(methods)
-    }
+def on_dark(figure: go.Figure) -> go.Figure:
+    """The figure for a dark page: what is black on white is white there."""
+    return go.Figure(json.loads(to_json(figure).replace(f'"{BLACK}"', '"#ffffff"').replace("rgba(0,0,0,", "rgba(255,255,255,")))
+
+
+def _line(style: Style, width: int) -> dict[str, Any]:
+    return {"color": style.colour, "dash": "dash" if style.dashed else "solid", "width": width}
 
 
 def _see_through(colour: str, alpha: float) -> str:
@@ -37,13 +36,13 @@ def plain(text: str) -> str:
 
 
 def curves(
-    table: pd.DataFrame, styles: Mapping[str, Mapping[str, Any]], facts: Mapping[str, Any], log: bool, each_seed: bool
+    table: pd.DataFrame, methods: Sequence[str], facts: Mapping[str, Any], anchor: str, log: bool, each_seed: bool
 ) -> go.Figure:
     """Rate-accuracy curves with 95 % bands, the ceiling, and every seed's own curve if wanted."""
     figure = go.Figure()
-    for method in styles:
+    for method in methods:
         lines = table[table["method"] == method]
-        style = styles[method]
+        style = style_of(method, anchor)
         if each_seed:
             for seed, curve in lines[lines["seed"] != MEAN].groupby("seed"):
                 _add_curve(figure, curve, style, method, facts["metric"], f", seed {seed}")
@@ -51,15 +50,13 @@ def curves(
         _add_band(figure, mean, style, method)
         _add_curve(figure, mean, style, method, facts["metric"])
     ceiling = facts["ceiling"]
-    figure.add_hline(ceiling, line_dash="dash", line_color="grey", annotation_text=f"uncompressed {ceiling:.1f}")
+    figure.add_hline(ceiling, line_dash="dot", line_color="grey", annotation_text=f"uncompressed {ceiling:.1f}")
     figure.update_xaxes(title=RATE, type="log" if log else "linear")
     figure.update_yaxes(title=f"{facts['metric']} (%)")
     return _laid_out(figure, facts)
 
 
-def _add_curve(
-    figure: go.Figure, curve: pd.DataFrame, style: Mapping[str, Any], method: str, metric: str, seed: str = ""
-) -> None:
+def _add_curve(figure: go.Figure, curve: pd.DataFrame, style: Style, method: str, metric: str, seed: str = "") -> None:
     spread = [
         f"<br>95 %: {low:.4f} … {high:.4f} bpp<br>95 %: {least:.2f} … {most:.2f} %"
         if not seed and pd.notna(low) and pd.notna(least)
@@ -71,36 +68,36 @@ def _add_curve(
     figure.add_scatter(
         x=curve["bpp"], y=curve["score"], mode="lines" if seed else "lines+markers", name=plain(method + seed),
         legendgroup=plain(method), meta="seed" if seed else None, showlegend=not seed, opacity=0.5 if seed else 1.0,
-        line={"color": style["colour"], "dash": style["dash"], "width": 1 if seed else 2},
-        marker={"symbol": style["symbol"], "size": 8}, customdata=np.stack([curve["point"], spread], 1) if len(curve) else None,
+        line=_line(style, 1 if seed else 2), marker={"symbol": SYMBOLS[style.marker], "size": 8},
+        customdata=np.stack([curve["point"], spread], 1) if len(curve) else None,
         hovertemplate=f"%{{customdata[0]}}<br>%{{x:.4f}} bpp, {metric} %{{y:.2f}} %%{{customdata[1]}}{NAMED}",
     )  # fmt: skip
 
 
-def _add_band(figure: go.Figure, mean: pd.DataFrame, style: Mapping[str, Any], method: str) -> None:
+def _add_band(figure: go.Figure, mean: pd.DataFrame, style: Style, method: str) -> None:
     known = mean.dropna(subset=["score_low", "score_high"])
     if len(known) < 2:
         return
     figure.add_scatter(
         mode="lines", x=[*known["bpp"], *known["bpp"][::-1]], y=[*known["score_low"], *known["score_high"][::-1]], fill="toself",
-        fillcolor=_see_through(style["colour"], 0.15), line={"width": 0}, hoverinfo="skip", showlegend=False,
+        fillcolor=_see_through(style.colour, 0.15), line={"width": 0}, hoverinfo="skip", showlegend=False,
         legendgroup=plain(method),
     )  # fmt: skip
 
 
-def gains(table: pd.DataFrame, styles: Mapping[str, Mapping[str, Any]], facts: Mapping[str, Any], anchor: str) -> go.Figure:
+def gains(table: pd.DataFrame, methods: Sequence[str], facts: Mapping[str, Any], anchor: str) -> go.Figure:
     """Change of rate at equal accuracy along the curves."""
     figure = go.Figure()
-    for method in styles:
+    for method in methods:
         curve = table[table["method"] == method]
         if curve.empty:
             continue
         figure.add_scatter(
             x=curve["score"], y=curve["percent"], mode="lines", name=plain(method), legendgroup=plain(method),
-            line={"color": styles[method]["colour"], "dash": styles[method]["dash"], "width": 2},
+            line=_line(style_of(method, anchor), 2),
             hovertemplate=f"{facts['metric']} %{{x:.2f}} %: %{{y:+.1f}} % bits<extra>%{{fullData.name}}</extra>",
         )  # fmt: skip
-    figure.add_hline(0, line_color="grey", line_width=1)
+    figure.add_hline(0, line_color=BLACK, line_dash="dash", line_width=1)
     figure.update_xaxes(title=f"{facts['metric']} (%)")
     figure.update_yaxes(title=f"change of rate against {plain(anchor)} (%)")
     return _laid_out(figure, facts)
@@ -115,9 +112,7 @@ COSTS = {
 }
 
 
-def cost(
-    lines: Sequence[Mapping[str, Any]], styles: Mapping[str, Mapping[str, Any]], facts: Mapping[str, Any], by: str
-) -> go.Figure:
+def cost(lines: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], anchor: str, by: str) -> go.Figure:
     """BD-rate against what a method costs, with the Pareto front of those that nothing beats in both."""
     figure = go.Figure()
     placed = [line for line in lines if line.get(by) is not None and _saving(line) is not None]
@@ -128,12 +123,12 @@ def cost(
             x=x, y=y, mode="lines", line={"color": "grey", "dash": "dot", "shape": "hv"}, name="Pareto front", hoverinfo="skip"
         )
     for line in placed:
-        style = styles[line["method"]]
+        style = style_of(line["method"], anchor)
         low, high = line["bd_rate_low"], line["bd_rate_high"]
         bars = None if low is None else {"array": [high - line["bd_rate"]], "arrayminus": [line["bd_rate"] - low], "type": "data"}
         figure.add_scatter(
             x=[line[by]], y=[_saving(line)], mode="markers", name=plain(line["method"]), error_y=bars,
-            marker={"color": style["colour"], "symbol": style["symbol"], "size": 11},
+            marker={"color": style.colour, "symbol": SYMBOLS[style.marker], "size": 11},
             hovertemplate="%{x:.4g}: BD-rate %{y:+.1f} %<extra>%{fullData.name}</extra>",
         )  # fmt: skip
     figure.update_xaxes(title=COSTS[by], type="log" if placed and min(line[by] for line in placed) > 0 else "linear")
@@ -179,12 +174,12 @@ def ablation(lines: Sequence[Mapping[str, Any]], axis: str, facts: Mapping[str, 
         figure.add_scatter(
             x=[line["value"] if numbers else plain(str(line["value"])) for line in shown], y=[line["bd_rate"] for line in shown],
             mode="markers", name=name,
-            marker={"color": COLOURS[0], "symbol": "circle" if wanted else "circle-open", "size": 12, "line": {"width": 2}},
+            marker={"color": BLUE, "symbol": "circle" if wanted else "circle-open", "size": 12, "line": {"width": 2}},
             error_y={"array": [h - line["bd_rate"] for h, line in zip(high, shown, strict=True)],
                      "arrayminus": [line["bd_rate"] - below for below, line in zip(low, shown, strict=True)]},
             hovertemplate="%{x}: BD-rate %{y:+.1f} %<extra></extra>",
         )  # fmt: skip
-    figure.add_hline(0, line_color="grey", line_dash="dash", annotation_text=plain(anchor))
+    figure.add_hline(0, line_color=BLACK, line_dash="dash", line_width=1, annotation_text=plain(anchor))
     values = [line["value"] for line in placed]
     wide = numbers and placed and min(values) > 0 and max(values) / min(values) > 10
     figure.update_xaxes(title=plain(axis), type=("log" if wide else "linear") if numbers else "category")

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from icmbench.leaderboard import views
 from icmbench.leaderboard.derived import Tables, asdicts
-from icmbench.leaderboard.sheet import NOTHING, Cell, Column, Sheet, interval, number, whole
 from icmbench.leaderboard.views import Choice
+from icmbench.show.bdrate_table import bd_rate
+from icmbench.show.sheet import NOTHING, Cell, Column, Sheet, interval, number, whole
 
 STATUS = (
     "verified: its bitstreams were decoded and scored again, with the scores that it claims; "
@@ -62,11 +64,10 @@ def _overview_line(
     link: Link,
 ) -> list[Cell]:
     method = line["method"]
-    found = " ".join(json.loads(line["notes"]))
     return [
         whole(line["rank"]),
         Cell(method, href=link("method", choice.parameters | {"method": method})),
-        Cell("anchor", None) if line["reason"] == "anchor" else number(line["bd_rate"], "+.1f", " %", found),
+        replace(bd_rate(line), title=" ".join(json.loads(line["notes"]))),
         interval(line["bd_rate_low"], line["bd_rate_high"]),
         verdict(line),
         Cell(line["status"], badge=line["status"]),
@@ -97,11 +98,7 @@ def verdict(line: Mapping[str, Any]) -> Cell:
 
 def _difference(line: Mapping[str, Any]) -> list[Cell]:
     """The BD-rate of a line of the ranking, its interval, and what they say."""
-    return [_bd_rate(line), interval(line["bd_rate_low"], line["bd_rate_high"]), verdict(line)]
-
-
-def _bd_rate(line: Mapping[str, Any]) -> Cell:
-    return Cell("anchor", None) if line["reason"] == "anchor" else number(line["bd_rate"], "+.1f", " %")
+    return [bd_rate(line), interval(line["bd_rate_low"], line["bd_rate_high"]), verdict(line)]
 
 
 def protocols(tables: Tables, link: Link = no_links) -> Sheet:
@@ -146,7 +143,7 @@ def _best_cells(first: Sequence[Mapping[str, Any]], choice: Choice, link: Link) 
     best = first[0]
     return [
         Cell(best["method"], href=link("method", choice.parameters | {"method": best["method"]})),
-        _bd_rate(best),
+        bd_rate(best),
         interval(best["bd_rate_low"], best["bd_rate_high"]),
         whole(len(first) - 1),
     ]

@@ -10,12 +10,12 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from icmbench.leaderboard import views
+from icmbench.leaderboard import figures, views
 from icmbench.leaderboard.derived import Tables
-from icmbench.leaderboard.sheet import FORMATS, Sheet
 from icmbench.leaderboard.subject import FIRST_SHOWN, Subject
 from icmbench.leaderboard.views import Choice
 from icmbench.plugins.find import Plugins
+from icmbench.show.sheet import FORMATS, Sheet
 
 BIND: Any = "query-params"
 STYLE = Path(__file__).with_name("style.css").read_text()
@@ -59,7 +59,8 @@ def show_sheet(sheet: Sheet) -> None:
 def show_figure(figure: go.Figure, name: str, data: pd.DataFrame, alt: str, image: str) -> None:
     """A figure with its data; its camera saves it as `image` (svg or png)."""
     config = {"displaylogo": False, "toImageButtonOptions": {"format": image, "filename": name, "scale": 2}}
-    st.plotly_chart(figure, config=config, key=f"figure-{name}", alt=alt)
+    shown = figures.on_dark(figure) if st.context.theme.type == "dark" else figure
+    st.plotly_chart(shown, config=config, key=f"figure-{name}", alt=alt)
     st.download_button(
         "Data of the figure (CSV)",
         views.as_csv(data),

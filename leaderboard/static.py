@@ -28,10 +28,10 @@ from plotly.offline import get_plotlyjs
 from icmbench.leaderboard import compare_views, static_pages, views
 from icmbench.leaderboard.compare_views import Measured
 from icmbench.leaderboard.derived import NAMES, Tables, asdicts
-from icmbench.leaderboard.sheet import FORMATS, Sheet
 from icmbench.leaderboard.subject import Subject
 from icmbench.leaderboard.views import Choice
 from icmbench.plugins.find import Plugins
+from icmbench.show.sheet import FORMATS, Sheet
 
 HERE = Path(__file__).parent
 NOWHERE = Choice("", "")  # of pages that are about no protocol

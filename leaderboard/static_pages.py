@@ -13,7 +13,7 @@ from icmbench.leaderboard import compare_views, figures, listings, views
 from icmbench.leaderboard.compare_views import Matched
 from icmbench.leaderboard.derived import NAMES
 from icmbench.leaderboard.subject import FIRST_SHOWN
-from icmbench.show.table import notes
+from icmbench.show.bdrate_table import notes
 
 if TYPE_CHECKING:
     from icmbench.leaderboard.static import Page
@@ -56,7 +56,7 @@ def curves(page: "Page") -> dict[str, Any]:
     """Rate-accuracy curves, and the change of rate along them."""
     choice, facts = page.choice, page.facts
     table = views.points(page.tables, choice.protocol, page.methods)
-    drawn = figures.curves(table, page.styles, facts, log=False, each_seed=True)
+    drawn = figures.curves(table, page.methods, facts, choice.anchor, log=False, each_seed=True)
     alt = f"{facts['metric']} against rate of {len(page.methods)} methods; the numbers are in the data of the figure."
     against = views.gains(page.tables, choice, page.methods)
     first = {*page.methods[:FIRST_SHOWN], choice.anchor}
@@ -68,10 +68,9 @@ def curves(page: "Page") -> dict[str, Any]:
 
 
 def _gains(page: "Page", table: pd.DataFrame) -> Markup:
-    anchor, methods = page.choice.anchor, set(table["method"])
-    alt = f"Change of rate of {len(methods)} methods against {anchor}; the numbers are in the data of the figure."
-    styles = {method: style for method, style in page.styles.items() if method in methods}
-    drawn = figures.gains(table, styles, page.facts, anchor)
+    anchor = page.choice.anchor
+    alt = f"Change of rate of {table['method'].nunique()} methods against {anchor}; the numbers are in the data of the figure."
+    drawn = figures.gains(table, page.methods, page.facts, anchor)
     return page.figure(drawn, f"gains-{page.facts['name']}", table, alt)
 
 
@@ -108,7 +107,7 @@ def _placed(line: Mapping[str, Any], by: str) -> bool:
 def _cost(page: "Page", by: str, shown: Sequence[dict[str, Any]], all_of_them: int) -> dict[str, Any]:
     data = pd.DataFrame(shown)[["method", by, "bd_rate", "bd_rate_low", "bd_rate_high"]]
     alt = f"BD-rate against {figures.COSTS[by]} of {len(shown)} methods; the numbers are in the data of the figure."
-    drawn = figures.cost(shown, page.styles, page.facts, by)
+    drawn = figures.cost(shown, page.facts, page.choice.anchor, by)
     return {
         "title": figures.COSTS[by].capitalize(),
         "figure": page.figure(drawn, f"cost-{page.facts['name']}-{by}", data, alt),
@@ -159,7 +158,7 @@ def pair(page: "Page") -> dict[str, Any]:
     choice, a, b = page.choice, page.choice.anchor, page.method
     found = page.site.measured(choice.protocol).pair(a, b)
     table, against = views.points(page.tables, choice.protocol, [a, b]), views.gains(page.tables, choice, [b])
-    drawn = figures.curves(table, {label: page.styles[label] for label in (a, b)}, page.facts, log=False, each_seed=True)
+    drawn = figures.curves(table, [a, b], page.facts, a, log=False, each_seed=True)
     return {
         "numbers": compare_views.numbers(found),
         "notes": notes(found.row),
@@ -228,7 +227,7 @@ def _computed(page: "Page", line: dict[str, Any], seeds: int, files: Mapping[str
     choice, facts, label = page.choice, page.facts, page.method
     text, source = views.docstring(page.site.plugins, line["plugin"], files)
     table = views.points(page.tables, choice.protocol, [label])
-    drawn = figures.curves(table, {label: page.styles[label]}, facts, log=False, each_seed=True)
+    drawn = figures.curves(table, [label], facts, choice.anchor, log=False, each_seed=True)
     return {
         "text": text,
         "source": source,

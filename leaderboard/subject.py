@@ -3,7 +3,7 @@
 from functools import cached_property
 from typing import Any
 
-from icmbench.leaderboard import figures, views
+from icmbench.leaderboard import views
 from icmbench.leaderboard.derived import Tables
 from icmbench.leaderboard.views import Choice
 
@@ -25,8 +25,3 @@ class Subject:
     def methods(self) -> list[str]:
         """The methods in the order of the ranking."""
         return views.method_names(self.tables, self.choice)
-
-    @cached_property
-    def styles(self) -> dict[str, dict[str, Any]]:
-        """How each method is drawn, whichever the anchor."""
-        return figures.style_of(views.all_method_names(self.tables, self.choice.protocol))

@@ -14,7 +14,7 @@ from icmbench.compare.resamples import Resampled, Source
 from icmbench.extras.curves.external import ExternalCurve, with_external
 from icmbench.schema.protocol import doubled
 from icmbench.schema.record import Record
-from icmbench.show.table import notes, to_json, to_markdown
+from icmbench.show.bdrate_table import notes, to_json, to_markdown
 
 
 def value(row: Row) -> float:

@@ -27,11 +27,11 @@ from icmbench.extras.curves.external import ExternalCurve
 from icmbench.leaderboard import derived, figures, library, listings, pairs, shelf, views
 from icmbench.leaderboard.derived import NAMES, Tables, asdicts, build
 from icmbench.leaderboard.library import Library
-from icmbench.leaderboard.sheet import Cell, Column, Sheet
 from icmbench.leaderboard.views import Choice
 from icmbench.schema.protocol import Protocol, doubled
 from icmbench.schema.record import Record
 from icmbench.schema.store import Store
+from icmbench.show.sheet import Cell, Column, Sheet
 
 FIRST, SECOND = make_protocol(), make_protocol(name="small-v1")
 OWN = Choice(FIRST.identity, "task_loss")
@@ -487,9 +487,8 @@ def test_a_name_stays_text_wherever_it_is_shown(tmp_path: Path, name: str) -> No
     assert {line.replace("\\|", "").count("|") for line in markdown} == {len(sheet.headers) + 1}
     assert "<" not in sheet.download("md")
     assert "\n[" not in sheet.download("tex")
-    styles = figures.style_of(views.all_method_names(tables, FIRST.identity))
-    points = views.points(tables, FIRST.identity, list(styles))
-    drawn = figures.curves(points, styles, views.about(tables, FIRST.identity), False, True)
+    points = views.points(tables, FIRST.identity, [label])
+    drawn = figures.curves(points, [label], views.about(tables, FIRST.identity), "task_loss", log=False, each_seed=True)
     assert not any("<script" in str(trace.name) for trace in drawn.data)
     assert listings.method_records(tables, OWN, label).name.isprintable()
 

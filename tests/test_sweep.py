@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.text import Text
 from rich.console import Console
 
 from builders import curve, make_curve, make_protocol
@@ -298,7 +299,7 @@ MANY = [
 def test_no_label_covers_another(entries: list[Entry]) -> None:
     names = dict.fromkeys(one.names["axis"] for one in entries)
     panels = [panel(name, [one for one in entries if one.names["axis"] == name]) for name in names]
-    figure = axis_plot._png(panels, "aux_loss under shapes-detection-v2 (f3921a530925), one axis at a time", "task_loss")
+    figure = axis_plot.plot(panels, "aux_loss under shapes-detection-v2 (f3921a530925), one axis at a time", "task_loss")
     figure.canvas.draw()
     assert len(figure.axes) == len(names)
     (legend,) = figure.legends
@@ -311,10 +312,14 @@ def test_no_label_covers_another(entries: list[Entry]) -> None:
 
 
 def test_the_figure_shows_what_is_missing_and_what_is_not_resolved(tmp_path: Path) -> None:
-    paths = axis_plot.draw(entries_of(*sample(), none), "a title", "task_loss", tmp_path)
-    assert paths == [tmp_path / "sweep.png", tmp_path / "sweep.html"]
-    assert paths[0].read_bytes().startswith(b"\x89PNG")
-    text = paths[1].read_text()
+    entries = entries_of(*sample(), none)
+    paths = axis_plot.draw(entries, "a title", "task_loss", tmp_path)
+    assert paths == [tmp_path / f"sweep.{form}" for form in ("png", "svg", "pdf")]
+    names = dict.fromkeys(one.names["axis"] for one in entries)
+    figure = axis_plot.plot(
+        [panel(name, [one for one in entries if one.names["axis"] == name]) for name in names], "a title", "task_loss"
+    )
+    text = " ".join(found.get_text() for found in figure.findobj(Text))
     for words in ("a = 9.0: no BD-rate: fewer than 3", "protocol = none|v1: no BD-rate: there are no records"):
         assert words in text
     for style in (axis_plot.RESOLVED, axis_plot.UNRESOLVED, axis_plot.ONE_SEED, "anchor task_loss"):
@@ -330,7 +335,9 @@ def test_a_sweep_computes_what_is_missing_and_repeats_nothing(short_protocol: Pa
     assert "9 cells, 0 already there" in first
     folder = next(Path("runs/sweeps").iterdir())
     assert folder.name.startswith("aux_loss-segmentation-alpha-short-v1@")
-    assert {path.name for path in folder.iterdir()} == {"sweep.png", "sweep.html", "table.csv", "table.json", "table.md"}
+    assert {path.name for path in folder.iterdir()} == {
+        "sweep.png", "sweep.svg", "sweep.pdf", "table.csv", "table.json", "table.md",
+    }  # fmt: skip
     content = json.loads((folder / "table.json").read_text())
     assert main(["table", "--json"]) == 0
     table = {row["method"]: row for row in json.loads(capsys.readouterr().out)}

@@ -8,7 +8,7 @@ import pytest
 
 from builders import curve, make_curve
 from icmbench.compare.comparison import rows
-from icmbench.show.table import HEADERS, to_csv, to_json, to_latex, to_markdown
+from icmbench.show.bdrate_table import COLUMNS, to_csv, to_json, to_latex, to_markdown
 
 ANCHOR = curve("task_loss")
 
@@ -47,10 +47,10 @@ def test_markdown_has_a_line_a_row_and_escapes_bars() -> None:
     assert lines[0] == f"**{ANCHOR[0].protocol.identity}**: AP, uncompressed 50.0"
     body = [line for line in lines if line.startswith("|")]
     assert len(body) == 4
-    assert {line.replace("\\|", "").count("|") for line in body} == {len(HEADERS) + 1}
+    assert {line.replace("\\|", "").count("|") for line in body} == {len(COLUMNS) + 1}
     assert "| 1 | a\\|b | 1 | -20.0 % | — | +1.84 | -20.0 % | 100% | — | 0.080 → 20.0, " in body[2]
     assert "| anchor |" in body[3]
-    assert any(line.startswith("- a|b: one seed") for line in lines)
+    assert any(line.startswith("- a\\|b: one seed") for line in lines)
 
 
 def test_latex_escapes_what_it_would_take_for_commands() -> None:
@@ -59,7 +59,7 @@ def test_latex_escapes_what_it_would_take_for_commands() -> None:
     assert r"0.080 $\to$ 20.0" in text
     assert r"anchor $\times$2" in text
     lines = [line for line in text.splitlines() if r"\\" in line]
-    assert {line.replace(r"\&", "").count("&") for line in lines} == {len(HEADERS) - 1}
+    assert {line.replace(r"\&", "").count("&") for line in lines} == {len(COLUMNS) - 1}
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
 
 

@@ -155,10 +155,13 @@ def _pool(engine: str | None, device: "Device", pack: int | None, address: str |
 
 
 def folders(arguments: argparse.Namespace) -> "Folders":
-    """Where results and runs lie, as absolute paths: a worker's current folder may be another."""
+    """Where results and runs lie. For a cluster the paths are absolute: a worker's current folder is another one."""
     from icmbench.experiment.folders import Folders
 
-    return Folders(replace(arguments.results, folder=arguments.results.folder.absolute()), arguments.runs.absolute())
+    results, runs = arguments.results, arguments.runs
+    if getattr(arguments, "engine", "") == "ray":
+        results, runs = replace(results, folder=results.folder.absolute()), runs.absolute()
+    return Folders(results, runs)
 
 
 def devices(arguments: argparse.Namespace) -> "Device":

@@ -18,7 +18,7 @@ from icmbench.running.runner import Runner
 from icmbench.schema.protocol import Protocol, doubled
 from icmbench.schema.record import Record
 from icmbench.schema.store import Store
-from icmbench.show.text import print_table
+from icmbench.show.bdrate_table import print_table
 
 
 def run(job: Job, protocol: Protocol, runner: Runner, keep_bitstreams: bool = False) -> int:
@@ -78,13 +78,15 @@ def _show(protocol: Protocol, cells: Sequence[Cell], runner: Runner) -> None:
     longer = [r for r in records if r.protocol.identity == twice and r.label == protocol.anchor]
     print_table(rows([*shown, *longer], source(store, runner.plugins)), runner.console)
     from icmbench.show.curves import draw  # takes a second to import
+    from icmbench.show.figure import interactive
 
     folder = runner.folders.runs / protocol.identity
+    plots = draw(curves(shown)[0], folder)
     lines = {
-        "plot": draw(curves(shown)[0], folder)[0],
+        "plot": ", ".join([str(plots[0]), *(path.suffix for path in plots[1:])]),
+        "interactive view": interactive(str(store)),
         "records": f"{store}/{protocol.identity}",
         "codecs and training logs": folder,
-        "look closer": f"icmbench leaderboard --results {store}",
     }
     for what, where in lines.items():
         runner.console.print(f"{what + ':':26}{where}", highlight=False, markup=False, soft_wrap=True)

@@ -1,72 +1,62 @@
-"""Rate-accuracy plots, and how every plot is written: PNG for papers and terminals, HTML for looking closer."""
+"""The rate-accuracy plot of one protocol."""
 
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
-import plotly.graph_objects as go
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
-from icmbench.base.files import replacing
 from icmbench.compare.comparison import Curves
+from icmbench.show.figure import plain, save
+from icmbench.show.palette import style_of
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")  # Okabe and Ito
-MARKERS = "osD^vPX*"
+DECADE = 10
+FEW = 8  # methods whose names fit beside the curves
+
+Points = list[tuple[float, float]]  # (bits per pixel, score), from the lowest rate point on
 
 
 def draw(group: Curves, folder: Path) -> list[Path]:
-    """Write curves.png and curves.html of one protocol's records into `folder`; returns the two paths."""
-    return save(_png(group), _html(group), folder, "curves")
+    """Write curves.png, curves.svg and curves.pdf of one protocol's records into `folder`; returns the paths."""
+    return save(plot(group), folder, "curves")
 
 
-def save(png: Figure, html: go.Figure, folder: Path, name: str) -> list[Path]:
-    """Write a plot as NAME.png, and close that figure, and as NAME.html; returns the two paths."""
-    paths = [folder / f"{name}.png", folder / f"{name}.html"]
-    with replacing(paths[0]) as temporary:
-        png.savefig(temporary, format="png", dpi=150)
-        plt.close(png)
-    with replacing(paths[1]) as temporary:
-        temporary.write_text(html.to_html(include_plotlyjs=True))
-    return paths
-
-
-def _title(group: Curves) -> str:
-    return f"{group.protocol.name} ({group.protocol.hash})"
-
-
-def _png(group: Curves) -> Figure:
-    figure, axes = plt.subplots(figsize=(7, 4.8), layout="constrained")
-    for number, (label, seeds) in enumerate(group.records.items()):
-        for position, seed in enumerate(seeds):
-            bpp, score = zip(*group.curve(label, seed), strict=True)
-            axes.plot(
-                bpp, score, color=COLOURS[number % 8], marker=MARKERS[number % 8], alpha=0.9 if position == 0 else 0.5,
-                label=label if position == 0 else None,
-            )  # fmt: skip
-    axes.axhline(group.ceiling, color="grey", linestyle="--", linewidth=1, label=f"uncompressed {group.ceiling:.1f}")
-    axes.set(xlabel="rate (bits per pixel, whole container)", ylabel=f"{group.metric} (%)", title=_title(group))
+def plot(group: Curves) -> Figure:
+    """Each method's mean over its seeds, the single seeds as thin lines, and the ceiling."""
+    labels = sorted(group.records, key=lambda label: (label != group.anchor, label))
+    figure, axes = plt.subplots(figsize=(7 if len(labels) <= FEW else 9, 4.8), layout="constrained")
+    rates = []
+    for label in labels:
+        style = style_of(label, group.anchor)
+        line: dict[str, Any] = {"color": style.colour, "linestyle": style.line, "zorder": style.order}
+        seeds = [group.curve(label, seed) for seed in group.records[label]]
+        for curve in seeds if len(seeds) > 1 else ():
+            axes.plot(*zip(*curve, strict=True), **line, linewidth=0.8, alpha=0.4)
+        mean = _mean(group, label)
+        axes.plot(*zip(*mean, strict=True), **line, marker=style.marker, markersize=5, label=plain(label))
+        rates += [bpp for curve in seeds for bpp, _ in curve]
+    if max(rates) > DECADE * min(rates):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.axhline(group.ceiling, color="grey", linestyle=":", label=f"uncompressed {group.ceiling:.1f}")
+    axes.set(xlabel="rate (bits per pixel, whole container)", ylabel=plain(f"{group.metric} (%)"))
+    axes.set_title(plain(f"{group.protocol.name} ({group.protocol.hash})"), fontsize=11)
     axes.grid(alpha=0.3)
-    axes.legend()
+    if len(labels) <= FEW:
+        axes.legend(fontsize=9)
+    else:
+        figure.legend(loc="outside right upper", fontsize=9)
     return figure
 
 
-def _html(group: Curves) -> go.Figure:
-    figure = go.Figure()
-    for number, (label, seeds) in enumerate(group.records.items()):
-        for seed, records in seeds.items():
-            figure.add_scatter(
-                x=[r.bpp for r in records], y=[r.quality for r in records], mode="lines+markers",
-                name=f"{label}, seed {seed}", line={"color": COLOURS[number % 8]},
-                marker={"symbol": number}, customdata=[r.point for r in records],
-                hovertemplate="%{customdata}<br>%{x:.4f} bpp<br>%{y:.2f} %<extra>%{fullData.name}</extra>",
-            )  # fmt: skip
-    figure.add_hline(group.ceiling, line_dash="dash", line_color="grey", annotation_text=f"uncompressed {group.ceiling:.1f}")
-    return figure.update_layout(
-        title=_title(group),
-        xaxis_title="rate (bits per pixel, whole container)",
-        yaxis_title=f"{group.metric} (%)",
-        legend={"orientation": "h", "y": -0.2},
-    )
+def _mean(group: Curves, label: str) -> Points:
+    """Over the seeds that have a rate point."""
+    found: dict[int, Points] = {}
+    for seed, records in group.records[label].items():
+        for record, point in zip(records, group.curve(label, seed), strict=True):
+            found.setdefault(record.rate_index, []).append(point)
+    return [(fmean(bpp for bpp, _ in points), fmean(score for _, score in points)) for _, points in sorted(found.items())]

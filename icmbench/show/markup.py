@@ -1,4 +1,4 @@
-"""Tables of text as CSV, Markdown and LaTeX, so that what a cell says stays text in each of them."""
+"""Text in the languages that tables are written in: whatever a cell says, it stays text."""
 
 import csv
 import io
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 FORMULA = tuple("=+-@\t\n＝＋－＠")  # the wide ones count in some spreadsheets
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a terminal would obey them
 MARKDOWN = re.compile(r"[\\|`*~$\[\]]|(?<![^\W_])_|_(?![^\W_])")  # an underscore inside a word is text
 LATEX = (
     {
@@ -28,37 +29,42 @@ LATEX = (
 )
 
 
-def safe(text: str) -> str:
+def for_spreadsheet(text: str) -> str:
     """Text that no spreadsheet takes for a formula, and whose lines stay in one cell."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")  # the csv module leaves a lone \r unquoted
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
-def to_csv(headers: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
-    """Text is made `safe`, numbers stay numbers, None is empty."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([safe(header) for header in headers])
-    writer.writerows([safe(v) if isinstance(v, str) else "" if v is None else v for v in line] for line in lines)
-    return out.getvalue()
-
-
-def to_markdown(headers: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A table; the last line ends with a newline."""
-    table = [headers, ["---"] * len(headers), *lines]
-    return "".join("| " + " | ".join(_markdown(text) for text in line) + " |\n" for line in table)
-
-
-def _markdown(text: str) -> str:
+def for_markdown(text: str) -> str:
+    """Text on one line without markup."""
     shown = MARKDOWN.sub(r"\\\g<0>", text.replace("&", "&amp;").replace("<", "&lt;"))
     return " ".join(shown.splitlines())
 
 
-def to_latex(headers: Sequence[str], lines: Iterable[Sequence[str]], alignment: str) -> str:
-    """A `tabular` with one letter of `alignment` a column; the last line ends with a newline."""
-    table = [r"\begin{tabular}{" + alignment + "}", r"\hline", _latex(headers) + r" \hline"]
-    return "\n".join([*table, *map(_latex, lines), r"\hline", r"\end{tabular}", ""])
+def for_latex(text: str) -> str:
+    """Text on one line without commands."""
+    return "".join(LATEX.get(character, character) for character in text)
 
 
-def _latex(line: Sequence[str]) -> str:
-    return " & ".join("".join(LATEX.get(character, character) for character in text) for text in line) + r" \\"
+def for_terminal(text: str) -> str:
+    """Text in which control characters are visible and do nothing."""
+    return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def to_csv(headers: Sequence[str], lines: Iterable[Iterable[Any]]) -> str:
+    """A table in CSV. Text becomes safe for spreadsheets, numbers stay numbers, None is empty."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    for line in (headers, *lines):
+        writer.writerow([for_spreadsheet(v) if isinstance(v, str) else "" if v is None else v for v in line])
+    return out.getvalue()
+
+
+def broken(text: str, width: int) -> str:
+    """A name in lines of at most `width` characters where it can be broken: after spaces, `_`, `-`, `,` and `@`."""
+    lines = [""]
+    for piece in re.findall(r"[^ _,@-]*[ _,@-]*", text):
+        if lines[-1] and len(lines[-1] + piece) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.strip() for line in lines)

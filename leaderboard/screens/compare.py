@@ -12,7 +12,7 @@ from icmbench.leaderboard.compare_views import Line, Matched, Pair
 from icmbench.leaderboard.page import BIND, Context, link, show_figure, show_sheet
 from icmbench.leaderboard.pictures import BITS, FOUND, ORIGINAL, SIDES, TRUTH, Wanted
 from icmbench.leaderboard.waiting import obtain, workshop
-from icmbench.show.table import notes
+from icmbench.show.bdrate_table import notes
 
 TITLE, ICON = "Compare", ":material/compare:"
 Option = TypeVar("Option", str, int)

@@ -21,7 +21,7 @@ def show(context: Context) -> None:
     name = f"cost-{context.facts['name']}"
     data = pd.DataFrame(shown)[["method", by, "bd_rate", "bd_rate_low", "bd_rate_high"]]
     alt = f"BD-rate against {figures.COSTS[by]} of {len(shown)} methods; the numbers are in the data of the figure."
-    show_figure(figures.cost(shown, context.styles, context.facts, by), name, data, alt, context.image)
+    show_figure(figures.cost(shown, context.facts, context.choice.anchor, by), name, data, alt, context.image)
     left = [line["method"] for line in lines if line not in shown]
     if left:
         st.caption(f"Without a BD-rate or without this cost: {len(left)} of {len(lines)} methods.")

@@ -18,11 +18,12 @@ def show(context: Context) -> None:
     if not chosen:
         st.info("Choose at least one method.")
         return
-    styles = {method: context.styles[method] for method in chosen}
     table = views.points(context.tables, context.choice.protocol, chosen)
     name = f"curves-{context.facts['name']}"
     alt = f"{context.facts['metric']} against rate of {', '.join(chosen)}; the numbers are in the data of the figure."
-    show_figure(figures.curves(table, styles, context.facts, log, each_seed), name, table, alt, context.image)
+    show_figure(
+        figures.curves(table, chosen, context.facts, context.choice.anchor, log, each_seed), name, table, alt, context.image
+    )
     st.caption("Bands: 95 % intervals of the accuracy at each rate point, over seeds and images. One seed has none.")
 
     st.subheader("Change of rate at equal accuracy")
@@ -32,7 +33,7 @@ def show(context: Context) -> None:
             f"None of the chosen methods can be compared with {context.choice.anchor} along its curve.", icon=":material/info:"
         )
         return
-    drawn = figures.gains(against, styles, context.facts, context.choice.anchor)
+    drawn = figures.gains(against, chosen, context.facts, context.choice.anchor)
     alt = f"Change of rate of {', '.join(chosen)} against {context.choice.anchor}, accuracy by accuracy."
     show_figure(drawn, f"gains-{context.facts['name']}", against, alt, context.image)
     st.caption(

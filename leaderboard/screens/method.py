@@ -6,7 +6,7 @@ import streamlit as st
 
 from icmbench.leaderboard import figures, listings, views
 from icmbench.leaderboard.page import BIND, Context, show_figure, show_sheet
-from icmbench.leaderboard.sheet import NOTHING
+from icmbench.show.sheet import NOTHING
 
 TITLE, ICON = "Method", ":material/badge:"
 
@@ -36,7 +36,7 @@ def show(context: Context) -> None:
         return
     _identity(context, line, ranked)
     table = views.points(context.tables, context.choice.protocol, [method])
-    drawn = figures.curves(table, {method: context.styles[method]}, context.facts, log=False, each_seed=True)
+    drawn = figures.curves(table, [method], context.facts, context.choice.anchor, log=False, each_seed=True)
     show_figure(drawn, "method-curve", table, f"{context.facts['metric']} against rate of {method}", context.image)
     st.subheader("Records")
     show_sheet(listings.method_records(context.tables, context.choice, method))

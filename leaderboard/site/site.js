@@ -16,11 +16,21 @@ const methods = [...document.querySelectorAll("input[name=method]")];
 const switched = (id) => Boolean(document.getElementById(id)?.checked);
 const short = (name) => (name.length > LONGEST ? `${name.slice(0, LONGEST)}…` : name);
 
+// What is black on white, the anchor, is white in the dark.
+const INKS = { "#000000": "#ffffff", "rgba(0,0,0,0.15)": "rgba(255,255,255,0.15)" };
+const ink = (colour) => (dark.matches && INKS[colour]) || colour;
+const inked = ({ line, marker, fillcolor, ...rest }) => ({
+  ...rest,
+  ...(line && { line: { ...line, color: ink(line.color) } }),
+  ...(marker && { marker: { ...marker, color: ink(marker.color) } }),
+  ...(fillcolor && { fillcolor: ink(fillcolor) }),
+});
+
 function traces(figure) {
   const shown = new Set(methods.filter((box) => box.checked).map((box) => box.value));
   const wanted = (trace) =>
     (!methods.length || trace.legendgroup === undefined || shown.has(trace.legendgroup)) && (trace.meta !== "seed" || switched("seeds"));
-  return figure.data.map((trace) => ({ ...trace, name: trace.name && short(trace.name), visible: wanted(trace) }));
+  return figure.data.map((trace) => ({ ...inked(trace), name: trace.name && short(trace.name), visible: wanted(trace) }));
 }
 
 function template(isDark) {
@@ -35,7 +45,8 @@ function layout(figure) {
   const type = log ? "log" : figure.layout.xaxis.type;
   const margin = narrow.matches ? { ...figure.layout.margin, l: 45, r: 8 } : figure.layout.margin;
   const xaxis = { ...figure.layout.xaxis, type };
-  return { ...figure.layout, margin, xaxis, template: template(dark.matches), uirevision: String(log) };
+  const shapes = figure.layout.shapes?.map(inked);
+  return { ...figure.layout, shapes, margin, xaxis, template: template(dark.matches), uirevision: String(log) };
 }
 
 // Plotly writes into what it is given.
@@ -44,7 +55,9 @@ const draw = () => figures.forEach((figure) => Plotly.react(figure.plot, structu
 // A saved figure is as it is shown, but always on white.
 function save(figure, format) {
   const { data, layout: shown } = figure.plot;
-  const saved = { data, layout: { ...shown, template: template(false) }, config: CONFIG };
+  const colours = ({ line, marker, fillcolor }) => ({ ...(line && { line }), ...(marker && { marker }), ...(fillcolor && { fillcolor }) });
+  const printed = data.map((trace, number) => ({ ...trace, ...colours(figure.data[number]) }));
+  const saved = { data: printed, layout: { ...shown, shapes: figure.layout.shapes, template: template(false) }, config: CONFIG };
   return Plotly.downloadImage(saved, { format, filename: figure.place.dataset.name, width: 1000, height: 620, scale: 2 });
 }
 

@@ -118,7 +118,7 @@ def test_what_a_page_computes(benchmark: BenchmarkFixture, filled: Filled, shown
         choice = next(turns)
         methods = views.method_names(filled.tables, choice)[:6]
         table, facts = views.points(filled.tables, choice.protocol, methods), views.about(filled.tables, choice.protocol)
-        figures.curves(table, figures.style_of(methods), facts, log=False, each_seed=True)
+        figures.curves(table, methods, facts, "task_loss", log=False, each_seed=True)
 
     benchmark.pedantic({"overview": overview, "curves": curves}[shown], rounds=30)
     benchmark.extra_info |= info()

@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from icmbench.compare.summary import summary
+    from icmbench.show import bdrate_table
 
     store = arguments.results
     options.demand_results(store)
@@ -36,13 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise _no_rows(store, arguments.metric)
     rows = _with_external(store.folder, found.rows)
     if arguments.form == "text":
-        from icmbench.show.text import print_table
-
-        print_table(rows)
+        bdrate_table.print_table(rows)
     else:
-        from icmbench.show import table
-
-        print(getattr(table, f"to_{arguments.form}")(rows), end="" if arguments.form == "csv" else "\n")
+        print(getattr(bdrate_table, f"to_{arguments.form}")(rows), end="" if arguments.form == "csv" else "\n")
     return 0
 
 

@@ -8,25 +8,25 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from plotly.subplots import make_subplots
 
-from icmbench.extras.ablation.report import Entry, broken
-from icmbench.show.curves import COLOURS, save
+from icmbench.extras.ablation.report import Entry
+from icmbench.show.figure import plain, save
+from icmbench.show.markup import broken
+from icmbench.show.palette import BLACK, BLUE, VERMILLION
 
 CHARACTER = 0.085  # inches, with room around a label
 NARROWEST, WIDEST_NUMERIC, WIDEST_ROW = 2.6, 5.0, 11.0
 DECADE = 10
 WRAP = 13
 RESOLVED, UNRESOLVED, ONE_SEED = "95 % interval leaves out 0", "not resolved: the interval contains 0", "one seed: no interval"
-STYLES = {  # colour, matplotlib's marker, plotly's marker, filled
-    RESOLVED: (COLOURS[0], "o", "circle", True),
-    UNRESOLVED: (COLOURS[1], "o", "circle-open", False),
-    ONE_SEED: (COLOURS[6], "D", "diamond-open", False),
+STYLES = {  # colour, marker, whether it is filled
+    RESOLVED: (BLUE, "o", True),
+    UNRESOLVED: (VERMILLION, "o", False),
+    ONE_SEED: ("dimgrey", "D", False),
 }
 MISSING = "dimgrey"
 
@@ -80,14 +80,14 @@ def _gap(x: Sequence[float]) -> float:
 
 
 def _label(value: Any) -> str:
-    return broken(f"{value:g}" if isinstance(value, float) else str(value), WRAP)
+    return plain(broken(f"{value:g}" if isinstance(value, float) else str(value), WRAP))
 
 
 def draw(entries: Sequence[Entry], title: str, anchor: str, folder: Path) -> list[Path]:
-    """Write sweep.png and sweep.html into `folder`; returns the two paths."""
+    """Write sweep.png, sweep.svg and sweep.pdf into `folder`; returns the paths."""
     names = dict.fromkeys(entry.names["axis"] for entry in entries)
     panels = [panel(name, [entry for entry in entries if entry.names["axis"] == name]) for name in names]
-    return save(_png(panels, title, anchor), _html(panels, title, anchor), folder, "sweep")
+    return save(plot(panels, title, anchor), folder, "sweep")
 
 
 def _style(entry: Entry) -> str:
@@ -122,7 +122,8 @@ def _rows(panels: Sequence[Panel]) -> list[list[Panel]]:
     return rows
 
 
-def _png(panels: Sequence[Panel], title: str, anchor: str) -> Figure:
+def plot(panels: Sequence[Panel], title: str, anchor: str) -> Figure:
+    """The panels in rows, and below them what has no BD-rate."""
     rows = _rows(panels)
     width = max(6.5, max(sum(one.width for one in row) for row in rows) + 0.8)
     below = [line for text in _missing(panels) for line in textwrap.wrap(text, int(width / 0.075))]
@@ -136,22 +137,22 @@ def _png(panels: Sequence[Panel], title: str, anchor: str) -> Figure:
             _draw_panel(axes, one)
             axes.set_ylim(limits)
             if column == 0:
-                axes.set_ylabel(f"BD-rate against {anchor} (%)")
+                axes.set_ylabel(plain(f"BD-rate against {anchor} (%)"))
             else:
                 axes.tick_params(labelleft=False)
-    _legend(figure, panels, anchor, "\n".join(textwrap.wrap(title, int(width / 0.09))))
+    _legend(figure, panels, anchor, plain("\n".join(textwrap.wrap(title, int(width / 0.09)))))
     if below:
-        figure.supxlabel("\n".join(below), x=0.01, ha="left", fontsize=8, color=MISSING)
+        figure.supxlabel(plain("\n".join(below)), x=0.01, ha="left", fontsize=8, color=MISSING)
     return figure
 
 
 def _draw_panel(axes: Axes, one: Panel) -> None:
-    axes.axhline(0, color="black", linestyle="--", linewidth=1)
+    axes.axhline(0, color=BLACK, linestyle="--", linewidth=1)
     there = [(x, entry, entry.bd_rate) for x, entry in zip(one.x, one.entries, strict=True) if entry.bd_rate]
     if one.numeric:
         axes.plot([x for x, _, _ in there], [found.value for _, _, found in there], color="lightgrey", linewidth=1.2, zorder=1)
     for x, entry, found in there:
-        colour, marker, _, filled = STYLES[_style(entry)]
+        colour, marker, filled = STYLES[_style(entry)]
         low, high = found.interval or (found.value, found.value)
         spread = [[found.value - low], [high - found.value]] if found.interval else None
         axes.errorbar(
@@ -169,12 +170,8 @@ def _draw_panel(axes: Axes, one: Panel) -> None:
     axes.set_xticks(one.x, one.labels, fontsize=9)
     for tick, entry in zip(axes.get_xticklabels(), one.entries, strict=True):
         tick.set_fontweight("bold" if entry.mark else "normal")
-    axes.set_xlabel(_axis_name(one))
+    axes.set_xlabel(plain(f"{one.name} (log scale)" if one.log else one.name))
     axes.grid(axis="y", alpha=0.3)
-
-
-def _axis_name(one: Panel) -> str:
-    return f"{one.name} (log scale)" if one.log else one.name
 
 
 def _used(panels: Sequence[Panel]) -> list[str]:
@@ -184,9 +181,9 @@ def _used(panels: Sequence[Panel]) -> list[str]:
 
 def _legend(figure: Figure, panels: Sequence[Panel], anchor: str, title: str) -> None:
     """Above the panels, under the title: the layout keeps a legend and a `suptitle` apart from the panels only."""
-    handles = [Line2D([], [], color="black", linestyle="--", linewidth=1, label=f"anchor {anchor}")]
+    handles = [Line2D([], [], color=BLACK, linestyle="--", linewidth=1, label=plain(f"anchor {anchor}"))]
     for style in _used(panels):
-        colour, marker, _, filled = STYLES[style]
+        colour, marker, filled = STYLES[style]
         face = colour if filled else "white"
         handles.append(
             Line2D([], [], color=colour, marker=marker, markerfacecolor=face, markeredgewidth=1.6, linestyle="none", label=style)
@@ -194,55 +191,3 @@ def _legend(figure: Figure, panels: Sequence[Panel], anchor: str, title: str) ->
     if any(entry.mark for one in panels for entry in one.entries):
         handles.append(Line2D([], [], linestyle="none", label="bold: default"))
     figure.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=8, frameon=False, title=title, title_fontsize=11)
-
-
-def _html(panels: Sequence[Panel], title: str, anchor: str) -> go.Figure:
-    """The panels below each other: a browser scrolls."""
-    missing = _missing(panels)
-    figure = make_subplots(rows=len(panels), cols=1, vertical_spacing=0.35 / len(panels))
-    for row, one in enumerate(panels, 1):
-        _add_panel(figure, row, one, _limits(panels))
-        figure.update_yaxes(row=row, col=1, title=f"BD-rate against {anchor} (%)")
-        figure.add_hline(0, row=row, col=1, line_dash="dash", line_width=1)
-    line = {"color": "black", "dash": "dash", "width": 1}
-    figure.add_scatter(x=[None], y=[None], mode="lines", line=line, name=f"anchor {anchor}")
-    for style in _used(panels):
-        colour, _, symbol, _ = STYLES[style]
-        marker = {"color": colour, "symbol": symbol, "size": 11, "line": {"width": 2, "color": colour}}
-        figure.add_scatter(x=[None], y=[None], mode="markers", name=style, marker=marker)
-    figure.add_annotation(
-        text="<br>".join(missing), xref="paper", yref="paper", x=0, y=0, yshift=-90, yanchor="top",
-        showarrow=False, align="left", font={"color": MISSING},
-    )  # fmt: skip
-    return figure.update_layout(
-        title=f"{title}; bold: default",
-        height=340 * len(panels) + 160 + 18 * len(missing),
-        margin={"t": 110, "b": 100 + 18 * len(missing)},
-        template="plotly_white",
-        legend={"orientation": "h", "y": 1, "yanchor": "bottom"},
-    )
-
-
-def _add_panel(figure: go.Figure, row: int, one: Panel, limits: tuple[float, float]) -> None:
-    for x, entry in zip(one.x, one.entries, strict=True):
-        hover = "<br>".join([f"{name}: {value}" for name, value in entry.text().items()] + entry.notes)
-        if (found := entry.bd_rate) is None:
-            figure.add_annotation(
-                x=x, y=limits[0], row=row, col=1, text="anchor" if entry.is_anchor else "none", hovertext=hover,
-                showarrow=False, yanchor="bottom", textangle=-90, font={"color": MISSING},
-            )  # fmt: skip
-            continue
-        colour, _, symbol, _ = STYLES[_style(entry)]
-        low, high = found.interval or (found.value, found.value)
-        figure.add_scatter(
-            x=[x], y=[found.value], row=row, col=1, mode="markers", hovertext=hover, hoverinfo="text", showlegend=False,
-            marker={"color": colour, "symbol": symbol, "size": 11, "line": {"width": 2, "color": colour}},
-            error_y={"type": "data", "symmetric": False, "array": [high - found.value], "arrayminus": [found.value - low],
-                     "visible": found.interval is not None},
-        )  # fmt: skip
-    ticks = [f"<b>{text}</b>" if entry.mark else text for text, entry in zip(one.labels, one.entries, strict=True)]
-    shown = [text.replace("\n", "<br>") for text in ticks]
-    figure.update_xaxes(
-        row=row, col=1, tickvals=one.x, ticktext=shown, title=_axis_name(one), range=one.range, zeroline=False, showgrid=False
-    )
-    figure.update_yaxes(row=row, col=1, range=limits, zeroline=False)

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import plotly.graph_objects as go
 from matplotlib import colormaps
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from icmbench.extras.ablation.report import Entry, broken
-from icmbench.show.curves import save
+from icmbench.extras.ablation.report import Entry
+from icmbench.show.figure import plain, save
+from icmbench.show.markup import broken
+from icmbench.show.sheet import interval
 from icmbench.stats.confidence import Array
 
 COLOURS = "RdBu_r"  # blue saves bits, red costs them, for the colour-blind too
@@ -24,12 +25,11 @@ SCALE = "BD-rate (%), log scale of the rate"
 
 
 def draw(entries: Sequence[Entry], title: str, folder: Path) -> list[Path]:
-    """Write transfer.png and transfer.html of all pairs of protocols, column by column; returns the two paths."""
-    columns, values = _square(entries)
-    return save(_png(columns, values, title), _html(columns, values, title), folder, "transfer")
+    """Write transfer.png, transfer.svg and transfer.pdf of all pairs of protocols, column by column; returns the paths."""
+    return save(plot(*square(entries), title), folder, "transfer")
 
 
-def _square(entries: Sequence[Entry]) -> tuple[list[list[Entry]], Array]:
+def square(entries: Sequence[Entry]) -> tuple[list[list[Entry]], Array]:
     """The entries by column, and the values that the colours stand for, [row, column]."""
     size = math.isqrt(len(entries))
     columns = [list(entries[start : start + size]) for start in range(0, len(entries), size)]
@@ -54,7 +54,7 @@ def _text(entry: Entry) -> list[str]:
         return ["anchor"]
     if (found := entry.bd_rate) is None:
         return ["none", *textwrap.wrap(entry.notes[0].removeprefix("no BD-rate: "), WRAP)]
-    below = entry.text()["95 % interval"] if found.interval else "one seed: no interval"
+    below = interval(*found.interval).text if found.interval else "one seed: no interval"
     return [f"{found.value:+.1f} %", below, *(["not resolved"] if found.interval and not found.resolved else [])]
 
 
@@ -71,7 +71,8 @@ def _names(columns: Sequence[Sequence[Entry]]) -> tuple[list[str], list[str]]:
     return homes, [_name(next(iter(c[0].names.values())), metric) for c, metric in zip(columns, metrics, strict=True)]
 
 
-def _png(columns: Sequence[Sequence[Entry]], values: Array, title: str) -> Figure:
+def plot(columns: Sequence[Sequence[Entry]], values: Array, title: str) -> Figure:
+    """A row for each protocol that trained, a column for each that scores; `values` [row, column] as in `square`."""
     size, (most, ticks, percents), (homes, theres) = len(columns), _scale(values), _names(columns)
     width = CELL[0] * size + 2.6
     figure, axes = plt.subplots(figsize=(width, CELL[1] * size + 1.7), layout="constrained")
@@ -82,39 +83,14 @@ def _png(columns: Sequence[Sequence[Entry]], values: Array, title: str) -> Figur
             first, *rest = _text(entry)
             ink = "white" if abs(values[y, x]) > 0.6 * most else "black"
             axes.text(x, y, first, ha="center", va="bottom" if rest else "center", color=ink, fontsize=12, fontweight="bold")
-            axes.text(x, y + 0.03, "\n".join(rest), ha="center", va="top", color=ink, fontsize=8)
+            axes.text(x, y + 0.03, plain("\n".join(rest)), ha="center", va="top", color=ink, fontsize=8)
     axes.set_xticks(range(size), theres, fontsize=9)
     axes.set_yticks(range(size), homes, fontsize=9)
     axes.set(xlabel="scored with (metric)", ylabel="trained under")
-    axes.set_title("\n".join(textwrap.wrap(title, int(width / 0.1))), fontsize=11)
+    axes.set_title(plain("\n".join(textwrap.wrap(title, int(width / 0.1)))), fontsize=11)
     axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     bar = figure.colorbar(picture, ax=axes, ticks=ticks)
     bar.ax.set_yticklabels(percents)
     bar.set_label(SCALE)
     return figure
-
-
-def _html(columns: Sequence[Sequence[Entry]], values: Array, title: str) -> go.Figure:
-    size, (most, ticks, percents), (homes, theres) = len(columns), _scale(values), _names(columns)
-    hover = [
-        ["<br>".join([f"{k}: {v}" for k, v in column[row].text().items()] + column[row].notes) for column in columns]
-        for row in range(size)
-    ]
-    figure = go.Figure(
-        go.Heatmap(
-            z=values, zmin=-most, zmax=most, colorscale="RdBu", reversescale=True, text=hover, hoverinfo="text",
-            xgap=2, ygap=2, colorbar={"tickvals": ticks, "ticktext": percents, "title": {"text": SCALE, "side": "right"}},
-        )
-    )  # fmt: skip
-    for x, column in enumerate(columns):
-        for y, entry in enumerate(column):
-            first, *rest = _text(entry)
-            ink = "white" if abs(values[y, x]) > 0.6 * most else "black"
-            text = "<br>".join([f"<b>{first}</b>", *rest])
-            figure.add_annotation(x=x, y=y, text=text, showarrow=False, font={"color": ink}, hovertext=hover[y][x])
-    where = {"tickvals": list(range(size)), "showgrid": False, "zeroline": False}
-    figure.update_xaxes(title="scored with (metric)", ticktext=[text.replace("\n", "<br>") for text in theres], **where)
-    figure.update_yaxes(
-        title="trained under", ticktext=[text.replace("\n", "<br>") for text in homes], autorange="reversed", **where
-    )
-    return figure.update_layout(title=title, width=260 * size + 380, height=130 * size + 260, plot_bgcolor=EMPTY)

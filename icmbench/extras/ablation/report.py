@@ -8,19 +8,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from icmbench.base.files import write_text
 from icmbench.compare.row import Row
-from icmbench.show import markup
-from icmbench.show.table import HEADERS, cells, notes
+from icmbench.show import bdrate_table, markup
+from icmbench.show.figure import interactive
+from icmbench.show.sheet import Cell, Column, Sheet, say
 from icmbench.stats.confidence import Estimate
 
 SHOWN = ("seeds", "BD-rate", "95 % interval", "BD-metric", "Akima", "overlap")
 NO_RECORDS = "no BD-rate: there are no records"
-NAME, LONGEST = 18, 150
+LONGEST = 150
 
 
 @dataclass(frozen=True)
@@ -52,22 +51,33 @@ class Entry:
     @property
     def notes(self) -> list[str]:
         """What a reader must know about it."""
-        return notes(self.row) if self.row else [NO_RECORDS]
-
-    def text(self) -> dict[str, str]:
-        """Its cells as text, as in the BD-rate table."""
-        blank = dict.fromkeys(SHOWN, "—") | {"BD-rate": "none"}
-        found = dict(zip(HEADERS, cells(self.row), strict=True)) if self.row else blank
-        first, second = self.names
-        return {first: str(self.names[first]), second: self.short} | {name: found[name] for name in SHOWN}
+        return bdrate_table.notes(self.row) if self.row else [NO_RECORDS]
 
 
 def write(entries: Sequence[Entry], folder: Path) -> list[Path]:
     """Write table.csv, table.json and table.md; returns their paths."""
-    renderings = {"csv": to_csv(entries), "json": to_json(entries), "md": to_markdown(entries)}
+    first, second = entries[0].names
+    markdown = sheet(entries).only(first, second, *SHOWN, "note").markdown()
+    renderings = {"csv": to_csv(entries), "json": to_json(entries), "md": markdown}
     for ending, text in renderings.items():
         write_text(folder / f"table.{ending}", text)
     return [folder / f"table.{ending}" for ending in renderings]
+
+
+def sheet(entries: Sequence[Entry]) -> Sheet:
+    """The entries' names before the columns of the BD-rate table, and their notes behind them."""
+    first, second = entries[0].names
+    columns = [Column(first), Column(second, names=True), *bdrate_table.COLUMNS, Column("note", prose=True)]
+    lines = [
+        [
+            Cell(str(entry.names[first])),
+            Cell(entry.short),
+            *(bdrate_table.cells(entry.row) if entry.row else bdrate_table.blank()),
+            Cell("; ".join(entry.notes)),
+        ]
+        for entry in entries
+    ]
+    return Sheet("table", f"{first}: {entries[0].names[first]}", columns, lines)
 
 
 def to_json(entries: Sequence[Entry]) -> str:
@@ -77,28 +87,12 @@ def to_json(entries: Sequence[Entry]) -> str:
 
 
 def to_csv(entries: Sequence[Entry]) -> str:
-    """One line an entry, numbers unrounded."""
-    lines = [_flat(entry) for entry in entries]
-    return markup.to_csv(list(lines[0]), [list(line.values()) for line in lines])
-
-
-def _flat(entry: Entry) -> dict[str, Any]:
-    row = entry.row
-    estimates = {"bd_rate": row.bd_rate, "bd_metric": row.bd_metric} if row else {"bd_rate": None, "bd_metric": None}
-    numbers: dict[str, Any] = {}
-    for name, found in estimates.items():
-        values = (found.value, found.low, found.high) if found else (None, None, None)
-        numbers |= dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
-    rest = {name: getattr(row, name, None) for name in ("akima", "overlap", "protocol", "method")}
-    return (
-        entry.names | {"mark": entry.mark, "seeds": row.seeds if row else 0} | numbers | rest | {"note": "; ".join(entry.notes)}
-    )
-
-
-def to_markdown(entries: Sequence[Entry]) -> str:
-    """One table."""
-    lines = [entry.text() | {"note": "; ".join(entry.notes)} for entry in entries]
-    return markup.to_markdown(list(lines[0]), [list(line.values()) for line in lines])
+    """One line an entry: its names before the numbers of its row, unrounded."""
+    numbers = [bdrate_table.numbers(entry.row) if entry.row else {"seeds": 0} for entry in entries]
+    own = [entry.names | {"mark": entry.mark, "note": "; ".join(entry.notes)} for entry in entries]
+    headers = list(dict.fromkeys(name for line in (*own, *numbers) for name in line))
+    lines = [names | row for names, row in zip(own, numbers, strict=True)]
+    return markup.to_csv(headers, [[line.get(name) for name in headers] for line in lines])
 
 
 def show(entries: Sequence[Entry], console: Console) -> None:
@@ -106,33 +100,16 @@ def show(entries: Sequence[Entry], console: Console) -> None:
     first, second = entries[0].names
     for title in dict.fromkeys(str(entry.names[first]) for entry in entries):
         group = [entry for entry in entries if str(entry.names[first]) == title]
-        table = Table(title=f"{first}: {title}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-        table.add_column(second, overflow="fold")  # 80 characters are few
-        for header in SHOWN:
-            table.add_column(header, no_wrap=True)
-        for entry in group:
-            text = entry.text()
-            table.add_row(broken(text[second], NAME), *(text[name] for name in SHOWN))
-        console.print(table, markup=False)
+        sheet(group).only(second, *SHOWN).show(console)
         for entry in group:
             for note in entry.notes:
-                console.print(f"  {entry.short}: {note}", highlight=False, markup=False, soft_wrap=True)
+                say(f"  {entry.short}: {note}", console)
 
 
-def say_where(paths: Sequence[Path], console: Console) -> None:
-    """Name the files that were written."""
-    for path in paths:
-        console.print(str(path), highlight=False, markup=False, soft_wrap=True)
-
-
-def broken(text: str, width: int) -> str:
-    """A name in lines of at most `width` characters where it can be broken: after spaces, `_`, `-`, `,` and `@`."""
-    lines = [""]
-    for piece in re.findall(r"[^ _,@-]*[ _,@-]*", text):
-        if lines[-1] and len(lines[-1] + piece) > width:
-            lines.append("")
-        lines[-1] += piece
-    return "\n".join(line.strip() for line in lines)
+def say_where(paths: Sequence[Path], results: Path | str, console: Console) -> None:
+    """Name the files that were written, and how to see the interactive figures of `results`."""
+    for line in (*map(str, paths), f"interactive view: {interactive(results)}"):
+        say(line, console)
 
 
 def folder_name(*parts: str) -> str:

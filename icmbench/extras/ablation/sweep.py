@@ -126,7 +126,7 @@ def run(job: Job, found: Sequence[Setting], runner: Runner) -> int:
     report.show(entries, runner.console)
     anchors = sorted({setting.protocol.anchor for setting in found})
     drawn = axis_figure.draw(entries, title(job, found), " or ".join(anchors), folder)
-    report.say_where([*drawn, *report.write(entries, folder)], runner.console)
+    report.say_where([*drawn, *report.write(entries, folder)], str(store), runner.console)
     return 0 if complete else 1
 
 

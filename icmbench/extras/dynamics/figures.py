@@ -1,4 +1,4 @@
-"""Figures of `icmbench dynamics` as PNG."""
+"""Figures of `icmbench dynamics`."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,14 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from icmbench.base.files import replacing
 from icmbench.extras.dynamics.watch import PARTS, Dynamics
-from icmbench.show.curves import COLOURS
+from icmbench.show.figure import plain, save
+from icmbench.show.palette import BLACK, COLOURS, VERMILLION, Style, style_of
 
 START = "start codec"
 TERMS = {"loss": "total loss", "rate": "rate", "task": "task loss", "aux": "auxiliary loss"}
 UNITS = {"rate": "bits per pixel"}
-DASHES: tuple[tuple[Any, str], ...] = (("--", "dash"), ("-", "solid"))  # matplotlib and plotly; the anchor, the method
 NOT_TERMS = {"gradient_norm", "lr"}
 DIVERGING, SEQUENTIAL = "PuOr", "viridis"
 
@@ -56,6 +55,10 @@ class Study:
         seeds = len(next(iter(self.results.values())))
         return f"{self.protocol}, λ = {self.lmbda:g}, {seeds} seed{'s' * (seeds > 1)}"
 
+    def style(self, label: str) -> Style:
+        """How a method is drawn."""
+        return style_of(label, next(iter(self.results)))
+
     @property
     def terms(self) -> list[str]:
         """The loss terms of all methods."""
@@ -81,16 +84,9 @@ def smooth(values: Floats) -> Floats:
 
 
 def draw(study: Study, folder: Path) -> list[Path]:
-    """Write losses.png, gradients.png, cosines.png (where there are cosines) and bits.png; returns the paths."""
+    """Write the figures losses, gradients, cosines (where there are cosines) and bits; returns the paths."""
     figures = {"losses": _losses(study), "gradients": _gradients(study), "cosines": _cosines(study), "bits": _bits(study)}
-    paths = []
-    for name, figure in figures.items():
-        if figure is not None:
-            paths.append(folder / f"{name}.png")
-            with replacing(paths[-1]) as temporary:
-                figure.savefig(temporary, format="png", dpi=150)
-            plt.close(figure)
-    return paths
+    return [path for name, figure in figures.items() if figure is not None for path in save(figure, folder, name)]
 
 
 def _panels(count: int, width: float, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
@@ -108,12 +104,14 @@ def _line(axes: Axes, steps: Sequence[int], curve: tuple[Floats, Floats, Floats]
 def _losses(study: Study) -> Figure:
     figure, panels = _panels(len(study.terms), 3.6, 3.4)
     for axes, term in zip(panels, study.terms, strict=True):
-        for number, (label, runs) in enumerate(study.results.items()):
+        for label, runs in study.results.items():
+            style = study.style(label)
             if term in runs[0].curves:
                 mean, low, high = over_seeds(runs, lambda run, term=term: run.curves[term])  # type: ignore[misc]
-                axes.plot(runs[0].steps, mean, color=COLOURS[number], alpha=0.25, linewidth=0.8)
+                axes.plot(runs[0].steps, mean, color=style.colour, alpha=0.25, linewidth=0.8)
                 curve = (smooth(mean), smooth(low), smooth(high))
-                _line(axes, runs[0].steps, curve, color=COLOURS[number], linestyle=DASHES[number][0], label=label)
+                look = {"color": style.colour, "linestyle": style.line, "zorder": style.order}
+                _line(axes, runs[0].steps, curve, label=plain(label), **look)
         axes.set(title=term_name(term), xlabel="training step", ylabel=UNITS.get(term, "loss"))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
@@ -124,18 +122,16 @@ def _losses(study: Study) -> Figure:
 def _gradients(study: Study) -> Figure:
     figure, panels = _panels(len(PARTS), 4.2, 4.2, sharey=True)
     for axes, part in zip(panels, PARTS, strict=True):
-        for runs, (dash, _) in zip(study.results.values(), DASHES, strict=False):
+        for label, runs in study.results.items():
             for term, values in runs[0].parts[part].norms.items() if part in runs[0].parts else ():
                 if any(value is not None for value in values):
                     curve = over_seeds(runs, lambda run, part=part, term=term: run.parts[part].norms[term])  # type: ignore[misc]
-                    _line(axes, runs[0].probed, curve, linestyle=dash, **_term_style(study, term))
+                    _line(axes, runs[0].probed, curve, linestyle=study.style(label).line, **_term_style(study, term))
         axes.set(title=part, xlabel="training step", yscale="log")
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("gradient norm (loss per unit of weight)")
     keys = [Line2D([], [], label=term_name(term), **_term_style(study, term)) for term in study.terms]
-    keys += [
-        Line2D([], [], color="black", linestyle=dash, label=name) for name, (dash, _) in zip(study.results, DASHES, strict=False)
-    ]
+    keys += [Line2D([], [], color=BLACK, linestyle=study.style(label).line, label=plain(label)) for label in study.results]
     figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize=9)
     figure.suptitle(f"Gradient of each loss term, without λ and other weights\n{study.title}", fontsize=11)
     return figure
@@ -145,12 +141,7 @@ def _term_style(study: Study, term: str) -> dict[str, Any]:
     """The total is broad and pale, because it often lies on the term that dominates it."""
     if term == "loss":
         return {"color": "grey", "linewidth": 5, "alpha": 0.35}
-    return {"color": term_colour(study, term), "linewidth": 1.5}
-
-
-def term_colour(study: Study, term: str) -> str:
-    """The colour of a loss term in all figures of gradients."""
-    return "grey" if term == "loss" else COLOURS[study.terms.index(term) % 8]
+    return {"color": COLOURS[study.terms.index(term) % len(COLOURS)], "linewidth": 1.5}
 
 
 @dataclass(frozen=True)
@@ -197,6 +188,7 @@ def _cosines(study: Study) -> Figure | None:
     figure, panels = _panels(len(maps), 4.0, 1.9 + 0.27 * len(maps[0].layers), sharey=True)
     for axes, found in zip(panels, maps, strict=True):
         axes.set_facecolor("lightgrey")
+        axes.spines[:].set_visible(False)
         image = axes.imshow(found.values, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
         ticks = np.linspace(0, len(found.steps) - 1, min(5, len(found.steps))).astype(int)
         axes.set_xticks(ticks, [str(found.steps[tick]) for tick in ticks])
@@ -232,8 +224,9 @@ def _bits(study: Study) -> Figure:
             axes.set_title(f"{picture.maps[codec].mean():.3f} bpp{inside}", fontsize=8)
         for axes in row:
             axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
             if picture.mask is not None and picture.mask.min() < picture.mask.max():
-                axes.contour(picture.mask, levels=[0.5], colors=[COLOURS[1]], linewidths=1)
+                axes.contour(picture.mask, levels=[0.5], colors=[VERMILLION], linewidths=1)
     for axes, name in zip(panels[0], ["picture", *codecs], strict=True):
         axes.set_title(f"{name}\n{axes.get_title()}".rstrip("\n"), fontsize=9)
     left.colorbar(bits, ax=panels.ravel().tolist(), label="estimated bits per pixel, all latents", location="bottom", aspect=50)
@@ -250,11 +243,11 @@ def _shares(axes: Axes, study: Study) -> None:
         axes.set_axis_off()
         return
     bars = {"area": [100 * start.area_share]} | bit_shares(study)
-    colours = ["white", "grey", *COLOURS]
+    colours = ["white", "grey", *(study.style(label).colour for label in study.results)]
     for number, values in enumerate(bars.values()):
         mean = float(np.mean(values))
         spread = [[mean - min(values)], [max(values) - mean]] if len(values) > 1 else None
-        axes.bar(number, mean, color=colours[number], edgecolor="black", yerr=spread, capsize=4)
+        axes.bar(number, mean, color=colours[number], edgecolor="black", yerr=spread, ecolor="darkgrey", capsize=4)
         axes.annotate(f"{mean:.1f}", (number, max(values)), (0, 3), textcoords="offset points", ha="center", fontsize=9)
     axes.axhline(100 * start.area_share, color="black", linestyle=":", linewidth=1)
     axes.margins(y=0.1)

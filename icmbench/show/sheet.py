@@ -1,10 +1,15 @@
-"""Tables as readers see them: HTML text with links and badges, and the same content to download."""
+"""The one model of a table, and its writers: terminal, CSV, Markdown, LaTeX, HTML."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any, Literal
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from icmbench.show import markup
 
@@ -12,6 +17,7 @@ Format = Literal["csv", "md", "tex"]
 FORMATS: dict[Format, str] = {"csv": "CSV", "md": "Markdown", "tex": "LaTeX"}
 NOTHING = "—"
 BREAK = re.compile(r"(?<=\w)[,=_/@](?=\w)")  # where a long name may go on in the next line
+NAME = 20  # characters of a name in a line of a terminal, which has 80 for all columns
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Column:
 
     @property
     def style(self) -> str:
-        """The attribute that styles its cells."""
+        """The attribute that styles its cells in HTML."""
         kind = "num" if self.numeric else "short" if self.short else "prose" if self.prose else ""
         return f' class="icm-{kind}"' if kind else ""
 
@@ -65,12 +71,18 @@ class Sheet:
     name: str
     caption: str
     columns: Sequence[Column]
-    lines: Sequence[Sequence[Cell]] = field(default=())
+    lines: Sequence[Sequence[Cell]] = ()
 
     @property
     def headers(self) -> list[str]:
         """The columns' headers."""
         return [column.header for column in self.columns]
+
+    def only(self, *headers: str) -> "Sheet":
+        """The table with these columns, in this order."""
+        places = [self.headers.index(header) for header in headers]
+        lines = [[line[place] for place in places] for line in self.lines]
+        return replace(self, columns=[self.columns[place] for place in places], lines=lines)
 
     def html(self) -> str:
         """A `table` in a region that scrolls sideways and can be reached by keyboard."""
@@ -78,26 +90,65 @@ class Sheet:
             f'<th scope="col"{c.style}{f" title={chr(34)}{escape(c.about)}{chr(34)}" if c.about else ""}>{escape(c.header)}</th>'
             for c in self.columns
         )
-        body = "".join(f"<tr>{''.join(map(_cell, self.columns, line))}</tr>" for line in self.lines)
+        body = "".join(f"<tr>{''.join(map(_html_cell, self.columns, line))}</tr>" for line in self.lines)
         return (
             f'<div class="icm-scroll" role="region" tabindex="0" aria-label="{escape(self.caption)}">'
             f'<table class="icm-table"><caption>{escape(self.caption)}</caption>'
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         )
 
+    def csv(self) -> str:
+        """One line a row, numbers unrounded."""
+        return markup.to_csv(self.headers, [[c.text if c.value is ... else c.value for c in line] for line in self.lines])
+
+    def markdown(self) -> str:
+        """A table as it is shown; the last line ends with a newline."""
+        table = [self.headers, ["---"] * len(self.columns), *self._texts()]
+        return "".join("| " + " | ".join(map(markup.for_markdown, line)) + " |\n" for line in table)
+
+    def latex(self) -> str:
+        """A `tabular` as it is shown; the last line ends with a newline."""
+        alignment = "".join("r" if column.numeric else "l" for column in self.columns)
+        head, *body = (" & ".join(map(markup.for_latex, line)) + r" \\" for line in [self.headers, *self._texts()])
+        lines = [r"\begin{tabular}{" + alignment + "}", r"\hline", rf"{head} \hline", *body, r"\hline", r"\end{tabular}"]
+        return "\n".join([*lines, ""])
+
+    def _texts(self) -> list[list[str]]:
+        return [[cell.text for cell in line] for line in self.lines]
+
     def download(self, kind: Format) -> str:
-        """The table as a file's text: CSV with unrounded numbers, Markdown and LaTeX as it is shown."""
-        texts = [[cell.text for cell in line] for line in self.lines]
-        if kind == "csv":
-            return markup.to_csv(self.headers, [[c.text if c.value is ... else c.value for c in line] for line in self.lines])
-        if kind == "md":
-            return markup.to_markdown(self.headers, texts)
-        return markup.to_latex(self.headers, texts, "".join("r" if column.numeric else "l" for column in self.columns))
+        """The table as a file's text."""
+        return {"csv": self.csv, "md": self.markdown, "tex": self.latex}[kind]()
+
+    def show(self, console: Console) -> None:
+        """Print the table on a terminal under its caption; long names are broken into lines."""
+        title = Text(markup.for_terminal(self.caption), style="italic")
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        for column in self.columns:
+            table.add_column(
+                Text(markup.for_terminal(column.header)),
+                justify="right" if column.numeric else "left",
+                no_wrap=not column.names,
+                overflow="fold",
+            )
+        for line in self.lines:
+            table.add_row(*map(_terminal_cell, self.columns, line))
+        console.print(table)
 
 
-def _cell(column: Column, cell: Cell) -> str:
+def _html_cell(column: Column, cell: Cell) -> str:
     tag, scope = ("th", ' scope="row"') if column.names else ("td", "")
     return f"<{tag}{scope}{column.style}>{cell.html()}</{tag}>"
+
+
+def _terminal_cell(column: Column, cell: Cell) -> Text:
+    text = markup.for_terminal(cell.text)
+    return Text(markup.broken(text, NAME) if column.names else text)
+
+
+def say(line: str, console: Console) -> None:
+    """Print a line as it is: without markup, emoji codes, colours of its own and line breaks, and without control characters."""
+    console.print(markup.for_terminal(line), highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def number(value: float | None, form: str, unit: str = "", title: str = "") -> Cell:

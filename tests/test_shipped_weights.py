@@ -15,8 +15,6 @@ from icmbench.tasks._data import shapes
 
 NAMES = sorted(path.stem for path in shipped_folder().glob("*.safetensors"))
 PUBLISHED = {
-    "shapes-detection-v1": "5a5ba1e62770",
-    "shapes-segmentation-v1": "66643ca9e16c",
     "shapes-detection-v2": "f3921a530925",
     "shapes-detection-deep-v1": "253543cb7e19",
     "shapes-segmentation-v2": "0f6ac770a257",

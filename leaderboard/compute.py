@@ -82,7 +82,6 @@ def _flat(row: Row, anchor: str) -> dict[str, Any]:
         "reason",
         "device",
         "external",
-        "policy",
     )
     return (
         {"anchor": anchor, "rank": row.rank}

@@ -133,7 +133,7 @@ def expect_rows(tables: Tables, rows: Sequence[comparison.Row], anchor: str = "t
             assert [line[name], line[f"{name}_low"], line[f"{name}_high"]] == [
                 None if value is None else pytest.approx(value, rel=1e-4, abs=1e-4) for value in expected
             ]
-        plain = ("metric", "ceiling", "seeds", "reason", "device", "external", "policy")
+        plain = ("metric", "ceiling", "seeds", "reason", "device", "external")
         assert {name: line[name] for name in plain} == {name: getattr(row, name) for name in plain}
         assert (line["akima"], line["overlap"]) == pytest.approx((row.akima, row.overlap))
 

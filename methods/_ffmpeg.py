@@ -10,9 +10,7 @@ import imageio_ffmpeg
 import torch
 from torch import Tensor
 
-from icmbench.api.method import ClassicalMethod
-from icmbench.base.errors import UserError
-from icmbench.codecs import container
+from icmbench.api import ClassicalMethod, UserError, container
 from icmbench.methods import _pillow
 
 ADVICE = "update the package imageio-ffmpeg, or name an FFmpeg that has the codec in the variable IMAGEIO_FFMPEG_EXE"

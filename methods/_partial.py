@@ -6,9 +6,7 @@ from collections.abc import Iterable
 from compressai.models import CompressionModel
 from torch import Tensor, nn
 
-from icmbench.api.method import TrainedMethod
-from icmbench.api.task import Batch
-from icmbench.base.errors import UserError
+from icmbench.api import Batch, TrainedMethod, UserError
 
 
 class PartialTraining(TrainedMethod):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from icmbench.api.classes import method_class
 from icmbench.api.method import ClassicalMethod
 from icmbench.base.errors import UserError
 from icmbench.experiment.cell import Cell, CellRun, Place
@@ -24,7 +25,7 @@ def pairs() -> list[tuple[str, str]]:
     """Methods with the tasks that they are tried on: every one, or a single one where the task makes no difference."""
 
     def tasks(method: str) -> list[str]:
-        return TASKS[-1:] if method in ALIKE or issubclass(PLUGINS.method(method), ClassicalMethod) else TASKS
+        return TASKS[-1:] if method in ALIKE or issubclass(method_class(PLUGINS, method), ClassicalMethod) else TASKS
 
     return [(method, task) for method in METHODS for task in tasks(method)]
 

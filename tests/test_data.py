@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from icmbench.api import crops
+from icmbench.api.classes import make_task
 from icmbench.api.task import Sample, Task
 from icmbench.base.errors import UserError
 from icmbench.plugins.find import Plugins
@@ -201,7 +202,7 @@ def tasks() -> dict[str, Task]:
     plugins, made = Plugins(), {}
     for name in ("detection", "segmentation"):
         fields = plugins.protocol(plugins.default_protocol(name))
-        made[name] = plugins.task(name, fields.data, fields.recognizer)
+        made[name] = make_task(plugins, name, fields.data, fields.recognizer)
     return made
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from builders import protocol_fields
+from icmbench.api.classes import make_task, method_class, task_class
 from icmbench.base.errors import UserError
 from icmbench.plugins.find import Kind, Plugins, options
 from icmbench.schema.protocol import Strict
@@ -84,7 +85,7 @@ def test_a_loose_method_is_listed_and_loaded(tmp_path: Path) -> None:
     found = plugins.find("methods")["mine"]
     assert (found.summary, found.problem) == ("A method of one's own.", "")
     assert "mine" not in plugins.find("tasks")
-    assert plugins.method("mine").__name__ == "Mine"
+    assert method_class(plugins, "mine").__name__ == "Mine"
 
 
 def test_a_loose_task_is_listed_with_its_default_protocol(tmp_path: Path) -> None:
@@ -92,13 +93,13 @@ def test_a_loose_task_is_listed_with_its_default_protocol(tmp_path: Path) -> Non
     assert plugins.find("tasks")["mine"].summary == "A task of one's own."
     assert "mine" not in plugins.find("methods")
     assert plugins.default_protocol("mine") == "mine-v1"
-    assert plugins.task_class("mine").__name__ == "Mine"
+    assert task_class(plugins, "mine").__name__ == "Mine"
 
 
 def test_a_loose_file_wins_over_a_built_in_plugin(tmp_path: Path) -> None:
     plugins = loose(tmp_path, METHOD, "task_loss.py")
-    assert plugins.method("task_loss").__name__ == "Mine"
-    assert Plugins().method("task_loss").__name__ == "TaskLoss"
+    assert method_class(plugins, "task_loss").__name__ == "Mine"
+    assert method_class(Plugins(), "task_loss").__name__ == "TaskLoss"
 
 
 @pytest.mark.parametrize("kind", ["methods", "tasks"])
@@ -116,7 +117,7 @@ def test_a_broken_file_is_listed_with_its_reason(tmp_path: Path, kind: Kind, sou
     assert reason in plugins.find(kind)["mine"].problem
     assert {"task_loss", "detection"} & set(plugins.find(kind))
     with pytest.raises(UserError, match=f"mine cannot be imported: .*{reason}"):
-        plugins.method("mine") if kind == "methods" else plugins.task_class("mine")
+        method_class(plugins, "mine") if kind == "methods" else task_class(plugins, "mine")
 
 
 def test_a_file_that_is_missing_or_no_text_is_listed_with_its_reason(tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ def test_a_file_that_is_missing_or_no_text_is_listed_with_its_reason(tmp_path: P
 @pytest.mark.parametrize("statement", ["raise RuntimeError('bad luck')", "1 / 0", "from icmbench.method import Nothing"])
 def test_a_plugin_that_fails_while_it_is_imported_is_a_sentence(tmp_path: Path, statement: str) -> None:
     with pytest.raises(UserError, match=r"the plugin mine cannot be imported: .*(bad luck|ZeroDivision|Nothing)"):
-        loose(tmp_path, METHOD + statement).method("mine")
+        method_class(loose(tmp_path, METHOD + statement), "mine")
 
 
 @pytest.mark.parametrize(
@@ -138,19 +139,19 @@ def test_a_plugin_that_fails_while_it_is_imported_is_a_sentence(tmp_path: Path, 
 )
 def test_a_method_module_must_define_exactly_one_class(tmp_path: Path, source: str, count: int) -> None:
     with pytest.raises(UserError, match=f"one class derived from TrainedMethod, UntrainedMethod or ClassicalMethod, not {count}"):
-        loose(tmp_path, source).method("mine")
+        method_class(loose(tmp_path, source), "mine")
 
 
 def test_an_unknown_name_gives_the_nearest_known_one(tmp_path: Path) -> None:
     plugins = Plugins()
     with pytest.raises(UserError, match=r"no method is called 'tsk_loss'; did you mean 'task_loss'\?"):
-        plugins.method("tsk_loss")
+        method_class(plugins, "tsk_loss")
     with pytest.raises(UserError, match=r"no task is called 'detecton'; did you mean 'detection'\?"):
-        plugins.task_class("detecton")
+        task_class(plugins, "detecton")
     with pytest.raises(UserError, match=r"no protocol is called .*; did you mean 'shapes-detection-v2'\?"):
         plugins.protocol("shapes-detectoin-v2")
     with pytest.raises(UserError, match=r"no method is called 'qqqqq'; known: .*task_loss"):
-        plugins.method("qqqqq")
+        method_class(plugins, "qqqqq")
 
 
 def test_a_protocol_of_an_unknown_task_is_refused(tmp_path: Path) -> None:
@@ -172,7 +173,7 @@ def test_wrong_options_are_named() -> None:
         options(Some, {"alpha": "much", "beta": 1}, "the parameters")
     data = protocol_fields()["data"] | {"sedd": 1}
     with pytest.raises(UserError, match="data options of task detection are not valid: sedd: "):
-        Plugins().task("detection", data, {})
+        make_task(Plugins(), "detection", data, {})
 
 
 ENTRY_POINTS = """[icmbench.methods]
@@ -216,4 +217,4 @@ def test_installed_plugins_are_found_through_their_entry_points(installed: Path)
 
 def test_an_installed_plugin_is_loaded(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(installed)
-    assert Plugins().method("installed").__module__ == "some_plugins.good"
+    assert method_class(Plugins(), "installed").__module__ == "some_plugins.good"

@@ -195,10 +195,9 @@ def add_anchor_job(parser: argparse.ArgumentParser, seeds: int) -> None:
 def anchor_job(arguments: argparse.Namespace) -> "tuple[Protocol, Place, Console]":
     """The protocol, the place and the console of such a measurement. Raises UserError for wrong names and missing files."""
     from icmbench.plugins.requirements import demand
-    from icmbench.running.job import resolve
 
     found = plugins(arguments)
-    protocol = resolve(found, arguments.task, arguments.protocol)
+    protocol = found.resolve(arguments.task, arguments.protocol)
     demand(protocol)
     where = place(arguments, found)
     from rich.console import Console

@@ -17,10 +17,11 @@ from icmbench import __version__
 from icmbench.base.errors import UserError
 from icmbench.base.files import cache_root, sha256, write_text
 from icmbench.compare.row import Point, Row
+from icmbench.plugins.find import Plugins
 from icmbench.stats.confidence import Estimate
 
 READ = ("*@*/*/*", "external/*.json")  # what the table is made of
-CODE = ("compare/*", "schema/*", "stats/*", "base/*")  # and by
+CODE = ("compare/*", "schema/*", "stats/*", "base/*", "tasks/*/tally")  # and by
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ class Summary:
     apart: list[tuple[str, str]]
 
 
-def summary(results: Path) -> Summary:
+def summary(results: Path, plugins: Plugins) -> Summary:
     """The summary of a results folder, from the cache where no file is another than when it was made."""
-    state = f"{__version__} {_code()} {signature(results, READ)}"
+    state = f"{__version__} {_code(plugins.files)} {signature(results, READ)}"
     path = cache_root() / "tables" / f"{hashlib.sha256(str(results.resolve()).encode()).hexdigest()[:32]}.json"
     try:
         kept = json.loads(path.read_text())
@@ -45,7 +46,7 @@ def summary(results: Path) -> Summary:
             return _parse(kept["summary"])
     except (OSError, ValueError, KeyError, TypeError):  # none, or not whole
         pass
-    made = _make(results)
+    made = _make(results, plugins)
     with suppress(UserError):  # a table that cannot be kept is a table, too
         write_text(path, json.dumps({"state": state, "summary": asdict(made)}))
     return made
@@ -66,25 +67,27 @@ def _stat(path: str) -> tuple[int, int] | None:
     return found.st_size, found.st_mtime_ns
 
 
-def _code() -> str:
-    """Digest of the code that the table comes from, so that no other code's table is shown while icmbench is changed."""
+def _code(more: Iterable[Path]) -> str:
+    """Digest of the code that the table comes from and of the files `more`, so that no other code's table is shown while icmbench is changed."""
     here = Path(__file__).parents[1]
     files = [path for name in CODE for path in sorted(here.glob(f"{name}.py"))]
+    files += [path for path in more if path.is_file()]
     return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
 
 
-def _make(results: Path) -> Summary:
+def _make(results: Path, plugins: Plugins) -> Summary:
     from icmbench.compare.comparison import as_group, curves, rows
+    from icmbench.compare.resamples import read as read_records
     from icmbench.compare.resamples import source
     from icmbench.extras.curves.external import not_comparable, read
     from icmbench.schema.record import Store
 
     store = Store(results)
-    records, broken = store.read()
+    records, broken = read_records(store, plugins)
     external, no_curves = read(results)
     apart = not_comparable(external, [as_group(group) for group in curves(records)])
     return Summary(
-        rows=rows(records, source(store), external) if records else [],
+        rows=rows(records, source(store, plugins), external) if records else [],
         broken=[(str(path.relative_to(results)), reason) for path, reason in (broken | no_curves).items()],
         apart=[(curve.name, reason) for curve, reason in apart],
     )

@@ -17,6 +17,7 @@ import pandas as pd
 import safetensors
 import torch
 
+from icmbench.api.classes import make_task, method_class
 from icmbench.api.method import ClassicalMethod, Method, TrainedMethod
 from icmbench.api.task import Task
 from icmbench.base import seeds
@@ -126,7 +127,7 @@ class Place:
 def load_task(protocol_json: str, plugins: Plugins, device: str) -> Task:
     """The protocol's task on a device, kept for the cells that follow (its recogniser is frozen)."""
     protocol = Protocol.model_validate_json(protocol_json)
-    task = plugins.task(protocol.task, protocol.data, protocol.recognizer)
+    task = make_task(plugins, protocol.task, protocol.data, protocol.recognizer)
     task.freeze()
     task.to(torch.device(device))
     return task
@@ -167,7 +168,7 @@ class CellRun:
     @property
     def kind(self) -> type[Method]:
         """The method's class."""
-        return self.place.plugins.method(self.cell.method)
+        return method_class(self.place.plugins, self.cell.method)
 
     @cached_property
     def parameters(self) -> Strict:

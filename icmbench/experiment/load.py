@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from icmbench.api.classes import method_class
 from icmbench.api.method import ClassicalMethod, TrainedMethod
 from icmbench.base.errors import UserError
 from icmbench.codecs.neural import Codec, NeuralCodec, saved_metadata
@@ -23,7 +24,7 @@ def load_codec(path: Path, plugins: Plugins, device: torch.device, spec: CodecSp
     saved = saved_metadata(path)
 
     def extend(model: "CompressionModel") -> None:
-        kind = plugins.method(saved["method"]) if "method" in saved else TrainedMethod
+        kind = method_class(plugins, saved["method"]) if "method" in saved else TrainedMethod
         if issubclass(kind, TrainedMethod):
             kind.extend(model, kind.Parameters.model_validate_json(saved.get("parameters", "{}")))
 
@@ -34,7 +35,7 @@ def codec_of(name: str, plugins: Plugins, device: torch.device) -> Codec:
     """For decoding: the saved codec whose file is called so, or the classical method. Raises UserError where there is neither."""
     if name not in plugins.find("methods"):
         return load_codec(Path(name), plugins, device)
-    kind = plugins.method(name)
+    kind = method_class(plugins, name)
     if not issubclass(kind, ClassicalMethod):
         raise UserError(f"the method {name} is no codec of its own; name the codec.safetensors of its run.")
     return kind(kind.Parameters(), kind.rates[0])  # any rate: it is in the bytes

@@ -8,16 +8,6 @@ from icmbench.plugins.find import Plugins
 from icmbench.schema.protocol import Protocol, override
 
 
-def resolve(plugins: Plugins, task: str, name: str | None) -> Protocol:
-    """The protocol `name` of a task, or its default one. Raises UserError for unknown names and another task's protocol."""
-    if task not in (found := plugins.find("tasks")):
-        raise unknown("task", task, found)
-    protocol = plugins.protocol(name or plugins.default_protocol(task))
-    if protocol.task != task:
-        raise UserError(f"{protocol.name} is a protocol of the task {protocol.task}, not of {task}.")
-    return protocol
-
-
 @dataclass(frozen=True)
 class Job:
     """What the user asked for. `rates`: λ values separated by commas, or None for all of the protocol's."""
@@ -36,7 +26,7 @@ class Job:
         """The protocol with its changed fields. Raises UserError for unknown names and a protocol of another task."""
         if self.method not in (found := self.plugins.find("methods")):
             raise unknown("method", self.method, found)
-        return override(resolve(self.plugins, self.task, self.protocol), self.fields)
+        return override(self.plugins.resolve(self.task, self.protocol), self.fields)
 
     def rate_indices(self, protocol: Protocol) -> list[int]:
         """Numbers of the rate points that were asked for. Raises UserError for a λ that the protocol does not have."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from icmbench.api.classes import method_class
 from icmbench.api.method import ClassicalMethod, TrainedMethod
 from icmbench.experiment.cell import Cell
 from icmbench.plugins.find import Plugins, options
@@ -17,7 +18,7 @@ def own_parameters(plugins: Plugins, method: str, given: dict[str, Any]) -> dict
 
     So `alpha=0.5` names the same cell as no alpha where that is the default, and a parameter added later renames no cell.
     """
-    cls: type[Strict] = plugins.method(method).Parameters
+    cls: type[Strict] = method_class(plugins, method).Parameters
     checked: Strict = options(cls, given, f"the parameters of method {method}")
     return dict(checked.model_dump(mode="json", exclude_defaults=True))
 
@@ -40,7 +41,7 @@ def plan(
 def _cells(
     plugins: Plugins, protocol: Protocol, method: str, parameters: Pairs, rates: Sequence[int], seeds: int
 ) -> Iterator[Cell]:
-    kind = plugins.method(method)
+    kind = method_class(plugins, method)
     if issubclass(kind, ClassicalMethod):
         for number, value in enumerate(kind.rates):
             yield Cell(protocol, method, parameters, number, 0, own_rate=(kind.rate_parameter, value))
@@ -54,7 +55,7 @@ def units(cells: Sequence[Cell], plugins: Plugins) -> list[Unit]:
     several = len({cell.protocol.identity for cell in cells}) > 1
 
     def unit(cell: Cell) -> Unit:
-        trains = not cell.trained_under and issubclass(plugins.method(cell.method), TrainedMethod)
+        trains = not cell.trained_under and issubclass(method_class(plugins, cell.method), TrainedMethod)
         name = f"{cell.protocol.name} {cell.name}" if several else cell.name
         return Unit(name, f"{cell.protocol.identity}/{cell.label}", cell.protocol.training.steps if trains else 0)
 

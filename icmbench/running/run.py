@@ -110,7 +110,7 @@ def _finish(console: Console, protocol: Protocol, place: Place, todo: Sequence[C
     if not shown:
         return
     longer = [r for r in records if r.protocol.identity == twice and r.label == protocol.anchor]
-    print_table(rows([*shown, *longer], source(store)), console)
+    print_table(rows([*shown, *longer], source(store, place.plugins)), console)
     from icmbench.show.curves import draw  # takes a second to import, and what is refused does without
 
     png, html = draw(curves(shown)[0], place.runs / protocol.identity)

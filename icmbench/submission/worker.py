@@ -119,7 +119,8 @@ def _plugins(job: Job) -> "Plugins":
 def _codec(job: Job, work: Work) -> Any:
     import torch
 
-    from icmbench.api.method import ClassicalMethod
+    from icmbench.api import ClassicalMethod
+    from icmbench.api.classes import method_class
     from icmbench.experiment.load import load_codec
     from icmbench.plugins.find import options
     from icmbench.schema.protocol import CodecSpec
@@ -128,7 +129,7 @@ def _codec(job: Job, work: Work) -> Any:
     if work["codec"]:
         spec = CodecSpec.model_validate(work["spec"])
         return load_codec(IN / work["codec"], plugins, torch.device("cpu"), spec)
-    kind = plugins.method(name)
+    kind = method_class(plugins, name)
     if not issubclass(kind, ClassicalMethod):
         raise SystemExit(f"the method {name} is no classical codec, and came without weights")
     return kind(options(kind.Parameters, job["parameters"], f"the parameters of method {name}"), work["rate"])

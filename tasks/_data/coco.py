@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from icmbench.api.task import Dataset, Sample
-from icmbench.base.errors import UserError
+from icmbench.api import Dataset, Sample, UserError
 from icmbench.tasks._data.images import Kept, read_image
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from icmbench.api.task import Dataset, Sample
-from icmbench.base.errors import UserError
+from icmbench.api import Dataset, Sample, UserError
 from icmbench.tasks._data.images import Kept, read_image, read_mask
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from icmbench.api.task import Dataset, Sample
-from icmbench.base.files import build_once, cache_root
+from icmbench.api import Dataset, Sample, build_once, cache_root
 from icmbench.tasks._data.images import Kept, read_image
 from icmbench.tasks._procedural.leaves import picture
 from icmbench.tasks._procedural.noise import write_png

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from icmbench.base.files import cache_root
+from icmbench.api import cache_root
 from icmbench.tasks._data.coco import CocoFolder
 from icmbench.tasks._procedural.shapes import shapes_folder
 

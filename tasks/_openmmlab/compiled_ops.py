@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms as torchvision_nms
 
-from icmbench.base.errors import UserError
+from icmbench.api import UserError
 
 
 def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:

@@ -12,10 +12,7 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from icmbench.base.errors import UserError
-from icmbench.base.files import data_root
-from icmbench.plugins.weights import verified_path
-from icmbench.schema.protocol import Strict, Weights
+from icmbench.api import Strict, UserError, Weights, data_root, verified_path
 
 MMLogger.get_current_instance().setLevel("ERROR")  # it would print every parameter's initialisation
 STOCK = {"mmdet": "mmdetection", "mmseg": "mmsegmentation"}

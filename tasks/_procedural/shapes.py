@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from icmbench.base.files import build_once
+from icmbench.api import build_once
 from icmbench.tasks._procedural.noise import Field, Mask, blob, grid, power_law_noise, rotated, to_8bit, write_png
 
 CLASSES = ("stripes", "checker", "dots", "grain")

@@ -10,7 +10,7 @@ from faster_coco_eval import mask as coco_mask
 from numpy.typing import NDArray
 from torch import Tensor
 
-from icmbench.api.task import Metric, Sample
+from icmbench.api import Metric, Sample
 from icmbench.stats.detections import IOU_THRESHOLDS
 from icmbench.tasks._data.coco import CocoFolder
 

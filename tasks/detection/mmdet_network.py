@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from icmbench.base.errors import UserError
+from icmbench.api import UserError
 from icmbench.tasks._openmmlab import compiled_ops
 
 with compiled_ops.toolbox_imports():

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from icmbench.api.task import Metric, Sample
+from icmbench.api import Metric, Sample
 from icmbench.stats.tally import confusion_scores
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from icmbench.base.errors import UserError
+from icmbench.api import UserError
 from icmbench.tasks._openmmlab import compiled_ops
 
 with compiled_ops.toolbox_imports():

@@ -26,7 +26,6 @@ def run(arguments: argparse.Namespace) -> int:
     from pydantic import ValidationError
 
     from icmbench.plugins.requirements import demand
-    from icmbench.running.job import resolve
     from icmbench.schema.protocol import describe_errors, override
     from icmbench.submission.manifest import About
 
@@ -38,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"a bundle is a .zip file; {arguments.out} is none.")
     parameters, fields = options.settings(arguments.set)
     place = options.place(arguments, options.plugins(arguments))
-    protocol = override(resolve(place.plugins, arguments.task, arguments.protocol), fields)
+    protocol = override(place.plugins.resolve(arguments.task, arguments.protocol), fields)
     demand(protocol)
     from icmbench.submission.pack import pack
 

@@ -10,6 +10,7 @@ HELP = "print the BD-rate table of a results folder"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_results(parser)
+    options.add_plugin(parser)
     form = parser.add_mutually_exclusive_group()
     for name in ("json", "csv", "markdown", "latex"):
         form.add_argument(f"--{name}", dest="form", action="store_const", const=name, default="text")
@@ -22,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if not arguments.results.is_dir():
         raise UserError(f"there is no results folder {arguments.results}.")
-    found = summary(arguments.results)
+    found = summary(arguments.results, options.plugins(arguments))
     for name, reason in found.broken:
         print(f"icmbench: set aside {arguments.results / name}: {reason}", file=sys.stderr)
     if not found.rows:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from rich.console import Console
 
+from icmbench.api.classes import method_class
 from icmbench.base.errors import UserError, unknown
 from icmbench.compare.comparison import rows
 from icmbench.compare.resamples import Source, source
@@ -15,7 +16,7 @@ from icmbench.experiment.cell import Cell, Place
 from icmbench.extras.ablation import axis_figure as axis_plot
 from icmbench.extras.ablation import report
 from icmbench.extras.ablation.report import Entry
-from icmbench.running.job import Job, resolve
+from icmbench.running.job import Job
 from icmbench.running.plan import own_parameters
 from icmbench.running.run import cells_of, fill, records_of
 from icmbench.schema.protocol import Protocol, Strict
@@ -81,7 +82,7 @@ def _varied(job: Job, name: str, value: Any) -> Job:
 
 
 def _parameters(job: Job) -> type[Strict]:
-    return job.plugins.method(job.method).Parameters
+    return method_class(job.plugins, job.method).Parameters
 
 
 def _choices(job: Job, name: str) -> list[Any]:
@@ -121,7 +122,7 @@ def run(job: Job, found: Sequence[Setting], place: Place) -> int:
     console, store = Console(), Store(place.results)
     once = list({cell.record_path(store): cell for setting in found for cell in setting.cells}.values())
     complete = fill(once, place, console)
-    entries = entries_of(found, records_of(once, store, console), source(store))
+    entries = entries_of(found, records_of(once, store, console), source(store, place.plugins))
     folder = place.runs / "sweeps" / folder_name(job, found)
     report.show(entries, console)
     anchors = sorted({setting.protocol.anchor for setting in found})
@@ -148,6 +149,6 @@ def title(job: Job) -> str:
 def folder_name(job: Job, found: Sequence[Setting]) -> str:
     """METHOD-TASK-AXES, with the protocol where it is not the task's own."""
     protocol, label = _experiment(job)
-    own = resolve(job.plugins, job.task, None).identity == protocol.identity
+    own = job.plugins.resolve(job.task, None).identity == protocol.identity
     axes = dict.fromkeys(setting.axis for setting in found)
     return report.folder_name(label, job.task, *axes, *([] if own else [protocol.identity]))

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from icmbench.api.classes import method_class
 from icmbench.api.method import TrainedMethod
 from icmbench.base.errors import UserError
 from icmbench.compare.comparison import rows
@@ -57,7 +58,7 @@ def matrix(plugins: Plugins, protocols: Sequence[Protocol], method: str | None, 
     if method is None and len(anchors) > 1:
         raise UserError(f"the protocols have different anchors ({', '.join(anchors)}): name a method.")
     method = method or anchors[0]
-    if not issubclass(plugins.method(method), TrainedMethod):
+    if not issubclass(method_class(plugins, method), TrainedMethod):
         raise UserError(f"the method {method} is not trained, so it has nothing that could be transferred.")
     own = own_parameters(plugins, method, parameters)
     at_home = {
@@ -79,7 +80,7 @@ def run(wanted: Matrix, place: Place) -> int:
     """Compute the cells that are missing and end with the figure and the table; 1 if a cell failed."""
     console, store = Console(), Store(place.results)
     complete = fill(wanted.cells, place, console)
-    entries = entries_of(wanted, records_of(wanted.cells, store, console), source(store))
+    entries = entries_of(wanted, records_of(wanted.cells, store, console), source(store, place.plugins))
     folder = place.runs / "transfer" / report.folder_name(wanted.label, *(protocol.identity for protocol in wanted.protocols))
     report.show(entries, console)
     drawn = matrix_plot.draw(entries, f"{wanted.label}: BD-rate against the anchor of the protocol that scores", folder)

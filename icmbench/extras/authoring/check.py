@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from icmbench.api.classes import method_class, task_class
 from icmbench.base.errors import UserError, unknown
 from icmbench.extras.authoring.trials import STEPS, Broken, members
 from icmbench.extras.authoring.trials.method import MethodTrial
@@ -69,13 +70,13 @@ def _one_thread() -> Iterator[None]:
 
 
 def _method_points(plugins: Plugins, name: str, task: str, folder: Path) -> list[Callable[[], None]]:
-    members.demand_method(plugins.method(name))
+    members.demand_method(method_class(plugins, name))
     protocol = override(plugins.protocol(plugins.default_protocol(task)), TINY)
     return MethodTrial(plugins, name, protocol, folder).points()
 
 
 def _task_points(plugins: Plugins, name: str) -> list[Callable[[], None]]:
-    members.demand_task(plugins.task_class(name))
+    members.demand_task(task_class(plugins, name))
     return TaskTrial(plugins, override(plugins.protocol(plugins.default_protocol(name)), TINY)).points()
 
 

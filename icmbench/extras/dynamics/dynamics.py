@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from icmbench.api.classes import method_class
 from icmbench.api.method import TrainedMethod
 from icmbench.base.errors import UserError
 from icmbench.base.files import demand_writable, write_text
@@ -39,7 +40,7 @@ def run(job: Job, protocol: Protocol, place: Place, console: Console) -> None:
     """
     methods: dict[str, dict[str, Any]] = {protocol.anchor: {}} | {job.method: job.parameters}
     for name in methods:
-        if not issubclass(job.plugins.method(name), TrainedMethod):
+        if not issubclass(method_class(job.plugins, name), TrainedMethod):
             raise UserError(f"{name} is not trained, and dynamics shows what happens while a method trains.")
     rates = job.rate_indices(protocol) if job.rates else [len(protocol.rates) // 2]
     cells = plan(job.plugins, protocol, methods, rates, job.seeds)

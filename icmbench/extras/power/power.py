@@ -40,7 +40,7 @@ def anchor_records(protocols: list[Protocol], seeds: int, place: Place, console:
 def measure_power(protocol: Protocol, seeds: int, place: Place, console: Console) -> Power:
     """A/A comparisons of the anchor over the seeds. Raises UserError where a pair of seeds has no BD-rate."""
     group = curves(anchor_records([protocol], seeds, place, console))[0]
-    return power_of(group, source(Store(place.results)))
+    return power_of(group, source(Store(place.results), place.plugins))
 
 
 def power_of(group: Curves, resampled: Source) -> Power:
@@ -70,7 +70,7 @@ def measure_convergence(protocol: Protocol, seeds: int, place: Place, console: C
     anchor, twice = protocol.anchor, doubled(protocol)
     groups = {g.protocol.identity: g for g in curves(anchor_records([protocol, twice], seeds, place, console))}
     pair = compare(
-        groups[protocol.identity].records[anchor], groups[twice.identity].records[anchor], source(Store(place.results))
+        groups[protocol.identity].records[anchor], groups[twice.identity].records[anchor], source(Store(place.results), place.plugins)
     )
     if pair.bd_rate is None:
         reasons = "; ".join(dict.fromkeys(result.reason for result in pair.results.values()))

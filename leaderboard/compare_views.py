@@ -13,8 +13,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from icmbench.base.errors import UserError
-from icmbench.compare.comparison import Curves, curves, group_rows
 from icmbench.compare import resamples
+from icmbench.compare.comparison import Curves, curves, group_rows
 from icmbench.compare.resamples import Source, source
 from icmbench.compare.row import Row
 from icmbench.leaderboard import classes, listings, pairs, views

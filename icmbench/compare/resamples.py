@@ -1,4 +1,4 @@
-"""Records by the tally of their task: what they would have measured on other choices of the images, and whether they can be true."""
+"""What a record would have measured on other choices of the images: its rate and score under every resample."""
 
 import hashlib
 import json

@@ -68,7 +68,7 @@ def _stat(path: str) -> tuple[int, int] | None:
 
 
 def _code(more: Iterable[Path]) -> str:
-    """Digest of the code that the table comes from and of the files `more`, so that no other code's table is shown while icmbench is changed."""
+    """Digest of the code that the table comes from, with the files `more`: other code's table is not shown."""
     here = Path(__file__).parents[1]
     files = [path for name in CODE for path in sorted(here.glob(f"{name}.py"))]
     files += [path for path in more if path.is_file()]

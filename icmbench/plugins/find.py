@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -123,7 +124,8 @@ class Plugins:
         It is looked for in the loose files, the entry-point group `icmbench.tallies` and the `tally.py` of the built-in tasks.
         Torch is imported only where one of these files does so.
         """
-        return next((kind for kind in (*self._tallies(name), Mean) if kind.name == name), None)
+        known: Iterator[type[Tally]] = chain(self._tallies(name), [Mean])
+        return next((kind for kind in known if kind.name == name), None)
 
     def _tallies(self, name: str) -> Iterator[type[Tally]]:
         """The tallies that may be the one of that name, whoever comes first wins."""

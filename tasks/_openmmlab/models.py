@@ -1,5 +1,7 @@
 """Networks from OpenMMLab configs and checkpoints, and their preprocessing as differentiable tensor code."""
 
+import hashlib
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,17 @@ def read_config(name: str) -> ConfigDict:
         raise UserError(f"the recogniser's config {path} cannot be read: {error}.") from error
     _localise(model)
     return model
+
+
+def config_fingerprint(name: str) -> str:
+    """SHA-256 of all that `read_config` finds: the content with that of the base files, whatever their paths."""
+    content = json.dumps(read_config(name).to_dict(), sort_keys=True, default=_spelt)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _spelt(value: Any) -> str:
+    """A class or function by its name, as its printed form has an address."""
+    return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else repr(value)
 
 
 def _config_path(name: str) -> Path:

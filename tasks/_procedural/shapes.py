@@ -121,7 +121,8 @@ def _annotations(identity: int, first: int, made: Picture) -> list[dict[str, obj
 
 def _write_split(folder: Path, split: str, seed: int) -> None:
     first, count, size = SPLITS[split]
-    images, annotations = [], []
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
     for kind in ("images", "masks"):
         (folder / kind / split).mkdir(parents=True)
     for number in range(count):

@@ -1,19 +1,19 @@
 """Object detection: any mmdetection network as the frozen recogniser, COCO AP."""
 
-import copy
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
-from icmbench.api import LightHead, Sample, Strict, Tap, Task, UserError, crops, data_root
+from icmbench.api import LightHead, Sample, Strict, crops, data_root
 from icmbench.tasks._data import shapes
 from icmbench.tasks._data.coco import Boxes, CocoFolder
-from icmbench.tasks._openmmlab import models
+from icmbench.tasks._openmmlab.models import RecognizerOptions
+from icmbench.tasks._openmmlab.task import OpenMMLabTask, folders_of
 from icmbench.tasks.detection import mmdet_network
 from icmbench.tasks.detection.metric import AveragePrecision
 
@@ -29,7 +29,7 @@ class CocoSplit(Strict):
     annotations: Path
 
 
-class DataOptions(Strict):
+class DetectionData(Strict):
     """`shapes`: the procedural pictures; `coco`: any COCO-format folders, one per split."""
 
     source: Literal["shapes", "coco"]
@@ -38,38 +38,23 @@ class DataOptions(Strict):
     val: CocoSplit | None = None
 
 
-class Detection(Task):
+class Detection(OpenMMLabTask[CocoFolder]):
     """Object detection. Targets are `Boxes`; predictions are (boxes [N, 4] in pixels, scores [N], labels [N])."""
 
-    DataOptions = DataOptions
-    RecognizerOptions = models.RecognizerOptions
+    DataOptions = DetectionData
     default_protocol = "shapes-detection-v2"
 
-    def __init__(self, data: DataOptions, recognizer: models.RecognizerOptions) -> None:
+    def __init__(self, data: DetectionData, recognizer: RecognizerOptions) -> None:
+        super().__init__(data, recognizer)
         self.data = data
-        self.config = models.read_config(recognizer.config)
-        self.preprocess = models.Preprocessor(self.config, recognizer)
-        self.options = recognizer
-        self.splits: dict[str, CocoFolder] = {}
 
-    @cached_property
-    def recognizer(self) -> nn.Module:  # type: ignore[override]
-        network = mmdet_network.build(self.config)
-        if self.options.checkpoint is not None:
-            models.load_checkpoint(network, self.options.checkpoint)
-        return network.requires_grad_(False).eval()
+    def build(self, config: ConfigDict) -> nn.Module:
+        return mmdet_network.build(config)
 
-    def dataset(self, split: str) -> CocoFolder:
-        if split not in self.splits:
-            self.splits[split] = self._open(split)
-        return self.splits[split]
-
-    def _open(self, split: str) -> CocoFolder:
+    def open(self, split: str) -> CocoFolder:
         if self.data.source == "shapes":
             return shapes.pictures(split, self.data.seed)
-        folders = self.data.train if split == "train" else self.data.val
-        if folders is None:
-            raise UserError(f"the data options name no folder for the split '{split}'.")
+        folders = folders_of(split, self.data.train, self.data.val)
         return CocoFolder(data_root() / folders.images, data_root() / folders.annotations)
 
     def crop(self, sample: Sample, size: int, flip: bool, rng: np.random.Generator) -> Sample:
@@ -106,10 +91,6 @@ class Detection(Task):
         samples = mmdet_network.samples(inputs, shape, [blank] * len(images), scale)
         return [found.pred_instances for found in self.recognizer.predict(inputs, samples, rescale=True)]  # type: ignore[operator]
 
-    def features(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The output of backbone and neck: the levels of the feature pyramid."""
-        return tuple(self.recognizer.extract_feat(self.preprocess(images, self.options.crop_scale)[0]))  # type: ignore[operator]
-
     @torch.no_grad()
     def own_targets(self, images: Tensor) -> list[Boxes]:
         """The detections with a score of at least `OWN_SCORE`, none narrower than a crop's annotations may be."""
@@ -125,17 +106,8 @@ class Detection(Task):
     def metric(self) -> AveragePrecision:
         return AveragePrecision(self.dataset("val"))
 
-    @property
-    def branch_points(self) -> Mapping[str, Tap]:
-        module = models.middle(self.recognizer.backbone)  # type: ignore[arg-type]
-        channels, stride = models.probe(self.recognizer, module)
-        return {"mid_recognizer": Tap(module, "output", channels, max(1, round(stride / self.options.crop_scale)))}
-
-    def light_head(self, channels: int, stride: int, depth: int = 1, width: int = 32) -> LightHead:
-        network_stride = max(1, round(stride * self.options.crop_scale))
-        body = {"in_channels": channels, "in_stride": network_stride, "depth": depth, "width": width}
-        config = mmdet_network.light_config(copy.deepcopy(self.config), body)
-        return LightDetector(mmdet_network.build(config), self)
+    def light(self, config: ConfigDict, body: dict[str, int]) -> LightHead:
+        return LightDetector(mmdet_network.build(mmdet_network.light_config(config, body)), self)
 
 
 class LightDetector(LightHead):
@@ -166,8 +138,10 @@ def _inside(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     left, top, right, bottom = boxes.T[:, :, None]
     rows = (top <= y) & (y < bottom)
     columns = (left <= x) & (x < right)
-    return (rows[:, :, None] & columns[:, None]).any(0, keepdim=True).float()
+    inside: Tensor = (rows[:, :, None] & columns[:, None]).any(0, keepdim=True)
+    return inside.float()
 
 
 def _area(boxes: Tensor) -> Tensor:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    sides = boxes[:, 2:] - boxes[:, :2]
+    return sides[:, 0] * sides[:, 1]

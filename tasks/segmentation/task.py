@@ -1,19 +1,19 @@
 """Semantic segmentation: any mmsegmentation network as the frozen recogniser, mIoU."""
 
-import copy
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
-from icmbench.api import LightHead, Sample, Strict, Tap, Task, UserError, crops, data_root
+from icmbench.api import LightHead, Sample, Strict, UserError, crops, data_root
 from icmbench.tasks._data import shapes
 from icmbench.tasks._data.folders import MaskFolder
-from icmbench.tasks._openmmlab import models
+from icmbench.tasks._openmmlab.models import RecognizerOptions
+from icmbench.tasks._openmmlab.task import OpenMMLabTask, folders_of
 from icmbench.tasks.segmentation import mmseg_network
 from icmbench.tasks.segmentation.metric import MeanIoU
 
@@ -32,7 +32,7 @@ class MaskSplit(Strict):
     names: Path | None = None
 
 
-class DataOptions(Strict):
+class SegmentationData(Strict):
     """`shapes`: the procedural pictures; `folders`: image + index-mask folders, one pair per split.
 
     `classes` are the class names; an index in a mask that has none is ignored, as is `ignore`.
@@ -48,43 +48,27 @@ class DataOptions(Strict):
     val: MaskSplit | None = None
 
 
-class Segmentation(Task):
+class Segmentation(OpenMMLabTask[MaskFolder]):
     """Semantic segmentation. Targets are masks int64 [H, W] (255: ignored); predictions are masks int64 [H, W]."""
 
-    DataOptions = DataOptions
-    RecognizerOptions = models.RecognizerOptions
+    DataOptions = SegmentationData
     default_protocol = "shapes-segmentation-v2"
 
-    def __init__(self, data: DataOptions, recognizer: models.RecognizerOptions) -> None:
+    def __init__(self, data: SegmentationData, recognizer: RecognizerOptions) -> None:
+        super().__init__(data, recognizer)
         self.data = data
-        self.config = models.read_config(recognizer.config)
         if self.config.decode_head.num_classes != len(data.classes):
             raise UserError(
                 f"the recogniser has {self.config.decode_head.num_classes} classes, the data options name {len(data.classes)}."
             )
-        self.preprocess = models.Preprocessor(self.config, recognizer)
-        self.options = recognizer
-        self.splits: dict[str, MaskFolder] = {}
 
-    @cached_property
-    def recognizer(self) -> nn.Module:  # type: ignore[override]
-        network = mmseg_network.build(self.config)
-        if self.options.checkpoint is not None:
-            models.load_checkpoint(network, self.options.checkpoint)
-        return network.requires_grad_(False).eval()
+    def build(self, config: ConfigDict) -> nn.Module:
+        return mmseg_network.build(config)
 
-    def dataset(self, split: str) -> MaskFolder:
-        if split not in self.splits:
-            self.splits[split] = self._open(split)
-        return self.splits[split]
-
-    def _open(self, split: str) -> MaskFolder:
+    def open(self, split: str) -> MaskFolder:
         if self.data.source == "shapes":
-            root = shapes.folder(self.data.seed)
-            return MaskFolder(root / "images" / split, root / "masks" / split, self._labels)
-        folders = self.data.train if split == "train" else self.data.val
-        if folders is None:
-            raise UserError(f"the data options name no folder for the split '{split}'.")
+            return shapes.masks(split, self._labels, self.data.seed)
+        folders = folders_of(split, self.data.train, self.data.val)
         names = _read_names(data_root() / folders.names) if folders.names else None
         return MaskFolder(data_root() / folders.images, data_root() / folders.masks, self._labels, names)
 
@@ -118,10 +102,6 @@ class Segmentation(Task):
         inputs, shape = self.preprocess(images, scale)
         return mmseg_network.predict(self.recognizer, inputs, shape, (images.shape[2], images.shape[3]))
 
-    def features(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The output of the backbone (and the neck, where there is one)."""
-        return tuple(self.recognizer.extract_feat(self.preprocess(images, self.options.crop_scale)[0]))  # type: ignore[operator]
-
     @torch.no_grad()
     def own_targets(self, images: Tensor) -> list[Tensor]:
         """The most likely class of every pixel."""
@@ -140,17 +120,8 @@ class Segmentation(Task):
     def metric(self) -> MeanIoU:
         return MeanIoU(self.data.classes)
 
-    @property
-    def branch_points(self) -> Mapping[str, Tap]:
-        module = models.middle(self.recognizer.backbone)  # type: ignore[arg-type]
-        channels, stride = models.probe(self.recognizer, module)
-        return {"mid_recognizer": Tap(module, "output", channels, max(1, round(stride / self.options.crop_scale)))}
-
-    def light_head(self, channels: int, stride: int, depth: int = 1, width: int = 32) -> LightHead:
-        network_stride = max(1, round(stride * self.options.crop_scale))
-        body = {"in_channels": channels, "in_stride": network_stride, "depth": depth, "width": width}
-        config = mmseg_network.light_config(copy.deepcopy(self.config), body)
-        return LightSegmenter(mmseg_network.build(config), self.options.crop_scale)
+    def light(self, config: ConfigDict, body: dict[str, int]) -> LightHead:
+        return LightSegmenter(mmseg_network.build(mmseg_network.light_config(config, body)), self.options.crop_scale)
 
 
 def _read_names(path: Path) -> list[str]:

@@ -70,7 +70,9 @@ def measure_convergence(protocol: Protocol, seeds: int, place: Place, console: C
     anchor, twice = protocol.anchor, doubled(protocol)
     groups = {g.protocol.identity: g for g in curves(anchor_records([protocol, twice], seeds, place, console))}
     pair = compare(
-        groups[protocol.identity].records[anchor], groups[twice.identity].records[anchor], source(Store(place.results), place.plugins)
+        groups[protocol.identity].records[anchor],
+        groups[twice.identity].records[anchor],
+        source(Store(place.results), place.plugins),
     )
     if pair.bd_rate is None:
         reasons = "; ".join(dict.fromkeys(result.reason for result in pair.results.values()))

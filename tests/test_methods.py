@@ -29,7 +29,7 @@ from icmbench.plugins.find import Plugins, options
 from icmbench.plugins.weights import verified_path
 from icmbench.schema.protocol import CodecSpec, override
 from icmbench.tasks._data.coco import Boxes
-from icmbench.tasks.segmentation import IGNORED
+from icmbench.tasks.segmentation.task import IGNORED
 
 PLUGINS = Plugins()
 TASKS = ("detection", "segmentation")

@@ -62,7 +62,7 @@ def test_the_built_in_plugins_are_found_whole() -> None:
 
 def test_listing_imports_no_torch_and_no_plugin() -> None:
     code = (
-        "import sys; from icmbench.plugins import Plugins; p = Plugins(); "
+        "import sys; from icmbench.plugins.find import Plugins; p = Plugins(); "
         "names = [*p.find('methods'), *p.find('tasks'), *p.protocols()]; p.default_protocol('detection'); "
         "p.protocol('shapes-detection-v2'); "
         "print(len(names) > 4, [m for m in ('torch', 'compressai', 'icmbench.tasks.detection') if m in sys.modules])"
@@ -127,7 +127,7 @@ def test_a_file_that_is_missing_or_no_text_is_listed_with_its_reason(tmp_path: P
     assert found["binary"].problem
 
 
-@pytest.mark.parametrize("statement", ["raise RuntimeError('bad luck')", "1 / 0", "from icmbench.method import Nothing"])
+@pytest.mark.parametrize("statement", ["raise RuntimeError('bad luck')", "1 / 0", "from icmbench.api import Nothing"])
 def test_a_plugin_that_fails_while_it_is_imported_is_a_sentence(tmp_path: Path, statement: str) -> None:
     with pytest.raises(UserError, match=r"the plugin mine cannot be imported: .*(bad luck|ZeroDivision|Nothing)"):
         method_class(loose(tmp_path, METHOD + statement), "mine")
@@ -135,7 +135,7 @@ def test_a_plugin_that_fails_while_it_is_imported_is_a_sentence(tmp_path: Path, 
 
 @pytest.mark.parametrize(
     ("source", "count"),
-    [("x = 1\n", 0), ("from icmbench.method import TrainedMethod\n", 0), (METHOD + "class Other(Mine): pass\n", 2)],
+    [("x = 1\n", 0), ("from icmbench.api import TrainedMethod\n", 0), (METHOD + "class Other(Mine): pass\n", 2)],
 )
 def test_a_method_module_must_define_exactly_one_class(tmp_path: Path, source: str, count: int) -> None:
     with pytest.raises(UserError, match=f"one class derived from TrainedMethod, UntrainedMethod or ClassicalMethod, not {count}"):
@@ -202,7 +202,7 @@ def installed(tmp_path: Path) -> Path:
 
 def test_installed_plugins_are_found_through_their_entry_points(installed: Path) -> None:
     code = (
-        "from icmbench.plugins import Plugins; found = Plugins().find('methods')\n"
+        "from icmbench.plugins.find import Plugins; found = Plugins().find('methods')\n"
         "for name in ('installed', 'renamed', 'broken', 'nowhere', 'in_ruins', 'task_loss'):\n"
         "    print(name, '|', found[name].summary, '|', found[name].problem)"
     )

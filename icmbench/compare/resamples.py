@@ -69,7 +69,7 @@ def source(store: Store, plugins: Plugins) -> Source:
             return None
         metric = record.protocol.evaluation.metric
         images = hashlib.sha256(_images(record.protocol).encode()).hexdigest()[:12]
-        key = f"{record.rows_sha256[:32]}-{images}-{metric}-{RESAMPLES}-{__version__}"
+        key = f"{record.rows_sha256[:32]}-{images}-{record.tally}-{metric}-{RESAMPLES}-{__version__}"
         kept = cache_root() / "resamples" / f"{key}.npy"
         if not kept.is_file():
             try:

@@ -21,7 +21,7 @@ from icmbench.plugins.find import Plugins
 from icmbench.stats.confidence import Estimate
 
 READ = ("*@*/*/*", "external/*.json")  # what the table is made of
-CODE = ("compare/*", "schema/*", "stats/*", "base/*", "tasks/*/tally")  # and by
+CODE = ("compare/*", "schema/*", "stats/*", "base/*", "plugins/*", "extras/curves/*", "tasks/*/tally")  # and by
 
 
 @dataclass(frozen=True)

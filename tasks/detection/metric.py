@@ -150,9 +150,9 @@ def _take_best(truths: Truths, ious: Floats, free: Bools) -> tuple[int, int]:
     """Match one detection at all thresholds; ious [N]; free [thresholds, N] is updated. Returns (hits, ignored) in bits."""
     fits = free & (ious >= IOU_THRESHOLDS[:, None])
     counted = fits & ~truths.ignored
-    hit: Bools = counted.any(1)
+    hit = np.asarray(counted.any(1))
     wanted = np.where(hit[:, None], counted, fits)
-    matched: Bools = wanted.any(1)
+    matched = np.asarray(wanted.any(1))
     best = len(ious) - 1 - np.where(wanted, ious, -1)[:, ::-1].argmax(1)
     free[matched, best[matched]] = truths.crowd[best[matched]]
     return int(BITS[hit].sum()), int(BITS[matched & ~hit].sum())

@@ -1,6 +1,7 @@
 """A third party's metric with a tally of its own, outside the package: its score has intervals over the images."""
 
 from importlib.metadata import EntryPoint
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     store, rng = Store(tmp_path / "results"), np.random.default_rng(0)
     protocol = make_protocol(evaluation={"metric": "PQ", "score_noise": 5.0})
     for method, factor in (("task_loss", 1.0), ("other", 0.8)):
-        for number, lmbda in enumerate(LAMBDAS):
+        for seed, (number, lmbda) in product(range(2), enumerate(LAMBDAS)):
             matched = rng.binomial(20, 0.6 + 0.1 * number, (40, 2))
             columns = {"pq_iou": 0.8 * matched, "pq_matched": matched, "pq_unmatched": 2 * (20 - matched)}
             bits = factor * 1000 * 2.0**number * rng.uniform(0.9, 1.1, 40)
@@ -46,8 +47,8 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
             score = 100 * (0.8 * matched.sum(0) / 800).mean()
             bpp = bits.sum() / 400_000
             record = make_record(
-                protocol, method=method, rate_index=number, rate_point={"lambda": lmbda}, bpp=bpp, bpp_mean=bpp, images=40,
-                scores={"PQ": score}, ceiling={"PQ": 80.0}, tally="panoptic",
+                protocol, method=method, seed=seed, rate_index=number, rate_point={"lambda": lmbda}, bpp=bpp, bpp_mean=bpp,
+                images=40, scores={"PQ": score}, ceiling={"PQ": 80.0}, tally="panoptic",
             )  # fmt: skip
             path = store.path_of(record).with_suffix(".parquet")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,15 +59,16 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 def test_rows_have_intervals_over_the_images(plugins: Plugins, results: Store) -> None:
     records, broken = results.read()
-    assert (len(records), broken) == (2 * len(LAMBDAS), {})
+    assert (len(records), broken) == (4 * len(LAMBDAS), {})
     other = next(row for row in rows(records, source(results, plugins)) if row.method == "other")
     assert other.bd_rate is not None
+    assert other.bd_rate.covers_images
     assert other.bd_rate.low is not None
     assert other.bd_rate.low < other.bd_rate.value < (other.bd_rate.high or 0)
     assert all(point.score.low < point.score.value < point.score.high for point in other.points)  # type: ignore[operator]
     without = next(row for row in rows(records, source(results, INSTALLED)) if row.method == "other")
     assert without.bd_rate is not None
-    assert without.bd_rate.low is None
+    assert not without.bd_rate.covers_images
 
 
 def test_the_contract_of_the_tally_holds(monkeypatch: pytest.MonkeyPatch) -> None:

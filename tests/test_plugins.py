@@ -12,6 +12,7 @@ from builders import protocol_fields
 from icmbench.api.classes import make_task, method_class, task_class
 from icmbench.base.errors import UserError
 from icmbench.plugins.find import Kind, Plugins, options
+from icmbench.plugins.source import source_digest, source_files
 from icmbench.schema.protocol import Strict
 
 METHOD = '''"""A method of one's own.
@@ -218,3 +219,31 @@ def test_installed_plugins_are_found_through_their_entry_points(installed: Path)
 def test_an_installed_plugin_is_loaded(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(installed)
     assert method_class(Plugins(), "installed").__module__ == "some_plugins.good"
+
+
+def test_the_source_of_a_built_in_plugin_is_all_of_icmbench_that_it_imports() -> None:
+    names = {name: [path.name for path in source_files(plugin)] for name, plugin in Plugins().find("methods").items()}
+    assert names["hevc"] == ["_ffmpeg.py", "_pillow.py", "hevc.py"]
+    assert names["adapter"] == ["_adapter.py", "_partial.py", "adapter.py", "task_loss.py"]
+    detection = Plugins().find("tasks")["detection"]
+    assert {"task.py", "tally.py", "nanodet.py", "coco.py", "shapes.py"} <= {path.name for path in source_files(detection)}
+    assert not [path for path in source_files(detection) if "segmentation" in path.parts]
+    assert detection.built_in
+
+
+def test_the_digest_of_a_loose_plugin_is_that_of_its_file(tmp_path: Path) -> None:
+    plugin = loose(tmp_path, METHOD).find("methods")["mine"]
+    before = source_digest(plugin)
+    (tmp_path / "other.py").write_text("x = 1\n")
+    assert (source_files(plugin), source_digest(plugin), plugin.built_in) == ([tmp_path / "mine.py"], before, False)
+    (tmp_path / "mine.py").write_text(METHOD + "\n")
+    assert source_digest(plugin) != before
+
+
+def test_the_digest_of_an_installed_plugin_is_that_of_its_whole_package(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(installed)
+    plugin = Plugins().find("methods")["installed"]
+    assert [path.name for path in source_files(plugin)] == ["__init__.py", "good.py", "half.py"]
+    before = source_digest(plugin)
+    (installed / "some_plugins" / "half.py").rename(installed / "some_plugins" / "whole.py")
+    assert source_digest(plugin) != before

@@ -60,7 +60,7 @@ def test_the_branch_sends_gradients_to_the_encoder_from_every_position(task: str
 
 
 BROKEN = '''"""A method that trains the recogniser too."""
-from icmbench.api.method import TrainedMethod
+from icmbench.api import TrainedMethod
 
 class Cheat(TrainedMethod):
     def build(self):

@@ -422,7 +422,7 @@ def test_a_task_that_lacks_what_a_method_needs_is_refused_before_training(
 
 FROZEN = '''"""A method that trains nothing of the codec."""
 import torch
-from icmbench.api.method import TrainedMethod
+from icmbench.api import TrainedMethod
 
 class Frozen(TrainedMethod):
     def build(self):

@@ -20,7 +20,7 @@ METHOD = '''"""A method of one's own.
 More about it.
 """
 
-from icmbench.api.method import TrainedMethod
+from icmbench.api import TrainedMethod
 
 
 class Mine(TrainedMethod):
@@ -28,10 +28,10 @@ class Mine(TrainedMethod):
 '''
 TASK = '''"""A task of one's own."""
 
-from icmbench.api import task
+from icmbench.api import Task
 
 
-class Mine(task.Task):
+class Mine(Task):
     default_protocol = "mine-v1"
 '''
 

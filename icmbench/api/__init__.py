@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from icmbench.base.errors import UserError
 from icmbench.base.files import build_once, cache_root, data_root, fingerprint, sha256
-from icmbench.base.seeds import generator
 from icmbench.codecs import container
 from icmbench.plugins.weights import verified_path
 from icmbench.schema.protocol import Fraction, Strict, Weights
@@ -57,7 +56,6 @@ __all__ = [
     "crops",
     "data_root",
     "fingerprint",
-    "generator",
     "sha256",
     "verified_path",
 ]

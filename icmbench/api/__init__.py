@@ -20,6 +20,8 @@ else:
 
     def __getattr__(name: str) -> Any:
         """What needs torch is imported when it is first asked for, because tallies are read without torch."""
+        if name == "crops":
+            return import_module(f"{__name__}.crops")
         if name in __all__:
             for home in ("task", "method"):
                 module = import_module(f"{__name__}.{home}")

@@ -1,21 +1,18 @@
-"""Scores of single classes that records do not carry: the average precision of each, from the tally of detections."""
+"""Scores of single classes that records do not carry, from the tallies of the images."""
 
 import json
 import re
 from collections.abc import Mapping, Sequence
-from copy import copy
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from icmbench.base.files import write_text
 from icmbench.leaderboard import shelf
+from icmbench.plugins.find import INSTALLED
 from icmbench.schema.record import Record
-from icmbench.stats.detections import USED, Detections
 
-TALLY = "detections"
 SHAPES = ("stripes", "checker", "dots", "grain")
 COCO_FILE = re.compile(r"instances_(train|val)20\d\d\.json")
 COCO = tuple(
@@ -35,27 +32,17 @@ def scores(record: Record, rows: Path) -> dict[str, float]:
     `rows`: the file of the images' rows. What is computed once is kept in the cache folder, under the digest of the rows.
     """
     metric = record.protocol.evaluation.metric
-    if record.tally != TALLY or metric not in USED or not rows.is_file():
+    tally = INSTALLED.tally(record.tally)
+    if tally is None or not rows.is_file():
         return {}
     path = shelf.place("classes", f"{record.rows_sha256}-{metric}.json")
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError):  # not there, or not whole
-        found = average_precisions(pd.read_parquet(rows, columns=list(Detections.columns)), metric)
+        found = tally(pd.read_parquet(rows, columns=list(tally.columns))).per_class(metric)
         write_text(path, json.dumps(found))
     known = names(record.protocol.data)
     return {f"{metric}.{_name(int(label), known)}": score for label, score in found.items()}
-
-
-def average_precisions(rows: pd.DataFrame, metric: str) -> dict[int, float]:
-    """`metric` (AP, AP50 or AP75) in percent of every label with objects. Raises KeyError for rows without the tally."""
-    tally, once = Detections(rows), np.ones((1, len(rows)))
-    labels = np.unique(np.concatenate([np.asarray(found, np.int64) for found in rows["truth_label"]]))
-    one, result = copy(tally), {}
-    for label, category in zip(labels.tolist(), tally.categories, strict=True):
-        one.categories = [category]
-        result[label] = float(one.score(metric, once)[0])
-    return result
 
 
 def names(data: Mapping[str, Any]) -> Sequence[str]:

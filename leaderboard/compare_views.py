@@ -13,18 +13,19 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from icmbench.base.errors import UserError
+from icmbench.compare import resamples
 from icmbench.compare.comparison import Curves, curves, group_rows
 from icmbench.compare.resamples import Source, source
 from icmbench.compare.row import Row
 from icmbench.leaderboard import classes, listings, pairs, views
 from icmbench.leaderboard.derived import Tables, asdicts
+from icmbench.plugins.find import INSTALLED
 from icmbench.schema.record import Record, Store, parse
 from icmbench.show import bdrate_table
 from icmbench.show.palette import BLUE
 from icmbench.show.sheet import NOTHING, Cell, Column, Sheet, number
 from icmbench.stats.bdrate import BDRate
 from icmbench.stats.confidence import Estimate
-from icmbench.stats.tally import KINDS
 
 Line = dict[str, Any]
 Matched = dict[int, tuple[Line, Line]]  # seed → the records of A and of B at one rate point
@@ -61,8 +62,8 @@ class Measured:
     def read(cls, results: Path, protocol: str) -> "Measured":
         """The sound records of a protocol in a results folder."""
         store = Store(results)
-        records, _ = store.read(protocol)
-        return cls(next(iter(curves(records)), None), pairs.remembering(source(store)))
+        records, _ = resamples.read(store, INSTALLED, protocol)
+        return cls(next(iter(curves(records)), None), pairs.remembering(source(store, INSTALLED)))
 
     def pair(self, a: str, b: str) -> Pair:
         """The difference of two methods, from the cache folder where it was computed before.
@@ -270,11 +271,12 @@ def _rows(path: Path) -> pd.DataFrame:
 
 def _scores(table: pd.DataFrame, record: Record) -> np.ndarray[Any, np.dtype[np.float64]]:
     """The protocol's metric on each image alone, from its tally; nan where the tally does not say."""
-    if record.tally not in KINDS:
+    tally = INSTALLED.tally(record.tally)
+    if tally is None:
         return np.full(len(table), np.nan)
     blocks = [table.iloc[first : first + BLOCK] for first in range(0, len(table), BLOCK)]
     try:
-        found = [KINDS[record.tally](block).score(record.protocol.evaluation.metric, np.eye(len(block))) for block in blocks]
+        found = [tally(block).score(record.protocol.evaluation.metric, np.eye(len(block))) for block in blocks]
     except KeyError:
         return np.full(len(table), np.nan)
     return np.concatenate(found)

@@ -11,11 +11,12 @@ from scipy.interpolate import PchipInterpolator
 
 from icmbench.compare.comparison import Curves, as_group, curves, group_rows, only_anchor
 from icmbench.compare.difference import plain, trained
-from icmbench.compare.resamples import source
+from icmbench.compare.resamples import read, source
 from icmbench.compare.row import Row
 from icmbench.extras.curves import external
 from icmbench.extras.curves.external import ExternalCurve
 from icmbench.leaderboard import pairs
+from icmbench.plugins.find import INSTALLED
 from icmbench.schema.protocol import Protocol, doubled
 from icmbench.schema.record import Record, Store
 from icmbench.show.bdrate_table import notes, numbers, with_ends
@@ -29,10 +30,10 @@ Lines = list[dict[str, Any]]
 def lines(results: Path, identity: str, published: Sequence[ExternalCurve]) -> dict[str, Lines]:
     """The lines of every table that `derived.Tables` names, of the records of one protocol and the curves published for it."""
     store = Store(results)
-    records, broken = store.read(identity)
+    records, broken = read(store, INSTALLED, identity)
     tables = {"broken": [{"path": str(path.relative_to(results)), "reason": reason} for path, reason in broken.items()]}
     for group in curves(records):
-        longer, _ = store.read(doubled(group.protocol).identity)
+        longer, _ = read(store, INSTALLED, doubled(group.protocol).identity)
         twice = next(iter(curves(longer)), None)
         theirs = [_named_apart(curve, group) for curve in published]
         found = _rows(group, twice, store, theirs)
@@ -62,7 +63,7 @@ def _named_apart(curve: ExternalCurve, group: Curves) -> ExternalCurve:
 
 def _rows(group: Curves, twice: Curves | None, store: Store, published: Sequence[ExternalCurve]) -> dict[str, list[Row]]:
     """The rows against every anchor that can be chosen."""
-    resampled = pairs.remembering(source(store))
+    resampled = pairs.remembering(source(store, INSTALLED))
     return {
         anchor: group_rows(replace(group, anchor=anchor), twice, resampled, published, pairs.kept) for anchor in anchors(group)
     }

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -20,7 +20,6 @@ from icmbench.stats.bdrate import BDRate
 from icmbench.stats.confidence import RESAMPLES, Array
 
 Seeds = dict[int, list[Record]]
-POLICY = "policy"  # a field of BDRate that cannot be set
 DAMAGED = (OSError, EOFError, ValueError, KeyError, BadZipFile)
 
 
@@ -108,5 +107,4 @@ def _cloud(arrays: Any, name: str) -> Array | None:
 
 
 def _result(values: dict[str, Any]) -> BDRate:
-    given = {field.name: values[field.name] for field in fields(BDRate) if field.name != POLICY}
-    return BDRate(**given | {"points": tuple(given["points"]), "warnings": tuple(given["warnings"])})
+    return BDRate(**values | {"points": tuple(values["points"]), "warnings": tuple(values["warnings"])})

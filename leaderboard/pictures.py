@@ -147,11 +147,12 @@ def _build(wanted: Wanted, made: Path) -> None:
     rows = [_row(wanted.results / path, wanted.image) for path in (wanted.a, wanted.b)]  # before torch, which takes long
     import torch
 
-    from icmbench.plugins.find import Plugins
+    from icmbench.api.classes import make_task
+    from icmbench.plugins.find import INSTALLED
 
     torch.set_num_threads(1)
-    rules, plugins = wanted.records[0].protocol, Plugins()
-    task = plugins.task(rules.task, rules.data, rules.recognizer)
+    rules = wanted.records[0].protocol
+    task = make_task(INSTALLED, rules.task, rules.data, rules.recognizer)
     task.freeze()
     sample = _sample(task, wanted.image, int(rows[0]["number"]))
     names = _class_names(task, rules)
@@ -196,15 +197,16 @@ def _class_names(task: "Task", rules: "Protocol") -> Sequence[str]:
 def _codec(runs: Path, record: Record) -> "Codec":
     import torch
 
-    from icmbench.api.method import ClassicalMethod
+    from icmbench.api import ClassicalMethod
+    from icmbench.api.classes import method_class
     from icmbench.experiment.load import load_codec
-    from icmbench.plugins.find import Plugins, options
+    from icmbench.plugins.find import INSTALLED, options
 
     path = codec_path(runs, record)
     if path is not None:
         spec = None if record.trained_under else record.protocol.codec
-        return load_codec(path, Plugins(), torch.device("cpu"), spec)
-    kind = Plugins().method(record.method)
+        return load_codec(path, INSTALLED, torch.device("cpu"), spec)
+    kind = method_class(INSTALLED, record.method)
     if not issubclass(kind, ClassicalMethod):
         raise UserError(f"the method {record.method} is no classical codec here.")
     given = options(kind.Parameters, record.parameters, f"the parameters of method {record.method}")

@@ -24,11 +24,14 @@ class Adapter(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Feature map [B, C, h, w] to one of the same shape."""
         spatial = self.plain(x) * self.gathered(x)
-        return x + self.back(torch.cat([spatial, self._filtered(self.into_spectrum(x))], 1).relu())
+        added: Tensor = self.back(torch.cat([spatial, self._filtered(self.into_spectrum(x))], 1).relu())
+        return x + added
 
     def _filtered(self, x: Tensor) -> Tensor:
         spectrum = torch.fft.rfft2(x.float(), norm="ortho")
-        return torch.fft.irfft2(spectrum * self.gains(spectrum.abs()).float(), x.shape[-2:], norm="ortho")
+        gains: Tensor = self.gains(spectrum.abs())
+        filtered: Tensor = torch.fft.irfft2(spectrum * gains.float(), x.shape[-2:], norm="ortho")
+        return filtered
 
 
 def _depthwise(channels: int, size: int) -> nn.Conv2d:

@@ -10,9 +10,7 @@ import imageio_ffmpeg
 import torch
 from torch import Tensor
 
-from icmbench.api.method import ClassicalMethod
-from icmbench.base.errors import UserError
-from icmbench.codecs import container
+from icmbench.api import ClassicalMethod, UserError, container
 from icmbench.methods import _pillow
 
 ADVICE = "update the package imageio-ffmpeg, or name an FFmpeg that has the codec in the variable IMAGEIO_FFMPEG_EXE"
@@ -74,7 +72,7 @@ class IntraMethod(FfmpegMethod):
 
     zimg (FFmpeg's `zscale`) converts, with bicubic chroma; the stream says matrix and range. 4:2:0 has no odd sides and the
     encoders take no tiny ones, so the last row and column are repeated up to even sides of at least 32 pixels. The container
-    (icmbench.container) has the true size and, as `latent`, the coded one. It costs what the learned codecs pay, and a raw
+    has the true size and, as `latent`, the coded one. It costs what the learned codecs pay, and a raw
     stream alone could not tell that it was cut.
     """
 

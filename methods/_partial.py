@@ -4,14 +4,13 @@ from abc import abstractmethod
 from collections.abc import Iterable
 
 from compressai.models import CompressionModel
-from torch import Tensor, nn
+from torch import nn
 
-from icmbench.api.method import TrainedMethod
-from icmbench.api.task import Batch
-from icmbench.base.errors import UserError
+from icmbench.api import UserError
+from icmbench.methods.task_loss import TaskLoss
 
 
-class PartialTraining(TrainedMethod):
+class PartialTraining(TaskLoss):
     """L = R + λ·E(y, y'), minimised over `trained()` alone; all the rest of the codec is exactly the start codec's."""
 
     @abstractmethod
@@ -23,18 +22,13 @@ class PartialTraining(TrainedMethod):
         for parameter in self.trained():
             parameter.requires_grad_(True)
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
-        coded = self.code(batch.images)
-        task = self.task.loss(coded.images, batch.targets)
-        return {"loss": coded.bpp + self.lmbda * task, "rate": coded.bpp, "task": task}
-
 
 def transforms(codec: CompressionModel) -> tuple[nn.Module, nn.Module]:
     """The analysis transform g_a, from the image to the latent, and the synthesis transform g_s, from there to the image.
 
     Raises UserError for an architecture that has no such parts.
     """
-    parts = getattr(codec, "g_a", None), getattr(codec, "g_s", None)
-    if not all(isinstance(part, nn.Module) for part in parts):
+    encoder, decoder = getattr(codec, "g_a", None), getattr(codec, "g_s", None)
+    if not (isinstance(encoder, nn.Module) and isinstance(decoder, nn.Module)):
         raise UserError(f"{type(codec).__name__} has no encoder g_a and decoder g_s that could train apart.")
-    return parts[0], parts[1]  # type: ignore[return-value]
+    return encoder, decoder

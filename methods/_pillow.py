@@ -8,8 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from icmbench.api.method import ClassicalMethod
-from icmbench.base.errors import UserError
+from icmbench.api import ClassicalMethod, UserError
 
 
 def write(image: Tensor, form: str, **settings: Any) -> bytes:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from icmbench.api.task import Task
+from icmbench.api import Task
 
 
 def blank(task: Task) -> Tensor:

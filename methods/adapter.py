@@ -15,10 +15,9 @@ from compressai.models import CompressionModel
 from pydantic import Field
 from torch import Tensor, nn
 
-from icmbench.base.errors import UserError
+from icmbench.api import Strict, UserError
 from icmbench.methods._adapter import Adapter
 from icmbench.methods._partial import PartialTraining, transforms
-from icmbench.schema.protocol import Strict
 
 
 class AdapterTuning(PartialTraining):

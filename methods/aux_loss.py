@@ -9,10 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
-from icmbench.api.method import TrainedMethod
-from icmbench.api.task import Batch
+from icmbench.api import Batch, Strict, TrainedMethod
 from icmbench.methods._balance import Balance, Mode
-from icmbench.schema.protocol import Strict
 
 
 class AuxLoss(TrainedMethod):

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from icmbench.api import Strict
 from icmbench.methods._pillow import PillowMethod
-from icmbench.schema.protocol import Strict
 
 
 class Avif(PillowMethod):

@@ -11,8 +11,7 @@ the paper goes on to add pictures without annotation. How its predictions become
 
 from torch import Tensor
 
-from icmbench.api.method import TrainedMethod
-from icmbench.api.task import Batch
+from icmbench.api import Batch, TrainedMethod
 from icmbench.methods._trial import blank
 
 

@@ -12,10 +12,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from icmbench.api.method import TrainedMethod
-from icmbench.api.task import Batch
+from icmbench.api import Batch, Strict, TrainedMethod
 from icmbench.methods._trial import blank
-from icmbench.schema.protocol import Strict
 
 
 class FeatureLoss(TrainedMethod):

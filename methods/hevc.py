@@ -6,8 +6,8 @@ settings. `qp`: 0 to 51, that of the picture itself (x265 would lower it for int
 
 from typing import Literal
 
+from icmbench.api import Strict
 from icmbench.methods._ffmpeg import IntraMethod
-from icmbench.schema.protocol import Strict
 
 
 class Hevc(IntraMethod):

@@ -8,8 +8,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from icmbench.api import Strict
 from icmbench.methods._ffmpeg import FfmpegMethod
-from icmbench.schema.protocol import Strict
 
 
 class JpegXl(FfmpegMethod):

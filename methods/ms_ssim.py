@@ -13,10 +13,7 @@ from pydantic import Field
 from pytorch_msssim import ms_ssim
 from torch import Tensor
 
-from icmbench.api.method import TrainedMethod
-from icmbench.api.task import Batch
-from icmbench.base.errors import UserError
-from icmbench.schema.protocol import Strict
+from icmbench.api import Batch, Strict, TrainedMethod, UserError
 
 HALVINGS = 4  # between the finest and the coarsest of the 5 scales
 

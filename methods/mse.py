@@ -1,6 +1,6 @@
 """The start codec of every rate point as it is: pretrained for L = R + λ·MSE, for human eyes, and never for the task."""
 
-from icmbench.api.method import UntrainedMethod
+from icmbench.api import UntrainedMethod
 
 
 class Mse(UntrainedMethod):

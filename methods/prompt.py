@@ -16,9 +16,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from icmbench.base.errors import UserError
+from icmbench.api import Strict, UserError
 from icmbench.methods._partial import PartialTraining, transforms
-from icmbench.schema.protocol import Strict
 
 ARGUMENTS = ("query", "key", "value", "key_padding_mask", "need_weights", "attn_mask")  # in the order of an attention layer's
 

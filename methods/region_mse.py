@@ -14,9 +14,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from icmbench.api.method import TrainedMethod
-from icmbench.api.task import Batch
-from icmbench.schema.protocol import Fraction, Strict
+from icmbench.api import Batch, Fraction, Strict, TrainedMethod
 
 
 class RegionMse(TrainedMethod):

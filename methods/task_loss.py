@@ -6,8 +6,7 @@ The anchor that the others are compared with (arXiv 2402.08267, section 2).
 
 from torch import Tensor
 
-from icmbench.api.method import TrainedMethod
-from icmbench.api.task import Batch
+from icmbench.api import Batch, TrainedMethod
 
 
 class TaskLoss(TrainedMethod):

@@ -6,8 +6,8 @@ delimiter and timing. `qp`: 0 to 63. The preset is VVenC's quickest; the record 
 
 from typing import Literal
 
+from icmbench.api import Strict
 from icmbench.methods._ffmpeg import IntraMethod
-from icmbench.schema.protocol import Strict
 
 
 class Vvc(IntraMethod):

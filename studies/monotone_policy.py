@@ -1,11 +1,11 @@
 """Which policy for curves that are not monotone: a simulation with a known answer.
 
-    .venv/bin/python studies/monotone_policy.py
+    .venv/bin/python -m studies.monotone_policy
 
 True curves are ceiling − a·exp(−b·bpp), some with a knee above which quality rises by 2 points per bpp. The test codec
 follows the anchor's curve at a known multiple of its rate, and is measured at other points of it (rates moved by 10 %).
-Gaussian noise falls on quality (in percentage points) and on rate (0.5 %). Every policy of `icmbench.stats.monotone` gets the
-same draws; where both curves are monotone all policies are the same. Errors are of the PCHIP BD-rate, in percentage points
+Gaussian noise falls on quality (in percentage points) and on rate (0.5 %). Every policy of `studies.policies` gets the same
+draws; where both curves are monotone all policies are the same. Errors are of the PCHIP BD-rate, in percentage points
 against the truth, with the gates of `bd_rate`. "bent": only pairs of which a curve is not monotone. "common": of these only
 the pairs that every policy but `refuse` answers. The last lines are plain means over the curves with at least 20 bent pairs.
 Prints Markdown, writes nothing.
@@ -37,7 +37,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icmbench.stats.bdrate import FloatArray, bd_rate
-from icmbench.stats.monotone import POLICIES, is_rising
+from icmbench.stats.monotone import is_rising
+from studies.policies import POLICIES
 
 SEED = 20240212
 DRAWS = 130

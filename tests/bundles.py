@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from icmbench.api.method import ClassicalMethod
+from icmbench.api import ClassicalMethod
 
 
 class Plain(ClassicalMethod):

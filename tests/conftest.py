@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import bundles
+from icmbench.api.classes import make_task
 from icmbench.plugins.find import Plugins
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -42,7 +43,7 @@ def short(folder: Path, **changes: str) -> Path:
     """The embedded segmentation protocol with a budget of two steps and four of its pictures, with `changes` in its text."""
     plugins = Plugins()
     rules = plugins.protocol("shapes-segmentation-v2")
-    task = plugins.task(rules.task, rules.data, rules.recognizer)
+    task = make_task(plugins, rules.task, rules.data, rules.recognizer)
     tables = []
     for split in ("train", "val"):
         folders = {"images": folder / split / "images", "masks": folder / split / "masks"}

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from detections import case, reference
 
-from icmbench.stats.detections import Detections
 from icmbench.tasks.detection.metric import AveragePrecision
+from icmbench.tasks.detection.tally import Detections
 
 
 @pytest.mark.parametrize(("categories", "seed"), [(1, 0), (10, 1), (80, 2)])

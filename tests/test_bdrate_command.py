@@ -9,7 +9,6 @@ import pytest
 
 from icmbench.cli.main import main
 from icmbench.stats.bdrate import bd_rate
-from icmbench.stats.monotone import POLICY
 
 ANCHOR = [(0.1, 20.0), (0.2, 28.0), (0.4, 34.0), (0.8, 37.0)]
 TEST = [(0.09, 21.0), (0.17, 29.0), (0.33, 34.5), (0.7, 37.5)]
@@ -39,7 +38,6 @@ def test_json_holds_what_bd_rate_found(method: str, tmp_path: Path, capsys: pyte
         "cross_check": expected.cross_check,
         "points": [4, 4],
         "monotone": True,
-        "policy": POLICY,
         "warnings": [],
         "reason": None,
     }

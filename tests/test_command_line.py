@@ -68,7 +68,7 @@ def test_run_says_exactly_which_files_are_missing(tmp_path: Path) -> None:
         (["run", "aux_los", "detection"], "did you mean 'aux_loss'?"),
         (["run", "aux_loss", "detectoin"], "did you mean 'detection'?"),
         (["run", "aux_loss", "detection", "--protocol", "shapes-detectoin-v2"], "did you mean 'shapes-detection-v2'?"),
-        (["run", "aux_loss", "detection", "--protocol", "shapes-segmentation-v1"], "not of detection"),
+        (["run", "aux_loss", "detection", "--protocol", "shapes-segmentation-v2"], "not of detection"),
         (["run", "aux_loss", "detection", "--set", "alpha=-1"], "alpha: Input should be greater than or equal to 0"),
         (["run", "aux_loss", "detection", "--set", "alhpa=1"], "alhpa"),
         (["run", "aux_loss", "detection", "--set", "alpha"], "KEY=VALUE"),

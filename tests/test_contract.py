@@ -6,6 +6,7 @@ import cells
 import pytest
 import torch
 
+from icmbench.api.classes import method_class
 from icmbench.api.method import ClassicalMethod
 from icmbench.base.errors import UserError
 from icmbench.experiment.build import build_method, load_task
@@ -25,7 +26,7 @@ def pairs() -> list[tuple[str, str]]:
     """Methods with the tasks that they are tried on: every one, or a single one where the task makes no difference."""
 
     def tasks(method: str) -> list[str]:
-        return TASKS[-1:] if method in ALIKE or issubclass(PLUGINS.method(method), ClassicalMethod) else TASKS
+        return TASKS[-1:] if method in ALIKE or issubclass(method_class(PLUGINS, method), ClassicalMethod) else TASKS
 
     return [(method, task) for method in METHODS for task in tasks(method)]
 
@@ -60,7 +61,7 @@ def test_the_branch_sends_gradients_to_the_encoder_from_every_position(task: str
 
 
 BROKEN = '''"""A method that trains the recogniser too."""
-from icmbench.api.method import TrainedMethod
+from icmbench.api import TrainedMethod
 
 class Cheat(TrainedMethod):
     def build(self):

@@ -3,6 +3,8 @@
 import contextlib
 import io
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,15 @@ from PIL import Image
 from torch import Tensor
 
 from icmbench.api import crops
+from icmbench.api.classes import make_task
 from icmbench.api.task import Sample, Task
 from icmbench.base.errors import UserError
 from icmbench.plugins.find import Plugins
+from icmbench.tasks._data import shapes as shapes_data
 from icmbench.tasks._data.coco import Boxes, CocoFolder
 from icmbench.tasks._data.folders import MaskFolder
 from icmbench.tasks._data.images import read_image, read_mask
+from icmbench.tasks._openmmlab import models
 from icmbench.tasks._procedural import leaves, shapes
 from icmbench.tasks.detection.metric import AveragePrecision
 from icmbench.tasks.segmentation.metric import MeanIoU
@@ -179,6 +184,88 @@ def test_a_mask_folder_pairs_by_stem_in_order(masks: Path) -> None:
     assert [open_masks(masks, ["b"])[0].name] == ["b.png"]
 
 
+def edited(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    fields = json.loads(path.read_text())
+    change(fields)
+    path.write_text(json.dumps(fields))
+
+
+def renamed(folder: Path) -> None:
+    (folder / "images" / "7.png").rename(folder / "images" / "8.png")
+    edited(folder / "boxes.json", lambda fields: next(r for r in fields["images"] if r["id"] == 7).update(file_name="8.png"))
+
+
+CHANGES_OF_COCO: dict[str, Callable[[Path], None]] = {
+    "a box": lambda folder: edited(folder / "boxes.json", lambda fields: fields["annotations"][0].update(bbox=[5, 6, 10, 13])),
+    "a label": lambda folder: edited(folder / "boxes.json", lambda fields: fields["annotations"][0].update(category_id=2)),
+    "an object less": lambda folder: edited(folder / "boxes.json", lambda fields: fields["annotations"].pop()),
+    "an image of another size": lambda folder: Image.new("RGB", (400, 300), (1, 2, 3)).save(folder / "images" / "7.png"),
+    "an image renamed": renamed,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES_OF_COCO)
+def test_a_changed_coco_folder_has_another_fingerprint(coco: Path, change: str) -> None:
+    before = open_coco(coco).fingerprint()
+    (coco / "boxes.json").write_text(json.dumps(coco_fields() | {"info": "new"}, indent=2))
+    assert open_coco(coco).fingerprint() == before
+    CHANGES_OF_COCO[change](coco)
+    assert open_coco(coco).fingerprint() != before
+
+
+def renamed_everywhere(folder: Path, old: str, new: str) -> None:
+    for kind in ("images", "masks"):
+        (folder / kind / old).rename(folder / kind / new)
+
+
+CHANGES_OF_MASKS: dict[str, Callable[[Path], None]] = {
+    "a pixel of a mask": lambda folder: Image.new("L", (6, 4), 3).save(folder / "masks" / "a.png"),
+    "an image of another size": lambda folder: Image.new("RGB", (60, 40), (1, 2, 3)).save(folder / "images" / "a.png"),
+    "an image renamed": lambda folder: renamed_everywhere(folder, "b.png", "c.png"),
+    "an image less": lambda folder: (folder / "images" / "b.png").unlink(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES_OF_MASKS)
+def test_a_changed_mask_folder_has_another_fingerprint(masks: Path, change: str) -> None:
+    before = open_masks(masks).fingerprint()
+    CHANGES_OF_MASKS[change](masks)
+    assert open_masks(masks).fingerprint() != before
+
+
+def test_the_fingerprint_of_masks_names_the_split_and_the_labels_but_no_order_on_disk(masks: Path, tmp_path: Path) -> None:
+    made = open_masks(masks).fingerprint()
+    assert open_masks(masks, ["a"]).fingerprint() != made
+    assert MaskFolder(masks / "images", masks / "masks", lambda mask: mask.long()).fingerprint() != made
+    copy = tmp_path / "elsewhere"
+    for kind in ("images", "masks"):
+        (copy / kind).mkdir(parents=True)
+        for name in ("b", "a") if kind == "images" else ("a", "b"):
+            shutil.copy(masks / kind / f"{name}.png", copy / kind)
+    assert open_masks(copy).fingerprint() == made
+
+
+def test_generated_images_are_named_by_what_makes_them_and_not_by_their_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = shapes_data.pictures("val")
+    monkeypatch.setattr(made, "coco", {})
+    assert made.fingerprint() == shapes_data.pictures("val").fingerprint()
+    others = [shapes_data.pictures("train").fingerprint(), shapes_data.masks("val", lambda mask: mask).fingerprint()]
+    assert len({made.fingerprint(), *others}) == 3
+    monkeypatch.setattr(shapes_data, "VERSION", shapes.VERSION + 1)
+    assert shapes_data.pictures("val").fingerprint() != made.fingerprint()
+
+
+def test_an_edited_base_config_is_another_recognizer(tmp_path: Path) -> None:
+    base = "model = dict(type='Any', backbone=dict(type='ResNet', depth=18, init_cfg=None))\n"
+    found = []
+    for folder, content in (("one", base), ("two", base), ("three", base.replace("18", "34"))):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "base.py").write_text(content)
+        (tmp_path / folder / "config.py").write_text("_base_ = ['./base.py']\nmodel = dict(neck=None)\n")
+        found.append(models.config_fingerprint(str(tmp_path / folder / "config.py")))
+    assert found[0] == found[1] != found[2]
+
+
 def test_mask_folder_errors_name_the_file(masks: Path) -> None:
     with pytest.raises(UserError, match="no image called c"):
         open_masks(masks, ["a", "c"])
@@ -201,7 +288,7 @@ def tasks() -> dict[str, Task]:
     plugins, made = Plugins(), {}
     for name in ("detection", "segmentation"):
         fields = plugins.protocol(plugins.default_protocol(name))
-        made[name] = plugins.task(name, fields.data, fields.recognizer)
+        made[name] = make_task(plugins, name, fields.data, fields.recognizer)
     return made
 
 

@@ -267,7 +267,7 @@ CROWDED = '''
 
 import torch
 
-from icmbench.api.method import TrainedMethod
+from icmbench.api import TrainedMethod
 
 
 class Crowded(TrainedMethod):

@@ -28,6 +28,7 @@ from icmbench.leaderboard import derived, figures, library, listings, pairs, she
 from icmbench.leaderboard.derived import NAMES, Tables, asdicts, build
 from icmbench.leaderboard.library import Library
 from icmbench.leaderboard.views import Choice
+from icmbench.plugins.find import INSTALLED
 from icmbench.schema.protocol import Protocol, doubled
 from icmbench.schema.record import Record
 from icmbench.schema.store import Store
@@ -134,7 +135,7 @@ def expect_rows(tables: Tables, rows: Sequence[comparison.Row], anchor: str = "t
             assert [line[name], line[f"{name}_low"], line[f"{name}_high"]] == [
                 None if value is None else pytest.approx(value, rel=1e-4, abs=1e-4) for value in expected
             ]
-        plain = ("metric", "ceiling", "seeds", "reason", "device", "external", "policy")
+        plain = ("metric", "ceiling", "seeds", "reason", "device", "external")
         assert {name: line[name] for name in plain} == {name: getattr(row, name) for name in plain}
         assert (line["akima"], line["overlap"]) == pytest.approx((row.akima, row.overlap))
 
@@ -157,7 +158,7 @@ def test_the_ranking_against_another_anchor_is_that_of_a_protocol_with_this_anch
 def test_the_images_count_in_the_intervals(tmp_path: Path) -> None:
     folder = tmp_path / "results"
     records = write_rows(folder, [*seeds("task_loss", (1, 1, 1), FIRST), *seeds("other", (0.8, 0.8, 0.8), FIRST)])
-    rows = comparison.rows(records, source(Store(folder)))
+    rows = comparison.rows(records, source(Store(folder), INSTALLED))
     expect_rows(build(folder), rows)
     assert rows[0].bd_rate is not None
     assert rows[0].bd_rate.covers_images
@@ -289,7 +290,7 @@ def test_a_copy_of_the_folder_compares_nothing_again(tmp_path: Path, monkeypatch
 def test_a_kept_difference_is_the_fresh_one(tmp_path: Path) -> None:
     records = write_rows(tmp_path, [*seeds("task_loss", (1, 1.1, 0.9), FIRST), *seeds("other", (0.8, 0.9, 0.7), FIRST)])
     (group,) = comparison.curves(records)
-    anchor, other, resampled = group.records["task_loss"], group.records["other"], source(Store(tmp_path))
+    anchor, other, resampled = group.records["task_loss"], group.records["other"], source(Store(tmp_path), INSTALLED)
     fresh = compare(anchor, other, resampled)
     first, second = (pairs.kept(anchor, other, resampled) for _ in range(2))
     for found in (first, second):

@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 
+from icmbench.api.classes import make_task, method_class
 from icmbench.api.method import TrainedMethod
 from icmbench.api.taps import codec_taps
 from icmbench.api.task import Batch, Task
@@ -28,7 +29,7 @@ from icmbench.plugins.find import Plugins, options
 from icmbench.plugins.weights import verified_path
 from icmbench.schema.protocol import CodecSpec, override
 from icmbench.tasks._data.coco import Boxes
-from icmbench.tasks.segmentation import IGNORED
+from icmbench.tasks.segmentation.task import IGNORED
 
 PLUGINS = Plugins()
 TASKS = ("detection", "segmentation")
@@ -58,7 +59,7 @@ def start_codec(task: str = "detection") -> CompressionModel:
 
 
 def scheme(name: str, task: str = "detection", codec: CompressionModel | None = None, **parameters: Any) -> TrainedMethod:
-    cls = PLUGINS.method(name)
+    cls = method_class(PLUGINS, name)
     made = cls(options(cls.Parameters, parameters, name), codec or start_codec(task), task_of(task), 0.5)
     assert isinstance(made, TrainedMethod)
     return made
@@ -176,7 +177,7 @@ def test_an_architecture_without_transforms_is_refused(name: str) -> None:
 def adapted(architecture: str, width: int = 4) -> CompressionModel:
     torch.manual_seed(0)
     model = build_model(CodecSpec(architecture=architecture, sizes=ARCHITECTURES[architecture])).eval()
-    cls = PLUGINS.method("adapter")
+    cls = method_class(PLUGINS, "adapter")
     assert issubclass(cls, TrainedMethod)
     cls.extend(model, options(cls.Parameters, {"width": width}, "adapter"))
     return model
@@ -200,7 +201,7 @@ def test_a_trained_adapter_is_saved_with_the_codec(tmp_path: Path) -> None:
     changed_by_training(method, tmp_path)
     codec = refitted(method.codec)
     codec.save(tmp_path / "codec.safetensors")
-    cls = PLUGINS.method("adapter")
+    cls = method_class(PLUGINS, "adapter")
     assert issubclass(cls, TrainedMethod)
     again = NeuralCodec.load(
         tmp_path / "codec.safetensors", torch.device("cpu"), extend=lambda model: cls.extend(model, method.options)
@@ -397,10 +398,10 @@ def test_the_masks_of_segmentation_are_the_classes_that_are_no_background() -> N
 def test_segmentation_without_a_background_has_no_objects() -> None:
     protocol = PROTOCOLS["segmentation"]
     data = protocol.data | {"classes": ["sky", "stripes", "checker", "dots", "grain"]}
-    task = PLUGINS.task("segmentation", data, protocol.recognizer)
+    task = make_task(PLUGINS, "segmentation", data, protocol.recognizer)
     with pytest.raises(UserError, match="no class of this segmentation data is called 'background'"):
         task.object_masks([], (8, 8))
-    cls = PLUGINS.method("region_mse")
+    cls = method_class(PLUGINS, "region_mse")
     with pytest.raises(UserError, match="background"):
         cls(cls.Parameters(), start_codec("segmentation"), task, 1.0)
 
@@ -421,7 +422,7 @@ def test_a_task_that_lacks_what_a_method_needs_is_refused_before_training(
 
 FROZEN = '''"""A method that trains nothing of the codec."""
 import torch
-from icmbench.api.method import TrainedMethod
+from icmbench.api import TrainedMethod
 
 class Frozen(TrainedMethod):
     def build(self):

@@ -6,18 +6,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from icmbench.stats import monotone
-from icmbench.stats.monotone import (
-    POLICIES,
-    POLICY,
-    Points,
-    constrained_cubic,
-    envelope,
-    is_rising,
-    isotonic,
-    refuse,
-    rising,
-)
+from icmbench.stats.monotone import Points, constrained_cubic, is_rising, rising
+from studies.policies import POLICIES, envelope, isotonic
 
 ANSWERING = [policy for policy in POLICIES if policy != "refuse"]
 # Rates a factor e apart; the third point falls back.
@@ -61,27 +51,8 @@ def test_the_units_do_not_matter(policy: str, points: Points, rate: float, unit:
         assert policy == "constrained_cubic"
 
 
-@pytest.mark.parametrize("policy", ["isotonic", "envelope"])
-@given(points=curves)
-def test_what_rises_already_stays(policy: str, points: Points) -> None:
-    if is_rising(points):
-        assert POLICIES[policy](points) == pytest.approx(points, rel=1e-12)
-    made = POLICIES[policy](points)
-    assert made is not None
-    assert POLICIES[policy](made) == pytest.approx(made, rel=1e-12)
-
-
 def test_isotonic_pools_what_falls_at_mean_log_rate_and_mean_quality() -> None:
     assert isotonic(BENT) == pytest.approx(np.array([[0, 20], [1.5, 29], [3, 36]]))
-
-
-def test_isotonic_weighs_points_of_equal_rate() -> None:
-    points = np.array([[0.0, 20.0], [0.0, 26.0], [1.0, 20.0], [2.0, 30.0]])  # 23 twice, then 20
-    assert isotonic(points) == pytest.approx(np.array([[1 / 3, 22], [2, 30]]))
-
-
-def test_isotonic_makes_one_point_of_a_falling_curve() -> None:
-    assert isotonic(np.array([[0.0, 36.0], [1.0, 30.0], [2.0, 24.0]])) == pytest.approx(np.array([[1, 30]]))
 
 
 @given(curves)
@@ -104,15 +75,6 @@ def test_envelope_drops_what_is_dominated() -> None:
     assert envelope(BENT).tolist() == [[0, 20], [1, 30], [3, 36]]
     at_one_rate = np.array([[0.0, 20.0], [0.0, 25.0], [1.0, 25.0], [2.0, 30.0], [2.0, 30.0]])
     assert envelope(at_one_rate).tolist() == [[0, 25], [2, 30]]
-
-
-@given(curves)
-def test_the_envelope_keeps_only_given_points_and_covers_all(points: Points) -> None:
-    made = envelope(points)
-    for rate, quality in points:
-        assert ((made[:, 0] <= rate + 1e-12) & (made[:, 1] >= quality - 1e-10)).any()
-    for rate, quality in made:
-        assert ((abs(points[:, 0] - rate) <= 1e-11) & (points[:, 1] == quality)).any()
 
 
 def test_the_cubic_is_kept_where_it_rises_already() -> None:
@@ -148,11 +110,6 @@ def test_the_cubic_of_a_falling_curve_is_flat() -> None:
     assert made == pytest.approx(np.array([[0, -28.5]]))
 
 
-def test_refuse_answers_only_what_rises() -> None:
-    assert refuse(BENT) is None
-    assert refuse(isotonic(BENT)) is not None
-
-
 @pytest.mark.parametrize(
     ("points", "answer"),
     [
@@ -177,14 +134,7 @@ def test_is_rising_judges_many_curves_at_once() -> None:
     ]
 
 
-@pytest.mark.parametrize("policy", list(POLICIES))
-def test_rising_applies_the_chosen_policy_where_it_is_needed(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monotone, "POLICY", policy)
-    expected = POLICIES[policy](BENT)
-    assert rising(BENT).tolist() == ([] if expected is None else expected.tolist())
+def test_rising_applies_the_cubic_where_it_is_needed() -> None:
+    assert rising(BENT).tolist() == constrained_cubic(BENT).tolist()
     straight = np.sort(BENT, axis=0)
     assert rising(straight) is straight
-
-
-def test_the_chosen_policy_is_known() -> None:
-    assert POLICY in POLICIES

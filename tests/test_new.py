@@ -63,9 +63,8 @@ def test_what_is_written_is_clean(kind: Kind, single: bool, name: str, tmp_path:
 def test_it_is_found_with_its_protocol(kind: Kind, single: bool, tmp_path: Path) -> None:
     folder, path = made(kind, single, tmp_path)
     loose = f"(Path('{folder}/mine.py'),)" if single else "()"
-    code = (
-        f"from pathlib import Path; from icmbench.plugins import Plugins; p = Plugins({loose}); f = p.find('{kind}s')['mine']; "
-    )
+    code = f"from pathlib import Path; from icmbench.plugins.find import Plugins; p = Plugins({loose})\n"
+    code += f"f = p.find('{kind}s')['mine']; "
     code += "print([f.problem], len(f.summary) > 10); "
     if kind == "task":
         code += "r = p.protocol(p.default_protocol('mine')); print(r.name, r.task)"

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from builders import protocol_fields
+from icmbench.api.classes import make_task, method_class, task_class
 from icmbench.base.errors import UserError
 from icmbench.plugins.find import Kind, Plugins, options
+from icmbench.plugins.source import source_digest, source_files
 from icmbench.schema.protocol import Strict
 
 METHOD = '''"""A method of one's own.
@@ -18,7 +20,7 @@ METHOD = '''"""A method of one's own.
 More about it.
 """
 
-from icmbench.api.method import TrainedMethod
+from icmbench.api import TrainedMethod
 
 
 class Mine(TrainedMethod):
@@ -26,10 +28,10 @@ class Mine(TrainedMethod):
 '''
 TASK = '''"""A task of one's own."""
 
-from icmbench.api import task
+from icmbench.api import Task
 
 
-class Mine(task.Task):
+class Mine(Task):
     default_protocol = "mine-v1"
 '''
 
@@ -61,9 +63,9 @@ def test_the_built_in_plugins_are_found_whole() -> None:
 
 def test_listing_imports_no_torch_and_no_plugin() -> None:
     code = (
-        "import sys; from icmbench.plugins import Plugins; p = Plugins(); "
+        "import sys; from icmbench.plugins.find import Plugins; p = Plugins(); "
         "names = [*p.find('methods'), *p.find('tasks'), *p.protocols()]; p.default_protocol('detection'); "
-        "p.protocol('shapes-detection-v1'); "
+        "p.protocol('shapes-detection-v2'); "
         "print(len(names) > 4, [m for m in ('torch', 'compressai', 'icmbench.tasks.detection') if m in sys.modules])"
     )
     assert run(code) == "True []"
@@ -84,7 +86,7 @@ def test_a_loose_method_is_listed_and_loaded(tmp_path: Path) -> None:
     found = plugins.find("methods")["mine"]
     assert (found.summary, found.problem) == ("A method of one's own.", "")
     assert "mine" not in plugins.find("tasks")
-    assert plugins.method("mine").__name__ == "Mine"
+    assert method_class(plugins, "mine").__name__ == "Mine"
 
 
 def test_a_loose_task_is_listed_with_its_default_protocol(tmp_path: Path) -> None:
@@ -92,13 +94,13 @@ def test_a_loose_task_is_listed_with_its_default_protocol(tmp_path: Path) -> Non
     assert plugins.find("tasks")["mine"].summary == "A task of one's own."
     assert "mine" not in plugins.find("methods")
     assert plugins.default_protocol("mine") == "mine-v1"
-    assert plugins.task_class("mine").__name__ == "Mine"
+    assert task_class(plugins, "mine").__name__ == "Mine"
 
 
 def test_a_loose_file_wins_over_a_built_in_plugin(tmp_path: Path) -> None:
     plugins = loose(tmp_path, METHOD, "task_loss.py")
-    assert plugins.method("task_loss").__name__ == "Mine"
-    assert Plugins().method("task_loss").__name__ == "TaskLoss"
+    assert method_class(plugins, "task_loss").__name__ == "Mine"
+    assert method_class(Plugins(), "task_loss").__name__ == "TaskLoss"
 
 
 @pytest.mark.parametrize("kind", ["methods", "tasks"])
@@ -116,7 +118,7 @@ def test_a_broken_file_is_listed_with_its_reason(tmp_path: Path, kind: Kind, sou
     assert reason in plugins.find(kind)["mine"].problem
     assert {"task_loss", "detection"} & set(plugins.find(kind))
     with pytest.raises(UserError, match=f"mine cannot be imported: .*{reason}"):
-        plugins.method("mine") if kind == "methods" else plugins.task_class("mine")
+        method_class(plugins, "mine") if kind == "methods" else task_class(plugins, "mine")
 
 
 def test_a_file_that_is_missing_or_no_text_is_listed_with_its_reason(tmp_path: Path) -> None:
@@ -126,35 +128,35 @@ def test_a_file_that_is_missing_or_no_text_is_listed_with_its_reason(tmp_path: P
     assert found["binary"].problem
 
 
-@pytest.mark.parametrize("statement", ["raise RuntimeError('bad luck')", "1 / 0", "from icmbench.method import Nothing"])
+@pytest.mark.parametrize("statement", ["raise RuntimeError('bad luck')", "1 / 0", "from icmbench.api import Nothing"])
 def test_a_plugin_that_fails_while_it_is_imported_is_a_sentence(tmp_path: Path, statement: str) -> None:
     with pytest.raises(UserError, match=r"the plugin mine cannot be imported: .*(bad luck|ZeroDivision|Nothing)"):
-        loose(tmp_path, METHOD + statement).method("mine")
+        method_class(loose(tmp_path, METHOD + statement), "mine")
 
 
 @pytest.mark.parametrize(
     ("source", "count"),
-    [("x = 1\n", 0), ("from icmbench.method import TrainedMethod\n", 0), (METHOD + "class Other(Mine): pass\n", 2)],
+    [("x = 1\n", 0), ("from icmbench.api import TrainedMethod\n", 0), (METHOD + "class Other(Mine): pass\n", 2)],
 )
 def test_a_method_module_must_define_exactly_one_class(tmp_path: Path, source: str, count: int) -> None:
     with pytest.raises(UserError, match=f"one class derived from TrainedMethod, UntrainedMethod or ClassicalMethod, not {count}"):
-        loose(tmp_path, source).method("mine")
+        method_class(loose(tmp_path, source), "mine")
 
 
 def test_an_unknown_name_gives_the_nearest_known_one(tmp_path: Path) -> None:
     plugins = Plugins()
     with pytest.raises(UserError, match=r"no method is called 'tsk_loss'; did you mean 'task_loss'\?"):
-        plugins.method("tsk_loss")
+        method_class(plugins, "tsk_loss")
     with pytest.raises(UserError, match=r"no task is called 'detecton'; did you mean 'detection'\?"):
-        plugins.task_class("detecton")
+        task_class(plugins, "detecton")
     with pytest.raises(UserError, match=r"no protocol is called .*; did you mean 'shapes-detection-v2'\?"):
         plugins.protocol("shapes-detectoin-v2")
     with pytest.raises(UserError, match=r"no method is called 'qqqqq'; known: .*task_loss"):
-        plugins.method("qqqqq")
+        method_class(plugins, "qqqqq")
 
 
 def test_a_protocol_of_an_unknown_task_is_refused(tmp_path: Path) -> None:
-    start = Plugins().protocols()["shapes-detection-v1"].read_text()
+    start = Plugins().protocols()["shapes-detection-v2"].read_text()
     path = tmp_path / "mine.toml"
     path.write_text(start.replace('task = "detection"', 'task = "detektion"'))
     with pytest.raises(UserError, match=r"no task is called 'detektion'; did you mean 'detection'\?"):
@@ -172,7 +174,7 @@ def test_wrong_options_are_named() -> None:
         options(Some, {"alpha": "much", "beta": 1}, "the parameters")
     data = protocol_fields()["data"] | {"sedd": 1}
     with pytest.raises(UserError, match="data options of task detection are not valid: sedd: "):
-        Plugins().task("detection", data, {})
+        make_task(Plugins(), "detection", data, {})
 
 
 ENTRY_POINTS = """[icmbench.methods]
@@ -201,7 +203,7 @@ def installed(tmp_path: Path) -> Path:
 
 def test_installed_plugins_are_found_through_their_entry_points(installed: Path) -> None:
     code = (
-        "from icmbench.plugins import Plugins; found = Plugins().find('methods')\n"
+        "from icmbench.plugins.find import Plugins; found = Plugins().find('methods')\n"
         "for name in ('installed', 'renamed', 'broken', 'nowhere', 'in_ruins', 'task_loss'):\n"
         "    print(name, '|', found[name].summary, '|', found[name].problem)"
     )
@@ -216,4 +218,32 @@ def test_installed_plugins_are_found_through_their_entry_points(installed: Path)
 
 def test_an_installed_plugin_is_loaded(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(installed)
-    assert Plugins().method("installed").__module__ == "some_plugins.good"
+    assert method_class(Plugins(), "installed").__module__ == "some_plugins.good"
+
+
+def test_the_source_of_a_built_in_plugin_is_all_of_icmbench_that_it_imports() -> None:
+    names = {name: [path.name for path in source_files(plugin)] for name, plugin in Plugins().find("methods").items()}
+    assert names["hevc"] == ["_ffmpeg.py", "_pillow.py", "hevc.py"]
+    assert names["adapter"] == ["_adapter.py", "_partial.py", "adapter.py", "task_loss.py"]
+    detection = Plugins().find("tasks")["detection"]
+    assert {"task.py", "tally.py", "nanodet.py", "coco.py", "shapes.py"} <= {path.name for path in source_files(detection)}
+    assert not [path for path in source_files(detection) if "segmentation" in path.parts]
+    assert detection.built_in
+
+
+def test_the_digest_of_a_loose_plugin_is_that_of_its_file(tmp_path: Path) -> None:
+    plugin = loose(tmp_path, METHOD).find("methods")["mine"]
+    before = source_digest(plugin)
+    (tmp_path / "other.py").write_text("x = 1\n")
+    assert (source_files(plugin), source_digest(plugin), plugin.built_in) == ([tmp_path / "mine.py"], before, False)
+    (tmp_path / "mine.py").write_text(METHOD + "\n")
+    assert source_digest(plugin) != before
+
+
+def test_the_digest_of_an_installed_plugin_is_that_of_its_whole_package(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(installed)
+    plugin = Plugins().find("methods")["installed"]
+    assert [path.name for path in source_files(plugin)] == ["__init__.py", "good.py", "half.py"]
+    before = source_digest(plugin)
+    (installed / "some_plugins" / "half.py").rename(installed / "some_plugins" / "whole.py")
+    assert source_digest(plugin) != before

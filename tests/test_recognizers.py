@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from icmbench.api.classes import make_task
 from icmbench.api.task import Task
 from icmbench.base.errors import UserError
 from icmbench.experiment.evaluate import evaluate_uncompressed
@@ -17,7 +18,7 @@ from icmbench.tasks._openmmlab import compiled_ops, models
 
 def task_of(protocol: str) -> Task:
     rules = Plugins().protocol(protocol)
-    return Plugins().task(rules.task, rules.data, rules.recognizer)
+    return make_task(Plugins(), rules.task, rules.data, rules.recognizer)
 
 
 @pytest.mark.slow
@@ -37,7 +38,7 @@ def test_camvid_network_reproduces_its_miou_on_uncompressed_photographs() -> Non
 
 
 def stock(task: str, data: dict[str, object], config: str) -> Task:
-    return Plugins().task(task, data, {"config": config})
+    return make_task(Plugins(), task, data, {"config": config})
 
 
 @pytest.mark.slow

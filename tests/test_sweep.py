@@ -55,7 +55,7 @@ def job(**changes: Any) -> Job:
         (["training.stepps=1,2"], "training.stepps"),
         (["training.steps=100,0"], "training.steps: Input should be greater than or equal to 1"),
         (["protocol=shapes-detection-v2,shapes-segmentation-v2"], "not of detection"),
-        (["protocol=shapes-detection-v2,shapes-detectoin-v1"], "did you mean 'shapes-detection-v1'?"),
+        (["protocol=shapes-detection-v2,shapes-detectoin-v2"], "did you mean 'shapes-detection-v2'?"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence_before_anything_is_computed(
@@ -159,8 +159,8 @@ def test_a_value_that_the_protocol_has_leaves_it_as_it_is() -> None:
 
 
 def test_several_protocols_each_have_their_own_anchor() -> None:
-    found = settings(job(), {"protocol": ["shapes-detection-v1", "shapes-detection-v2"]})
-    assert [setting.protocol.name for setting in found] == ["shapes-detection-v1", "shapes-detection-v2"]
+    found = settings(job(), {"protocol": ["shapes-detection-deep-v1", "shapes-detection-v2"]})
+    assert [setting.protocol.name for setting in found] == ["shapes-detection-deep-v1", "shapes-detection-v2"]
     assert [setting.default for setting in found] == [False, True]
     for setting in found:
         assert {cell.method for cell in setting.cells} == {"task_loss", "aux_loss"}
@@ -291,7 +291,7 @@ MANY = [
     *(entry(v, Estimate(v, v - 20, v + 9, True), "alpha") for v in (0.1, 0.3, 0.5, 1.0)),
     *(entry(v, Estimate(-2.0), "training.steps") for v in (100, 200, 400, 3200)),
     *(entry(v, Estimate(900, -200, 9000), "mode") for v in ("fixed", "linear_decay", "gradient_norm", "gradient_surgery")),
-    *(entry(v, Estimate(1, 0, 2), "protocol") for v in ("shapes-detection-v1", "shapes-detection-v2", "coco128-nanodet-v1")),
+    *(entry(v, Estimate(1, 0, 2), "protocol") for v in ("shapes-detection-deep-v1", "shapes-detection-v2", "coco128-nanodet-v1")),
 ]
 
 

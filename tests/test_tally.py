@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from icmbench.api.task import Sample
-from icmbench.stats import detections
-from icmbench.stats.detections import Detections
-from icmbench.stats.tally import KINDS, Confusion, Mean
+from icmbench.plugins.find import INSTALLED
+from icmbench.stats.tally import Mean
 from icmbench.tasks._data.coco import Boxes, CocoFolder
+from icmbench.tasks.detection import tally as detections
 from icmbench.tasks.detection.metric import AveragePrecision, Truths, match
+from icmbench.tasks.detection.tally import Detections
 from icmbench.tasks.segmentation.metric import MeanIoU
+from icmbench.tasks.segmentation.tally import Confusion
 
 Array = NDArray[np.float64]
 NAMES = ("AP", "AP50", "AP75")
@@ -250,8 +252,7 @@ def test_detections_survive_parquet_in_small_types(tmp_path: Path) -> None:
     rows, metric = measured(made, categories, tmp_path)
     rows.to_parquet(tmp_path / "rows.parquet")
     read = pd.read_parquet(tmp_path / "rows.parquet")
-    assert metric.tally == "detections"
-    assert KINDS[metric.tally] is Detections
+    assert metric.tally is INSTALLED.tally("detections") is Detections
     assert set(Detections.columns) == set(read.columns)
     weights = np.random.default_rng(0).integers(0, 4, (5, len(made))).astype(np.float64)
     assert np.array_equal(scores(Detections(read), weights), scores(Detections(rows), weights))
@@ -324,7 +325,7 @@ def segmented(count: int) -> tuple[list[tuple[Tensor, Tensor]], list[str]]:
 def test_confusion_of_weighted_images_is_that_of_copies(tmp_path: Path) -> None:
     masks, classes = segmented(9)
     metric = MeanIoU(classes)
-    assert metric.tally == "confusion"
+    assert metric.tally is INSTALLED.tally("confusion") is Confusion
     pd.DataFrame([metric.update(Sample(torch.zeros(3, 8, 10), truth, ""), found) for truth, found in masks]).to_parquet(
         tmp_path / "rows.parquet"
     )

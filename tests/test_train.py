@@ -30,6 +30,9 @@ class Noise(Dataset):
     def __len__(self) -> int:
         return 4
 
+    def fingerprint(self) -> str:
+        return "noise"
+
     def __getitem__(self, index: int) -> Sample:
         image = torch.from_numpy(np.random.default_rng(index).integers(0, 256, (3, 80, 80), dtype=np.uint8))
         return Sample(image, None, str(index))

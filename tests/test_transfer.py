@@ -10,6 +10,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from builders import curve, make_protocol
+from icmbench.api.classes import make_task
 from icmbench.cli.main import main
 from icmbench.compare.comparison import rows
 from icmbench.compare.resamples import none
@@ -172,7 +173,7 @@ def test_a_pair_without_a_number_says_why(entry: Entry) -> None:
 def short_detection(folder: Path) -> Path:
     """The embedded detection protocol with a budget of two steps and the four pictures of the short segmentation protocol."""
     rules = PLUGINS.protocol(DETECTION)
-    task = PLUGINS.task(rules.task, rules.data, rules.recognizer)
+    task = make_task(PLUGINS, rules.task, rules.data, rules.recognizer)
     tables = []
     for split in ("train", "val"):
         pictures: Any = task.dataset(split)

@@ -17,6 +17,7 @@ from PIL import Image
 
 import bundles
 from bundles import Change, Files, edit_rows, forge, manifest, with_plugin
+from icmbench.api.classes import make_task
 from icmbench.cli.main import main
 from icmbench.experiment.evaluate import pixels_sha256
 from icmbench.extras.curves import external
@@ -148,7 +149,7 @@ def test_training_on_the_validation_images_is_noticed(
     trained: Path, small_protocol: Path, tmp_path: Path, judged: Callable[[Path], Verdict]
 ) -> None:
     rules = Plugins().protocol(str(small_protocol))
-    image = Plugins().task(rules.task, rules.data, rules.recognizer).dataset("val")[2].image
+    image = make_task(Plugins(), rules.task, rules.data, rules.recognizer).dataset("val")[2].image
     digest = pixels_sha256(image).encode()
     bundle = forge(tmp_path / "val.zip", trained, lambda files: files.update({"training-images.txt": digest + b"\n"}))
     verdict = judged(bundle)
@@ -276,7 +277,7 @@ def test_bits_hidden_outside_the_bitstream_are_noticed(
     cheat = HIDING[where].replace("{folder}", str(tmp_path / "hidden"))
     table = {}
     rules = Plugins().protocol(str(small_protocol))
-    for sample in Plugins().task(rules.task, rules.data, rules.recognizer).dataset("val"):
+    for sample in make_task(Plugins(), rules.task, rules.data, rules.recognizer).dataset("val"):
         for quality in (10, 30, 60):
             out = io.BytesIO()
             Image.fromarray(sample.image.permute(1, 2, 0).numpy()).save(out, "JPEG", quality=quality)

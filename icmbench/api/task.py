@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from icmbench.api.taps import Tap
 from icmbench.base.errors import UserError
 from icmbench.schema.protocol import Strict
+from icmbench.stats.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,21 @@ class Dataset(ABC):
     @abstractmethod
     def __getitem__(self, index: int) -> Sample: ...
 
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """SHA-256 of all that the samples are made of: trainings and results name by it the data that they used.
+
+        `icmbench.api.fingerprint` makes one of images (by name and size in bytes) and annotations (by content).
+        """
+
 
 class Metric(ABC):
     """Accumulates predictions over a data set.
 
-    `tally`: the kind in `icmbench.stats.tally.KINDS` whose columns `update` returns. Without one, intervals cannot
-    cover the choice of images.
+    `tally`: the class whose columns `update` returns. Without one, intervals cannot cover the choice of images.
     """
 
-    tally: ClassVar[str] = ""
+    tally: ClassVar[type[Tally] | None] = None
 
     @abstractmethod
     def update(self, sample: Sample, prediction: Any) -> Mapping[str, Any]:
@@ -147,6 +154,13 @@ class Task(ABC):
 
     def _unsaid(self, what: str) -> UserError:
         return UserError(f"the task {type(self).__name__} does not say {what}.")
+
+    def recognizer_fingerprint(self) -> str:
+        """SHA-256 of what makes the recogniser besides the protocol's own fields, such as the content of a config file.
+
+        Neither builds the network nor reads a checkpoint. Empty where there is nothing else.
+        """
+        return ""
 
     def to(self, device: torch.device) -> None:
         """Move the recogniser."""

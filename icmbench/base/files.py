@@ -3,12 +3,14 @@
 import fcntl
 import glob
 import hashlib
+import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from icmbench.base.errors import UserError
 
@@ -27,6 +29,22 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def fingerprint(folder: Path, names: Iterable[str], *content: Any) -> str:
+    """SHA-256 over the names of files below `folder`, each with its size in bytes, and over JSON content, in this order.
+
+    Raises UserError where a file is missing.
+    """
+    sizes = [(name, _size(folder / name)) for name in names]
+    return hashlib.sha256(json.dumps([sizes, *content], sort_keys=True).encode()).hexdigest()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise UserError(f"{path} is missing.") from error
 
 
 @contextmanager

@@ -259,7 +259,7 @@ def anchor_job(arguments: argparse.Namespace) -> "Iterator[tuple[Protocol, Runne
         yield protocol, made
 
 
-def read_records(store: "Store") -> "list[Record]":
+def read_records(store: "Store", found: "Plugins") -> "list[Record]":
     """The records of a results folder that can be compared; the others are named on standard error.
 
     Raises UserError where there is no such folder or no such record in it.
@@ -267,7 +267,7 @@ def read_records(store: "Store") -> "list[Record]":
     from icmbench.compare.comparable import read_comparable
 
     demand_results(store)
-    records, aside = read_comparable(store)
+    records, aside = read_comparable(store, found)
     for path, reason in aside.items():
         print(f"icmbench: set aside {path}: {reason}", file=sys.stderr)
     if not records:

@@ -2,18 +2,36 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from icmbench.plugins.find import Plugins
 from icmbench.schema.record import MEASUREMENT, Record
 from icmbench.schema.store import Store
+from icmbench.stats.tally import Tally
 
 
-def read_comparable(store: Store, protocol: str = "*@*") -> tuple[list[Record], dict[Path, str]]:
-    """The records of a store (of one protocol: its identity) that may be compared, and the files set aside with the reason."""
+def read_comparable(store: Store, plugins: Plugins, protocol: str = "*@*") -> tuple[list[Record], dict[Path, str]]:
+    """The records of a store (of one protocol: its identity) that may be compared, and the files set aside with the reason.
+
+    `plugins` know the tallies, which tell scores that contradict each other.
+    """
     records, aside = store.read(protocol)
-    kept, incomparable = comparable(records)
+    tally, sound = cache(plugins.tally), []
+    for record in records:
+        if problems := disordered(record, tally(record.tally)):
+            aside[store.path_of(record)] = "; ".join(problems)
+        else:
+            sound.append(record)
+    kept, incomparable = comparable(sound)
     return kept, aside | {store.path_of(record): reason for record, reason in incomparable}
+
+
+def disordered(record: Record, tally: type[Tally] | None) -> list[str]:
+    """Reasons, by the record's tally, why its scores or its ceiling cannot be true; empty where there are none."""
+    groups = {"the score": record.scores, "the ceiling of": record.ceiling}
+    return [f"{what} {text}" for what, scores in groups.items() for text in (tally.disordered(scores) if tally else ())]
 
 
 def comparable(records: Iterable[Record]) -> tuple[list[Record], list[tuple[Record, str]]]:

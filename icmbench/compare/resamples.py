@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from icmbench.base import cache
+from icmbench.base.cache import key, place
 from icmbench.base.files import replacing, sha256
 from icmbench.plugins.find import Plugins
 from icmbench.schema.record import Record
@@ -38,12 +39,14 @@ def source(store: Store, plugins: Plugins) -> Source:
     rows than the record names. What was computed once is kept in the cache folder.
     """
 
+    tally_called = cache(plugins.tally)
+
     def of(record: Record, metric: str) -> Resampled | None:
-        tally = plugins.tally(record.tally) if record.tally else None
+        tally = tally_called(record.tally)
         rows = rows_path(store.path_of(record))
         if tally is None or not rows.is_file() or sha256(rows) != record.rows_sha256:
             return None
-        kept = cache.place("resamples", f"{cache.key(record.rows_sha256, record.protocol.bound.val, metric, RESAMPLES)}.npy")
+        kept = place("resamples", f"{key(record.rows_sha256, record.protocol.bound.val, metric, RESAMPLES)}.npy")
         if not kept.is_file():
             try:
                 _keep(resample(pd.read_parquet(rows), tally, record.protocol.bound.val, metric), kept)

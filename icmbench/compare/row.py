@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from icmbench.stats.confidence import Estimate
-from icmbench.stats.monotone import POLICY
 
 ANCHOR = "anchor"  # the reason why the anchor's row has no BD-rate
 
@@ -25,7 +24,7 @@ class Row:
     `rank` are not shown to differ from the best of them; no rank without a BD-rate. `overlap` is the smallest over the
     seeds. `anchor_doubled`: BD-rate of the anchor with twice its step budget against itself, where it was measured.
     `seeds` is 0 for what was not trained. `external`: a published curve, never ranked. `monotone`: all curves were used
-    as measured, else `policy` was applied.
+    as measured, else one was made monotone.
     """
 
     protocol: str
@@ -45,4 +44,3 @@ class Row:
     device: str = ""
     external: bool = False
     monotone: bool = True
-    policy: str = POLICY

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from icmbench.api.task import Dataset, Sample, Task
+from icmbench.api.task import Dataset, Metric, Sample, Task
+from icmbench.base.errors import UserError
 from icmbench.codecs.neural import Codec, NeuralCodec
 from icmbench.experiment import cost
 from icmbench.schema.record import Network
@@ -36,7 +37,7 @@ def no_keep(name: str, data: bytes) -> None:
 class Evaluation:
     """What one codec reached on `val`. `rows` has one entry per picture: see `code_picture`, and what the metric adds.
 
-    `tally`: the kind of tally in the rows, or "".
+    `tally`: the name of the tally in the rows, or "".
     """
 
     scores: dict[str, float]
@@ -162,7 +163,15 @@ def evaluate(codec: Codec, task: Task, progress: Progress = no_progress, keep: K
     for sample, decoded, row in code_dataset(codec, dataset, keep, coders):
         rows.append(row | {"score": None, **metric.update(sample, task.predict(decoded, sample))})
         progress(len(rows), len(dataset))
-    return Evaluation(metric.compute(), rows, metric.tally)
+    return Evaluation(scores_of(metric), rows, metric.tally.name if metric.tally else "")
+
+
+def scores_of(metric: Metric) -> dict[str, float]:
+    """The metric's scores in percent. Raises UserError where they contradict each other by its tally."""
+    scores = metric.compute()
+    if metric.tally and (problems := metric.tally.disordered(scores)):
+        raise UserError(f"the scores are impossible and were not recorded: {'; '.join(problems)}.")
+    return scores
 
 
 def networks(codec: Codec, task: Task) -> tuple[Network, Network, Network]:
@@ -186,4 +195,4 @@ def evaluate_uncompressed(task: Task, progress: Progress = no_progress) -> dict[
     for index in range(len(dataset)):
         metric.update(dataset[index], task.predict(dataset[index].image, dataset[index]))
         progress(index + 1, len(dataset))
-    return metric.compute()
+    return scores_of(metric)

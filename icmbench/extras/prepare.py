@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from icmbench import __version__
 from icmbench.api import crops
+from icmbench.api.classes import make_task
 from icmbench.api.method import Trainable
 from icmbench.api.task import Batch, Dataset, Task
 from icmbench.base import seeds
@@ -121,7 +122,7 @@ def prepare_codec(recipe: CodecRecipe, path: Path, checkpoint: Path, fabric: Fab
 def prepare_recognizer(recipe: RecognizerRecipe, path: Path, checkpoint: Path, fabric: Fabric, log: Log) -> dict[str, Any]:
     """Train the recogniser into `path` (16-bit floats); returns the ledger and the scores on uncompressed `val` pictures."""
     seed_torch("prepare", recipe.seed)
-    task = Plugins().task(recipe.task, recipe.data, recipe.recognizer)
+    task = make_task(Plugins(), recipe.task, recipe.data, recipe.recognizer)
     batches = Batches(task.batch, task.dataset("train"), recipe.training, seeds.derive("prepare", recipe.seed))
     ledger = train(RecognizerTraining(task), batches, fabric, checkpoint, recipe.model_dump_json(), log)
     state = task.recognizer.state_dict()

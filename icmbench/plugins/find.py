@@ -1,4 +1,4 @@
-"""Finding methods, tasks and protocols by name.
+"""Finding methods, tasks, protocols and tallies by name.
 
 Built-in plugins are the modules of `icmbench.methods` and `icmbench.tasks`; others come from the entry-point groups of
 the same names or from loose files. Listing reads source text and imports nothing, so that it is quick and a broken
@@ -12,20 +12,19 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from icmbench.base.errors import UserError, unknown
 from icmbench.schema.protocol import Protocol, Strict, describe_errors, parse, read_toml
-
-if TYPE_CHECKING:
-    from icmbench.api.method import Method
-    from icmbench.api.task import Task
+from icmbench.stats.tally import Mean, Tally
 
 Kind = Literal["methods", "tasks"]
+LOOSE = "icmbench_plugin_"  # begins the module name of a loose file
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,20 @@ class Plugin:
 
     @property
     def folder(self) -> Path | None:
-        """The plugin's own folder, if it is a package."""
-        return self.path.parent if self.path is not None and self.path.name == "__init__.py" else None
+        """The plugin's own folder, if it is a package; its class may be in the package's `task.py` or `method.py`."""
+        if self.path is None or self.loose or self.path.name not in ("__init__.py", "task.py", "method.py"):
+            return None
+        return self.path.parent
+
+    @property
+    def loose(self) -> bool:
+        """Whether the plugin is a file that the user named."""
+        return self.module.startswith(LOOSE)
+
+    @property
+    def built_in(self) -> bool:
+        """Whether the plugin comes with icmbench."""
+        return self.module.startswith(("icmbench.methods.", "icmbench.tasks."))
 
 
 @dataclass(frozen=True)
@@ -58,32 +69,17 @@ class Plugins:
         for entry in (*entry_points(group=f"icmbench.{kind}"), *given):
             found[entry.name] = _inspected(entry.name, entry.value.split(":")[0], None)
         for path in self.files:
-            plugin = _inspected(path.stem, f"icmbench_plugin_{path.stem}", path)
-            if plugin.problem or _derives_from_task(path) == (kind == "tasks"):
+            plugin = _inspected(path.stem, LOOSE + path.stem, path)
+            if plugin.problem or _kind(path) == kind:
                 found[plugin.name] = plugin
         return found
 
-    def method(self, name: str) -> "type[Method]":
-        """The method's class. Raises UserError where there is none or it cannot be imported."""
-        from icmbench.api.method import ClassicalMethod, TrainedMethod, UntrainedMethod
-
-        found: type[Method] = _class_of(self._get("methods", name), TrainedMethod, UntrainedMethod, ClassicalMethod)
-        return found
-
-    def task_class(self, name: str) -> "type[Task]":
-        """The task's class. Raises UserError where there is none or it cannot be imported."""
-        from icmbench.api.task import Task
-
-        found: type[Task] = _class_of(self._get("tasks", name), Task)
-        return found
-
-    def task(self, name: str, data: dict[str, Any], recognizer: dict[str, Any]) -> "Task":
-        """The task with its options checked. Raises UserError naming every wrong option."""
-        cls = self.task_class(name)
-        return cls(
-            options(cls.DataOptions, data, f"the data options of task {name}"),
-            options(cls.RecognizerOptions, recognizer, f"the recogniser options of task {name}"),
-        )
+    def get(self, kind: Kind, name: str) -> Plugin:
+        """The plugin of that name. Raises UserError where there is none."""
+        found = self.find(kind)
+        if name not in found:
+            raise unknown(kind.removesuffix("s"), name, found)
+        return found[name]
 
     def protocols(self) -> dict[str, Path]:
         """Files of the protocols that the tasks bring, by name."""
@@ -108,17 +104,43 @@ class Plugins:
 
         It is read from the task's source, as importing a task takes seconds. Raises UserError where the task names none.
         """
-        plugin = self._get("tasks", task)
-        name = _default_protocol(plugin) or getattr(self.task_class(task), "default_protocol", "")
+        plugin = self.get("tasks", task)
+        name = _default_protocol(plugin) or _inherited_default_protocol(plugin)
         if not name:
             raise UserError(f"the task {task} names no default_protocol.")
         return str(plugin.path.parent / name) if plugin.path is not None and name.endswith(".toml") else name
 
-    def _get(self, kind: Kind, name: str) -> Plugin:
-        found = self.find(kind)
-        if name not in found:
-            raise unknown(kind.removesuffix("s"), name, found)
-        return found[name]
+    def resolve(self, task: str, name: str | None) -> Protocol:
+        """The protocol `name` of a task, or its default one. Raises UserError for unknown names and another task's protocol."""
+        self.get("tasks", task)
+        protocol = self.protocol(name or self.default_protocol(task))
+        if protocol.task != task:
+            raise UserError(f"{protocol.name} is a protocol of the task {protocol.task}, not of {task}.")
+        return protocol
+
+    def tally(self, name: str) -> type[Tally] | None:
+        """The tally that a record calls `name`; None where there is none or it cannot be imported.
+
+        It is looked for in the loose files, the entry-point group `icmbench.tallies` and the `tally.py` of the built-in tasks.
+        Torch is imported only where one of these files does so.
+        """
+        known: Iterator[type[Tally]] = chain(self._tallies(name), [Mean])
+        return next((kind for kind in known if kind.name == name), None)
+
+    def _tallies(self, name: str) -> Iterator[type[Tally]]:
+        """The tallies that may be the one of that name, whoever comes first wins."""
+        for path in self.files:
+            if _bases(path) & {"Tally", "Mean"}:
+                yield from _tallies_in(Plugin(path.stem, LOOSE + path.stem, path))
+        for entry in (*entry_points(group="icmbench.tallies"), *self.entries):
+            if (entry.group, entry.name) == ("icmbench.tallies", name):
+                yield from _tallies_in(Plugin(entry.name, entry.value.split(":")[0], None))
+        for plugin in _built_in("tasks"):
+            if plugin.folder and (plugin.folder / "tally.py").exists():
+                yield from _tallies_in(Plugin(plugin.name, f"icmbench.tasks.{plugin.name}.tally", None))
+
+
+INSTALLED = Plugins()  # what is built in or installed, without the user's loose files
 
 
 def options(model: type[Strict], values: dict[str, Any], what: str) -> Any:
@@ -133,10 +155,11 @@ def _built_in(kind: Kind) -> Iterator[Plugin]:
     spec = importlib.util.find_spec(f"icmbench.{kind}")
     for folder in spec.submodule_search_locations or () if spec else ():
         for path in sorted(Path(folder).iterdir()):
-            source = path / "__init__.py" if path.is_dir() else path
-            if path.name.startswith(("_", ".")) or source.suffix != ".py" or not source.exists():
-                continue
-            yield _inspected(path.stem, f"icmbench.{kind}.{path.stem}", source)
+            name = f"icmbench.{kind}.{path.stem}"
+            main = kind.removesuffix("s")
+            source, module = (path / f"{main}.py", f"{name}.{main}") if path.is_dir() else (path, name)
+            if not path.name.startswith(("_", ".")) and source.suffix == ".py" and source.exists():
+                yield _inspected(path.stem, module, source)
 
 
 def _inspected(name: str, module: str, path: Path | None) -> Plugin:
@@ -178,14 +201,33 @@ def _default_protocol(plugin: Plugin) -> str:
     return ""
 
 
-def _derives_from_task(path: Path) -> bool:
-    classes = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
-    return any("Task" in ast.unparse(base).split(".") for node in classes for base in node.bases)
+def _inherited_default_protocol(plugin: Plugin) -> str:
+    """The default_protocol of the plugin's class, which it has from a class elsewhere; nothing where it has none."""
+    found = [getattr(value, "default_protocol", "") for value in _own_classes(load(plugin))]
+    return next((str(name) for name in found if name), "")
 
 
-def _import(plugin: Plugin) -> ModuleType:
+def _bases(path: Path) -> set[str]:
+    """The names of the classes from which the classes of a Python file derive; none for a file that cannot be read."""
     try:
-        if not plugin.module.startswith("icmbench_plugin_"):
+        classes = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
+    except (OSError, SyntaxError, ValueError):
+        return set()
+    return {ast.unparse(base).split(".")[-1] for node in classes for base in node.bases}
+
+
+def _kind(path: Path) -> Kind | None:
+    """What a loose file is by the classes in it; a file with a tally alone is neither."""
+    bases = _bases(path)
+    return "tasks" if "Task" in bases else None if bases & {"Tally", "Mean"} else "methods"
+
+
+def load(plugin: Plugin) -> ModuleType:
+    """The plugin's module, imported. Raises UserError, whatever the plugin raises."""
+    if plugin.problem:
+        raise UserError(f"the plugin {plugin.name} cannot be imported: {plugin.problem}.")
+    try:
+        if not plugin.loose:
             return importlib.import_module(plugin.module)
         if plugin.path is None:
             raise ImportError("no file")
@@ -199,20 +241,27 @@ def _import(plugin: Plugin) -> ModuleType:
         raise UserError(f"the plugin {plugin.name} cannot be imported: {type(error).__name__}: {error}.") from error
 
 
-def _class_of(plugin: Plugin, *bases: type) -> Any:
-    if plugin.problem:
-        raise UserError(f"the plugin {plugin.name} cannot be imported: {plugin.problem}.")
-    module = _import(plugin)
-    own = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, bases) and value.__module__ == module.__name__
-    ]
+def class_of(plugin: Plugin, *bases: type) -> Any:
+    """The one class of the plugin that derives from any of `bases`. Raises UserError where there is not just one."""
+    own = [value for value in _own_classes(load(plugin)) if issubclass(value, bases)]
     if len(own) != 1:
         *most, last = (base.__name__ for base in bases)
         names = f"{', '.join(most)} or {last}" if most else last
         raise UserError(f"the plugin {plugin.name} must define one class derived from {names}, not {_counted(own)}.")
     return own[0]
+
+
+def _own_classes(module: ModuleType) -> list[type]:
+    """The classes that a module defines itself."""
+    return [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__]
+
+
+def _tallies_in(plugin: Plugin) -> list[type[Tally]]:
+    """The tallies that a module defines; none where it cannot be imported."""
+    try:
+        return [value for value in _own_classes(load(plugin)) if issubclass(value, Tally) and hasattr(value, "name")]
+    except UserError:
+        return []
 
 
 def _counted(classes: list[type]) -> str:

@@ -1,8 +1,65 @@
-"""provisional"""
+"""A plugin's source as a whole: which files it comes from, and their digest. Imports nothing of the plugin."""
 
-from icmbench.base.files import sha256
+import ast
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
 from icmbench.plugins.find import Plugin
 
 
+def source_files(plugin: Plugin) -> list[Path]:
+    """The Python files that make the plugin, in order.
+
+    A loose plugin is its file, and an installed one is its top-level package. A built-in one is its file or package with the
+    modules and packages beside it that it imports, directly or not. Empty for a plugin without a file.
+    """
+    if plugin.path is None:
+        return []
+    if plugin.loose:
+        return [plugin.path]
+    root, top = source_root(plugin), plugin.module.split(".")
+    if not plugin.built_in:
+        return _files(root, top[0])
+    found, waiting = dict[str, list[Path]](), [top[2]]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found[name] = _files(root, name)
+            waiting += [other for path in found[name] for other in _siblings(path, ".".join(top[:2]))]
+    return sorted(path for files in found.values() for path in files)
+
+
+def source_root(plugin: Plugin) -> Path:
+    """The folder from which the plugin's files are named; of a built-in one, the folder of its kind."""
+    assert plugin.path is not None
+    if plugin.loose:
+        return plugin.path.parent
+    depth = plugin.module.count(".") + (plugin.path.name == "__init__.py")
+    return plugin.path.parents[depth - 2 if plugin.built_in else depth]
+
+
 def source_digest(plugin: Plugin) -> str:
-    return sha256(plugin.path) if plugin.path else ""
+    """SHA-256 over the names and contents of the source files: an edit of any of them makes another plugin."""
+    contents = hashlib.sha256()
+    for path in source_files(plugin):
+        contents.update(f"{path.relative_to(source_root(plugin)).as_posix()}\0".encode())
+        contents.update(hashlib.sha256(path.read_bytes()).digest())
+    return contents.hexdigest()
+
+
+def _files(root: Path, name: str) -> list[Path]:
+    """The Python files of the module or package `name` in a folder; none for another name."""
+    alone = root / f"{name}.py"
+    return [alone] if alone.is_file() else sorted((root / name).rglob("*.py"))
+
+
+def _siblings(path: Path, package: str) -> Iterator[str]:
+    """The names in a package that a file imports from it by their full names."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            if name.startswith(f"{package}."):
+                yield name.removeprefix(f"{package}.").split(".")[0]

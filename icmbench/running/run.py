@@ -12,6 +12,7 @@ from icmbench.compare.comparison import curves, rows
 from icmbench.compare.resamples import source
 from icmbench.experiment.cell import Cell
 from icmbench.experiment.compute import ComputeCell, make_bitstreams
+from icmbench.plugins.find import Plugins
 from icmbench.running.job import Job
 from icmbench.running.plan import plan
 from icmbench.running.runner import Runner
@@ -56,13 +57,13 @@ def _make_bitstreams(cells: Sequence[Cell], runner: Runner) -> bool:
 def records_of(cells: Sequence[Cell], runner: Runner) -> list[Record]:
     """The records of these cells that can be compared; those below their protocols that cannot are named."""
     wanted = {runner.folders.record(cell) for cell in cells}
-    records = comparable_records(runner.folders.store, {cell.protocol.identity for cell in cells}, runner.console)
+    records = comparable_records(runner.folders.store, {cell.protocol.identity for cell in cells}, runner.plugins, runner.console)
     return [record for record in records if runner.folders.store.path_of(record) in wanted]
 
 
-def comparable_records(store: Store, protocols: set[str], console: Console) -> list[Record]:
+def comparable_records(store: Store, protocols: set[str], plugins: Plugins, console: Console) -> list[Record]:
     """The records of protocols that can be compared; the others are named with the reason."""
-    records, set_aside = read_comparable(store)
+    records, set_aside = read_comparable(store, plugins)
     for path, reason in set_aside.items():
         if protocols & set(path.parts):
             console.print(f"set aside {path}: {reason}", markup=False)
@@ -71,7 +72,7 @@ def comparable_records(store: Store, protocols: set[str], console: Console) -> l
 
 def _show(protocol: Protocol, cells: Sequence[Cell], runner: Runner) -> None:
     store, labels, twice = runner.folders.store, {cell.label for cell in cells}, doubled(protocol).identity
-    records = comparable_records(store, {protocol.identity, twice}, runner.console)
+    records = comparable_records(store, {protocol.identity, twice}, runner.plugins, runner.console)
     shown = [r for r in records if r.protocol.identity == protocol.identity and r.label in labels]
     if not shown:
         return

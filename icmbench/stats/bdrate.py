@@ -8,14 +8,14 @@ JCTVC-E137 or by Akima as in Herglotz and others (arXiv 2202.12565), never by on
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import Akima1DInterpolator, PchipInterpolator
 
-from icmbench.stats.monotone import POLICY, Points, is_rising, rising
+from icmbench.stats.monotone import Points, is_rising, rising
 from icmbench.stats.pchip import pchip_means
 
 MIN_POINTS = 3
@@ -39,8 +39,8 @@ class BDRate:
     `cross_check`: the same with the other interpolation; None without an answer, or where it runs away.
     `metric`: mean change of quality at equal rate, in the unit of quality, by `method`; None without a common range of rate.
     `overlap`: common range of quality over the union of both, 0..1; `rate_overlap`: the same for ln rate.
-    `points`: of anchor and test that were used. `monotone`: both curves were used as given. `policy`: what is done where
-    a curve is not monotone (`icmbench.stats.monotone`). `warnings`: what else a reader must know.
+    `points`: of anchor and test that were used. `monotone`: both curves were used as given, else a curve was made monotone
+    (`icmbench.stats.monotone`). `warnings`: what else a reader must know.
     """
 
     percent: float | None
@@ -50,7 +50,6 @@ class BDRate:
     rate_overlap: float = 0.0
     points: tuple[int, int] = (0, 0)
     monotone: bool = True
-    policy: str = field(default=POLICY, init=False)
     reason: str = ""
     warnings: tuple[str, ...] = ()
     method: Method = "pchip"
@@ -171,7 +170,7 @@ def _finite(value: float) -> float | None:
 
 def _changes(given: tuple[Points, Points], used: tuple[int, int]) -> tuple[str, ...]:
     return tuple(
-        f"the {name} curve is not monotone: its {len(points)} points became {count} ({POLICY})"
+        f"the {name} curve is not monotone: its {len(points)} points became {count} (constrained_cubic)"
         for name, points, count in zip(("anchor", "test"), given, used, strict=True)
         if not is_rising(points)
     )
@@ -193,7 +192,7 @@ def _batch(anchor: FloatArray, test: FloatArray, on: int) -> FloatArray:
         raise ValueError(f"not pairs of curves: {anchor.shape} and {test.shape}")
     (a, a_sizes), (b, b_sizes) = _all_rising(anchor), _all_rising(test)
     sizes, result = np.column_stack([a_sizes, b_sizes]), np.full(len(a), np.nan)
-    for p, q in np.unique(sizes, axis=0):  # few: policies leave curves of different length
+    for p, q in np.unique(sizes, axis=0):  # few: curves made monotone differ in length
         rows = (sizes == (p, q)).all(1)
         if min(p, q) >= MIN_POINTS:
             result[rows] = _differences(a[rows, :p], b[rows, :q], on)

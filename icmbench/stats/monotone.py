@@ -1,11 +1,9 @@
 """What is done about a rate-quality curve that is not monotone.
 
 A curve is a float64 array [P, 2] of (ln rate, quality), sorted by rate. BD-rate reads rate as a function of quality, so both
-must rise strictly. A policy makes such a curve of one that does not. It sees one curve only, never its partner, so that
-(1 + BD(A→B))·(1 + BD(B→A)) = 1 holds whatever it does. `studies/monotone_policy.py` compares the policies.
+must rise strictly. A constrained cubic replaces a curve that does not. It sees one curve only, never its partner, so that
+(1 + BD(A→B))·(1 + BD(B→A)) = 1 holds. `studies/monotone_policy.py` compares it with other policies.
 """
-
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,32 +21,6 @@ def is_rising(points: Points) -> NDArray[np.bool_]:
     return rising
 
 
-def isotonic(points: Points) -> Points:
-    """Isotonic regression of quality over rate: the non-falling curve nearest to the points (least squares).
-
-    Each block of points that the regression pools becomes one point at its mean log rate and mean quality; points of equal
-    rate are averaged first. (Barlow and others, Statistical Inference under Order Restrictions, 1972.)
-    """
-    from scipy.optimize import isotonic_regression
-
-    starts = _starts(points)
-    weights = np.diff(np.append(starts, len(points))).astype(float)
-    lowest, highest = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
-    # clipped, because a mean of equal values may be another one in the last digit
-    rates, qualities = np.clip(np.add.reduceat(points, starts) / weights[:, None], lowest, highest).T
-    fitted = isotonic_regression(qualities, weights=weights).x
-    blocks = np.flatnonzero(np.append(True, np.diff(fitted) > TIE * np.ptp(points[:, 1])))
-    means = np.add.reduceat(rates * weights, blocks) / np.add.reduceat(weights, blocks)
-    return np.column_stack([means, fitted[blocks]])
-
-
-def envelope(points: Points) -> Points:
-    """The points that no other point dominates with no more rate and no less quality."""
-    starts = _starts(points)
-    best = np.column_stack([points[starts, 0], np.maximum.reduceat(points[:, 1], starts)])
-    return _climbing(best, np.ptp(points[:, 1]))
-
-
 def constrained_cubic(points: Points) -> Points:
     """The least-squares cubic of quality over log rate whose slope is nowhere negative, at the rates of the points.
 
@@ -58,8 +30,8 @@ def constrained_cubic(points: Points) -> Points:
     """
     from scipy.optimize import nnls
 
-    starts, reach = _starts(points), np.ptp(points[:, 1])
-    if len(starts) < 2 or reach == 0:
+    first, reach = starts(points), np.ptp(points[:, 1])
+    if len(first) < 2 or reach == 0:
         return points[:1]
     powers = np.arange(4)
     q, r = np.linalg.qr(((points[:, :1] - points[0, 0]) / np.ptp(points[:, 0])) ** powers)
@@ -71,37 +43,20 @@ def constrained_cubic(points: Points) -> Points:
     free = q.T @ ((points[:, 1] - points[0, 1]) / reach)
     fitted = points[0, 1] + reach * (q @ (free + slopes @ nnls(slopes, -free)[0]))
     # Between the 41 places where the slope is held it may dip below 0 by little: what rises by less is flat.
-    return _climbing(np.column_stack([points[:, 0], fitted])[starts], reach, least=1e-6)
-
-
-def refuse(points: Points) -> Points | None:
-    """No answer for a curve that is not monotone."""
-    return points if is_rising(points) else None
-
-
-POLICIES: dict[str, Callable[[Points], Points | None]] = {
-    "isotonic": isotonic,
-    "envelope": envelope,
-    "constrained_cubic": constrained_cubic,
-    "refuse": refuse,
-}
-POLICY = "constrained_cubic"
+    return climbing(np.column_stack([points[:, 0], fitted])[first], reach, least=1e-6)
 
 
 def rising(points: Points) -> Points:
-    """The curve itself where it rises strictly, else what the chosen policy makes of it: [≤ P, 2], no point where it refuses."""
-    if is_rising(points):
-        return points
-    made = POLICIES[POLICY](points)
-    return points[:0] if made is None else made
+    """The curve itself where it rises strictly, else its constrained cubic: [≤ P, 2]."""
+    return points if is_rising(points) else constrained_cubic(points)
 
 
-def _starts(points: Points) -> NDArray[np.int_]:
+def starts(points: Points) -> NDArray[np.int_]:
     """Where the groups of equal rate begin."""
     return np.flatnonzero(np.append(True, np.diff(points[:, 0]) > TIE))
 
 
-def _climbing(points: Points, reach: float, least: float = TIE) -> Points:
+def climbing(points: Points, reach: float, least: float = TIE) -> Points:
     """The points that rise above all before them by more than the part `least` of `reach`."""
     kept = [0]
     for k in range(1, len(points)):

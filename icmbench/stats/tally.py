@@ -1,21 +1,63 @@
 """Tallies: what every image contributes to a data set's scores, so that they can be computed for any weighting of the images.
 
 A task's metric writes the tally's columns into the rows of the images. A bootstrap then weights the images and gets
-the scores again without running a network.
+the scores again without running a network. A task brings its own kind of tally; `icmbench.plugins` finds it by its name.
 """
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from icmbench.stats.detections import Detections
-from icmbench.stats.tally_base import Array, Tally
+Array = NDArray[np.float64]
 
-__all__ = ["KINDS", "Confusion", "Detections", "Mean", "Tally", "confusion_scores"]
+
+class Tally(ABC):
+    """`name`: what records call it. `columns`: those it reads of the rows.
+
+    `ordered`: pairs of scores of which the first is never above the second.
+    """
+
+    name: ClassVar[str]
+    columns: ClassVar[tuple[str, ...]]
+    ordered: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+    @abstractmethod
+    def __init__(self, rows: pd.DataFrame) -> None:
+        """Take the columns of a data set's rows, one row an image."""
+
+    @abstractmethod
+    def score(self, name: str, weights: Array) -> Array:
+        """Score `name` in percent under each of B weightings [B, images]: [B], nan where it has no value.
+
+        A weight is how often an image counts (0: not at all). Raises KeyError for a score that it does not know.
+        """
+
+    def per_class(self, name: str) -> dict[int, float]:
+        """Score `name` in percent of each class that has one, by the class's number, over all images.
+
+        Empty where the tally does not tell classes apart or does not know the score.
+        """
+        return {}
+
+    @classmethod
+    def disordered(cls, scores: Mapping[str, float]) -> list[str]:
+        """What contradicts `ordered` in scores in percent; empty where nothing does."""
+        return [
+            f"{low} is {scores[low]:.2f}, above {high} with {scores[high]:.2f}"
+            for low, high in cls.ordered
+            if scores.get(low, 0.0) > scores.get(high, math.inf) + 1e-6
+        ]
 
 
 class Mean(Tally):
     """The score of the data set is the mean of the images' own (column `score`), whatever its name."""
 
+    name = "mean"
     columns = ("score",)
 
     def __init__(self, rows: pd.DataFrame) -> None:
@@ -25,35 +67,3 @@ class Mean(Tally):
         with np.errstate(invalid="ignore"):
             mean: Array = weights @ self.scores / weights.sum(1)
         return mean
-
-
-def confusion_scores(confusion: Array) -> dict[str, Array]:
-    """mIoU, aAcc and mAcc in percent of confusion matrices [..., truth, prediction].
-
-    A class that neither truth nor prediction contains does not count in mIoU, one that the truth lacks not in mAcc.
-    """
-    right, truth, found = confusion.diagonal(axis1=-2, axis2=-1), confusion.sum(-1), confusion.sum(-2)
-    union = truth + found - right
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return {
-            "mIoU": 100 * np.where(union > 0, right / union, 0).sum(-1) / (union > 0).sum(-1),
-            "aAcc": 100 * right.sum(-1) / truth.sum(-1),
-            "mAcc": 100 * np.where(truth > 0, right / truth, 0).sum(-1) / (truth > 0).sum(-1),
-        }
-
-
-class Confusion(Tally):
-    """Segmentation: column `confusion` holds each image's confusion matrix [truth, prediction] in pixels, flattened."""
-
-    columns = ("confusion",)
-    ordered = (("mIoU", "mAcc"),)
-
-    def __init__(self, rows: pd.DataFrame) -> None:
-        self.counts = np.stack([np.asarray(image, np.float64) for image in rows["confusion"]])
-        self.classes = round(self.counts.shape[1] ** 0.5)
-
-    def score(self, name: str, weights: Array) -> Array:
-        return confusion_scores((weights @ self.counts).reshape(-1, self.classes, self.classes))[name]
-
-
-KINDS: dict[str, type[Tally]] = {"mean": Mean, "confusion": Confusion, "detections": Detections}

@@ -15,10 +15,12 @@ import pyarrow
 import pyarrow.parquet
 from pydantic import ValidationError
 
+from icmbench.compare.comparable import disordered
+from icmbench.plugins.find import INSTALLED, Plugins
 from icmbench.schema.protocol import Protocol, describe_errors
 from icmbench.schema.record import LAMBDA, Record, flaws
 from icmbench.schema.store import Store
-from icmbench.stats.tally import KINDS
+from icmbench.stats.tally import Tally
 from icmbench.submission import archive
 from icmbench.submission.archive import Archive, Refused
 from icmbench.submission.manifest import ENVIRONMENT, TRAINING_IMAGES, Cell, Manifest, sample
@@ -63,11 +65,11 @@ def inspect(path: Path) -> Contents:
         return contents(bundle)
 
 
-def contents(bundle: Archive) -> Contents:
-    """The same of an open bundle."""
+def contents(bundle: Archive, plugins: Plugins = INSTALLED) -> Contents:
+    """The same of an open bundle; `plugins` know the tallies."""
     manifest = bundle.manifest
     _check_files(manifest)
-    claims = tuple(_claim(bundle, cell) for cell in manifest.cells)
+    claims = tuple(_claim(bundle, cell, plugins) for cell in manifest.cells)
     _check_identity(manifest, claims)
     _check_plugin(bundle, claims[0].record)
     _check_curves(claims)
@@ -92,7 +94,7 @@ def _check_files(manifest: Manifest) -> None:
         raise Refused(f"nothing in the manifest says what {unused[0]!r} is for.")
 
 
-def _claim(bundle: Archive, cell: Cell) -> Claim:
+def _claim(bundle: Archive, cell: Cell, plugins: Plugins) -> Claim:
     fields = _json(bundle, cell.record)
     try:
         record = Record.model_validate(fields)
@@ -107,8 +109,11 @@ def _claim(bundle: Archive, cell: Cell) -> Claim:
         raise Refused(f"{cell.record} lies where another cell's record belongs.")
     if bundle.manifest.files[cell.rows].sha256 != record.rows_sha256:
         raise Refused(f"{cell.rows} is not the file of rows that {cell.record} was made with.")
-    rows = _rows(bundle, cell, record)
-    _check_sums(cell, record, rows)
+    tally = plugins.tally(record.tally)
+    if problems := disordered(record, tally):
+        raise Refused(f"{cell.record} cannot be true: {'; '.join(problems)}.")
+    rows = _rows(bundle, cell, record, tally)
+    _check_sums(cell, record, rows, tally)
     return Claim(cell, record, rows)
 
 
@@ -119,9 +124,9 @@ def _json(bundle: Archive, name: str) -> Any:
         raise Refused(f"{name} is not JSON: {error}.") from error
 
 
-def _rows(bundle: Archive, cell: Cell, record: Record) -> pd.DataFrame:
+def _rows(bundle: Archive, cell: Cell, record: Record, tally: type[Tally] | None) -> pd.DataFrame:
     """The rows of the images, as many as the record says, read without the metadata that could name Python objects."""
-    name, tally = cell.rows, KINDS.get(record.tally)
+    name = cell.rows
     columns = [*NEEDED, *(tally.columns if tally else ())]
     try:
         file = pyarrow.parquet.ParquetFile(io.BytesIO(bundle.read(name, ROWS_BYTES)))
@@ -137,7 +142,7 @@ def _rows(bundle: Archive, cell: Cell, record: Record) -> pd.DataFrame:
     return rows
 
 
-def _check_sums(cell: Cell, record: Record, rows: pd.DataFrame) -> None:
+def _check_sums(cell: Cell, record: Record, rows: pd.DataFrame, tally: type[Tally] | None) -> None:
     """The record says what its rows come to."""
     try:
         bits, pixels, estimated, psnr = (
@@ -160,15 +165,14 @@ def _check_sums(cell: Cell, record: Record, rows: pd.DataFrame) -> None:
         said = getattr(record, name)
         if not math.isclose(said, found, rel_tol=ROUNDING) and not (math.isnan(said) and math.isnan(found)):
             raise Refused(f"{cell.record} says {name} {said:.6g}, the rows of its images give {found:.6g}.")
-    for name, found in tallied(record, rows).items():
+    for name, found in tallied(record, rows, tally).items():
         if not abs(found - record.scores[name]) < ROUNDING * 100:
             said = record.scores[name]
             raise Refused(f"{cell.record} says {name} {said:.4f}, the rows of its images give {found:.4f}.")
 
 
-def tallied(record: Record, rows: pd.DataFrame) -> dict[str, float]:
-    """The record's scores as the tallies in `rows` give them, those that the kind of tally knows. Raises Refused."""
-    kind = KINDS.get(record.tally)
+def tallied(record: Record, rows: pd.DataFrame, kind: type[Tally] | None) -> dict[str, float]:
+    """The record's scores as the tallies in `rows` give them, those that the `kind` of tally knows. Raises Refused."""
     if kind is None:
         return {}
     weights, found = np.ones((1, len(rows))), {}
@@ -179,7 +183,7 @@ def tallied(record: Record, rows: pd.DataFrame) -> dict[str, float]:
                 found[name] = float(tally.score(name, weights)[0])
             except KeyError:
                 continue
-    except (ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
+    except (KeyError, ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
         raise Refused(f"the rows hold no tally of the kind '{record.tally}': {_first_line(error)}.") from error
     return found
 

@@ -116,7 +116,7 @@ def _add_plugin(content: _Content, plugin: Plugin) -> manifest.Plugin:
     if plugin.module.startswith(("icmbench.methods.", "icmbench_plugin_")):
         files = [content.add(f"plugin/{plugin.name}.py", plugin.path)]
         return manifest.Plugin(name=plugin.name, files=tuple(files))
-    depth = plugin.module.count(".") + (plugin.folder is not None)
+    depth = plugin.module.count(".") + (plugin.path.name == "__init__.py")
     root = plugin.path.parents[depth]
     package = root / plugin.module.split(".")[0]
     sources = sorted(package.rglob("*.py")) if package.is_dir() else [plugin.path]

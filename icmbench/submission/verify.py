@@ -91,7 +91,7 @@ def verify(path: Path, plugins: Plugins, protocol: str | None = None, progress: 
     )
     try:
         with opened(path) as bundle:
-            found = contents(bundle)
+            found = contents(bundle, plugins)
             verdict = verdict.model_copy(update={"protocol": found.manifest.protocol, "label": found.manifest.label})
             cells = Verification(bundle, found, _protocol(found, plugins, protocol), plugins, progress).run()
         ended = {"status": "verified", "cells": cells}
@@ -269,8 +269,8 @@ class Verification:
             rows.append({"score": None, **metric.update(sample, self.task.predict(image, sample))})
             self.progress(f"score {record.point} seed={record.seed}", done + 1, len(claimed))
         whole = len(rows) == len(self.dataset)
-        measured = metric.compute() if whole else tallied(record, pd.DataFrame(rows))
-        self._same_scores(cell.record, record.scores if whole else tallied(record, claimed), measured)
+        measured = metric.compute() if whole else tallied(record, pd.DataFrame(rows), metric.tally)
+        self._same_scores(cell.record, record.scores if whole else tallied(record, claimed, metric.tally), measured)
         return measured.get(self.protocol.evaluation.metric, math.nan), same
 
     def _check_probes(

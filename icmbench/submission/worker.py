@@ -118,8 +118,8 @@ def _plugins(job: Job) -> "Plugins":
 def _codec(job: Job, work: Work) -> Any:
     import torch
 
+    from icmbench.api import ClassicalMethod
     from icmbench.api.classes import method_class
-    from icmbench.api.method import ClassicalMethod
     from icmbench.experiment.build import load_codec
     from icmbench.plugins.find import options
 

@@ -9,9 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from icmbench.api.task import Dataset, Sample
-from icmbench.base.errors import UserError
+from icmbench.api import Dataset, Sample, UserError, fingerprint
 from icmbench.tasks._data.images import Kept, read_image
+
+USED = {  # of the annotation file; polygons and licences are not
+    "images": ("id", "file_name", "height", "width"),
+    "categories": ("id", "name"),
+    "annotations": ("image_id", "category_id", "bbox", "area", "iscrowd"),
+}
 
 
 @dataclass(frozen=True)
@@ -30,13 +35,14 @@ class Boxes:
 class CocoFolder(Dataset):
     """A folder of images with its annotation file; crowd boxes and boxes without area are left out of the targets.
 
-    Raises UserError for missing or damaged files and for annotations that disagree with the images.
+    `origin` names generated content instead of the files, whose bytes depend on the encoder. Raises UserError for missing or
+    damaged files and for annotations that disagree with the images.
     """
 
-    def __init__(self, images: Path, annotations: Path) -> None:
+    def __init__(self, images: Path, annotations: Path, origin: str = "") -> None:
         if not images.is_dir():
             raise UserError(f"the folder {images} is missing.")
-        self.folder, self.annotations = images, annotations
+        self.folder, self.annotations, self.origin = images, annotations, origin
         self.coco = _read_annotations(annotations)
         try:
             self._index()
@@ -64,6 +70,13 @@ class CocoFolder(Dataset):
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def fingerprint(self) -> str:
+        """By the images' names and sizes, and by what is used of the annotations."""
+        if self.origin:
+            return fingerprint(self.folder, [], self.origin)
+        content = {kind: [{key: row.get(key) for key in keys} for row in self.coco[kind]] for kind, keys in USED.items()}
+        return fingerprint(self.folder, [row["file_name"] for row in self.images], content)
 
     def __getitem__(self, index: int) -> Sample:
         if index in self.kept.items:

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from icmbench.api.task import Dataset, Sample
-from icmbench.base.errors import UserError
+from icmbench.api import Dataset, Sample, UserError, fingerprint, sha256
 from icmbench.tasks._data.images import Kept, read_image, read_mask
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -15,12 +15,19 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 class MaskFolder(Dataset):
     """Images and index masks of the same stem; the target is `labels` of the stored mask uint8 [H, W].
 
-    `names` restricts the pictures to these stems. Raises UserError for a missing folder, a picture without mask,
-    or a mask of another size than its picture.
+    `names` restricts the images to these stems. `origin` names generated content instead of the files, whose bytes depend on
+    the encoder. Raises UserError for a missing folder, an image without mask, or a mask of another size than its image.
     """
 
-    def __init__(self, images: Path, masks: Path, labels: Callable[[Tensor], Tensor], names: list[str] | None = None) -> None:
-        self.labels = labels
+    def __init__(
+        self,
+        images: Path,
+        masks: Path,
+        labels: Callable[[Tensor], Tensor],
+        names: list[str] | None = None,
+        origin: str = "",
+    ) -> None:
+        self.folder, self.labels, self.origin = images, labels, origin
         for folder in (images, masks):
             if not folder.is_dir():
                 raise UserError(f"the folder {folder} is missing.")
@@ -37,6 +44,14 @@ class MaskFolder(Dataset):
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def fingerprint(self) -> str:
+        """By the images' names and sizes, the masks' content, and the label that each stored value becomes."""
+        labels = self.labels(torch.arange(256, dtype=torch.uint8)).tolist()
+        if self.origin:
+            return fingerprint(self.folder, [], self.origin, labels)
+        masks = [sha256(path) for path in self.masks]
+        return fingerprint(self.folder, [path.name for path in self.images], masks, labels)
 
     def __getitem__(self, index: int) -> Sample:
         if index in self.kept.items:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from icmbench.base.errors import UserError
+from icmbench.api import UserError
 
 CACHE_BYTES = 1 << 30
 T = TypeVar("T")

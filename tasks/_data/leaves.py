@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from icmbench.api.task import Dataset, Sample
-from icmbench.base.files import build_once, cache_root
+from icmbench.api import Dataset, Sample, build_once, cache_root
 from icmbench.tasks._data.images import Kept, read_image
+from icmbench.tasks._procedural import origin
 from icmbench.tasks._procedural.leaves import picture
 from icmbench.tasks._procedural.noise import write_png
 
@@ -22,12 +22,15 @@ class Leaves(Dataset):
                 made = picture(seed, FIRST[split] + index, SIZE)
                 write_png(folder / f"{index:05d}.png", made)
 
-        self.count = COUNT[split]
+        self.count, self.origin = COUNT[split], origin("leaves", VERSION, COUNT[split], SIZE, FIRST[split], seed, split)
         self.folder = build_once(cache_root() / f"leaves-v{VERSION}-seed{seed}-{split}", build)
         self.kept: Kept[Sample] = Kept()
 
     def __len__(self) -> int:
         return self.count
+
+    def fingerprint(self) -> str:
+        return self.origin
 
     def __getitem__(self, index: int) -> Sample:
         if index in self.kept.items:

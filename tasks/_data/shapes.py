@@ -1,18 +1,23 @@
-"""The `shapes` pictures as a data set on disk."""
+"""The `shapes` images as data sets on disk: COCO format, with index masks."""
 
-from pathlib import Path
+from collections.abc import Callable
 
-from icmbench.base.files import cache_root
+from torch import Tensor
+
+from icmbench.api import cache_root
 from icmbench.tasks._data.coco import CocoFolder
-from icmbench.tasks._procedural.shapes import shapes_folder
-
-
-def folder(seed: int) -> Path:
-    """Where the pictures lie (COCO format, with index masks); made the first time."""
-    return shapes_folder(cache_root(), seed)
+from icmbench.tasks._data.folders import MaskFolder
+from icmbench.tasks._procedural import origin
+from icmbench.tasks._procedural.shapes import VERSION, shapes_folder
 
 
 def pictures(split: str, seed: int = 0) -> CocoFolder:
-    """The pictures of a split with their boxes."""
-    root = folder(seed)
-    return CocoFolder(root / "images" / split, root / "annotations" / f"{split}.json")
+    """The images of a split with their boxes; made the first time."""
+    root = shapes_folder(cache_root(), seed)
+    return CocoFolder(root / "images" / split, root / "annotations" / f"{split}.json", origin("shapes", VERSION, seed, split))
+
+
+def masks(split: str, labels: Callable[[Tensor], Tensor], seed: int = 0) -> MaskFolder:
+    """The images of a split with their masks, whose stored values become `labels`; made the first time."""
+    root, source = shapes_folder(cache_root(), seed), origin("shapes", VERSION, seed, split)
+    return MaskFolder(root / "images" / split, root / "masks" / split, labels, origin=source)

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms as torchvision_nms
 
-from icmbench.base.errors import UserError
+from icmbench.api import UserError
 
 
 def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
     """mmcv's nms: `offset` 1 counts pixels at both ends of a box, which is widening it by one."""
     widened = boxes + torch.tensor([0.0, 0.0, offset, offset], device=boxes.device) if offset else boxes
-    return torchvision_nms(widened, scores, iou_threshold)
+    kept: Tensor = torchvision_nms(widened, scores, iou_threshold)
+    return kept
 
 
 class _Operators(ModuleType):

@@ -1,5 +1,7 @@
 """Networks from OpenMMLab configs and checkpoints, and their preprocessing as differentiable tensor code."""
 
+import hashlib
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,7 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from icmbench.base.errors import UserError
-from icmbench.base.files import data_root
-from icmbench.plugins.weights import verified_path
-from icmbench.schema.protocol import Strict, Weights
+from icmbench.api import Strict, UserError, Weights, data_root, verified_path
 
 MMLogger.get_current_instance().setLevel("ERROR")  # it would print every parameter's initialisation
 STOCK = {"mmdet": "mmdetection", "mmseg": "mmsegmentation"}
@@ -50,6 +49,17 @@ def read_config(name: str) -> ConfigDict:
         raise UserError(f"the recogniser's config {path} cannot be read: {error}.") from error
     _localise(model)
     return model
+
+
+def config_fingerprint(name: str) -> str:
+    """SHA-256 of all that `read_config` finds: the content with that of the base files, whatever their paths."""
+    content = json.dumps(read_config(name).to_dict(), sort_keys=True, default=_spelt)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _spelt(value: Any) -> str:
+    """A class or function by its name, as its printed form has an address."""
+    return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else repr(value)
 
 
 def _config_path(name: str) -> Path:

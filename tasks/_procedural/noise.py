@@ -16,7 +16,7 @@ def power_law_noise(rng: np.random.Generator, size: int, exponent: float) -> Fie
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :])
     frequency[0, 0] = np.inf
     field = np.fft.irfft2(white / frequency**exponent, s=(size, size))
-    return (field / (field.std() + 1e-12)).astype(np.float32)
+    return np.asarray(field / (field.std() + 1e-12), np.float32)
 
 
 def grid(size: int) -> tuple[Field, Field]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from icmbench.base.files import build_once
+from icmbench.api import build_once
 from icmbench.tasks._procedural.noise import Field, Mask, blob, grid, power_law_noise, rotated, to_8bit, write_png
 
 CLASSES = ("stripes", "checker", "dots", "grain")
@@ -121,7 +121,8 @@ def _annotations(identity: int, first: int, made: Picture) -> list[dict[str, obj
 
 def _write_split(folder: Path, split: str, seed: int) -> None:
     first, count, size = SPLITS[split]
-    images, annotations = [], []
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
     for kind in ("images", "masks"):
         (folder / kind / split).mkdir(parents=True)
     for number in range(count):

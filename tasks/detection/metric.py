@@ -10,9 +10,9 @@ from faster_coco_eval import mask as coco_mask
 from numpy.typing import NDArray
 from torch import Tensor
 
-from icmbench.api.task import Metric, Sample
-from icmbench.stats.detections import IOU_THRESHOLDS
+from icmbench.api import Metric, Sample
 from icmbench.tasks._data.coco import CocoFolder
+from icmbench.tasks.detection.tally import IOU_THRESHOLDS, Detections
 
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 MOST = 100  # detections of an image and category that count
@@ -46,7 +46,7 @@ class Truths:
 class AveragePrecision(Metric):
     """AP over IoU 0.50:0.95, AP50, AP75, and AP of small, medium and large objects (areas under 32², under 96², above)."""
 
-    tally = "detections"
+    tally = Detections
 
     def __init__(self, dataset: CocoFolder) -> None:
         self.dataset = dataset
@@ -59,7 +59,7 @@ class AveragePrecision(Metric):
             self.truths[row["image_id"]].append(row)
 
     def update(self, sample: Sample, prediction: tuple[Tensor, Tensor, Tensor]) -> dict[str, Any]:
-        """Add a picture; returns its columns of `icmbench.stats.detections.Detections`."""
+        """Add a picture; returns its columns of the tally."""
         boxes, scores, labels = (value.numpy() for value in prediction)
         sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
         self.images.append(sample.target.image_id)
@@ -150,9 +150,9 @@ def _take_best(truths: Truths, ious: Floats, free: Bools) -> tuple[int, int]:
     """Match one detection at all thresholds; ious [N]; free [thresholds, N] is updated. Returns (hits, ignored) in bits."""
     fits = free & (ious >= IOU_THRESHOLDS[:, None])
     counted = fits & ~truths.ignored
-    hit = counted.any(1)
+    hit = np.asarray(counted.any(1))
     wanted = np.where(hit[:, None], counted, fits)
-    matched = wanted.any(1)
+    matched = np.asarray(wanted.any(1))
     best = len(ious) - 1 - np.where(wanted, ious, -1)[:, ::-1].argmax(1)
     free[matched, best[matched]] = truths.crowd[best[matched]]
     return int(BITS[hit].sum()), int(BITS[matched & ~hit].sum())

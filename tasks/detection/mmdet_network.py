@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from icmbench.base.errors import UserError
+from icmbench.api import UserError
 from icmbench.tasks._openmmlab import compiled_ops
 
 with compiled_ops.toolbox_imports():
@@ -67,7 +67,7 @@ def light_config(config: ConfigDict, body: dict[str, int]) -> ConfigDict:
     """
     first = config.get("bbox_head") or config.get("rpn_head")
     one_roi_head = isinstance(config.get("roi_head", {}).get("bbox_head", {}), dict)
-    if not isinstance(first, dict) or "anchor_generator" not in first or not one_roi_head:
+    if not isinstance(first, ConfigDict) or "anchor_generator" not in first or not one_roi_head:
         raise UserError(f"a branch for a {config.type} is not known: it needs an anchor-based head, alone or with one RoI head.")
     single = "bbox_head" in config
     strides = [s for s in first.anchor_generator.strides if s >= FINEST]

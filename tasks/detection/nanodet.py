@@ -120,7 +120,7 @@ class NanoDetHead(GFLHead):  # type: ignore[misc]
         """Per level: class logits [B, classes, h, w] and box-distribution logits [B, 4 * 11, h, w]."""
         logits = [_run(self, 29 + 2 * level, _active(self, 28 + 2 * level, x)) for level, x in enumerate(features)]
         sizes = [self.cls_out_channels, 4 * (self.reg_max + 1)]
-        classes, boxes = zip(*(x.split(sizes, 1) for x in logits), strict=True)
+        classes, boxes = zip(*(torch.split(x, sizes, 1) for x in logits), strict=True)
         return list(classes), list(boxes)
 
 

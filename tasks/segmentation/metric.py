@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from icmbench.api.task import Metric, Sample
-from icmbench.stats.tally import confusion_scores
+from icmbench.api import Metric, Sample
+from icmbench.tasks.segmentation.tally import Confusion, confusion_scores
 
 
 class MeanIoU(Metric):
@@ -17,7 +17,7 @@ class MeanIoU(Metric):
     lacks has no recall. Masks hold class numbers; 255 in the truth is ignored.
     """
 
-    tally = "confusion"
+    tally = Confusion
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = list(classes)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from icmbench.base.errors import UserError
+from icmbench.api import UserError
 from icmbench.tasks._openmmlab import compiled_ops
 
 with compiled_ops.toolbox_imports():
@@ -58,11 +58,11 @@ def light_config(config: ConfigDict, body: dict[str, int]) -> ConfigDict:
 
     Raises UserError for a head that reads several feature maps.
     """
-    if not isinstance(config.decode_head, dict) or not isinstance(config.decode_head.get("in_channels"), int):
+    head = config.decode_head
+    if not isinstance(head, ConfigDict) or not isinstance(head.get("in_channels"), int):
         raise UserError(f"a branch for this {config.type} is not known: its head must read one feature map.")
     config.backbone = ConfigDict(type="FeatureLevels", strides=[STRIDE], **body)
     config.neck = config.auxiliary_head = None
-    head = config.decode_head
     head.in_channels, head.in_index, head.channels = body["width"], 0, body["width"]
     if "c1_in_channels" in head:
         head.c1_in_channels, head.c1_channels = 0, 0

@@ -17,11 +17,12 @@ from builders import RATES, SCORES, curve
 from icmbench.base.files import sha256
 from icmbench.compare.comparison import Row, rows
 from icmbench.compare.resamples import source
+from icmbench.plugins.find import INSTALLED
 from icmbench.schema.record import Record
 from icmbench.schema.store import Store
 from icmbench.stats.bdrate import bd_rate, log_bd_rates
-from icmbench.stats.detections import Detections
 from icmbench.tasks.detection.metric import MOST, Truths, match
+from icmbench.tasks.detection.tally import Detections
 
 IMAGES, RESAMPLES, EVALUATIONS = 500, 1000, 3
 Array = NDArray[np.float64]
@@ -123,14 +124,14 @@ def test_comparison_of_3_seeds_and_4_points(benchmark: BenchmarkFixture, tmp_pat
 
     def compared() -> list[Row]:
         shutil.rmtree(tmp_path / "cache", ignore_errors=True)
-        return rows(records, source(store))
+        return rows(records, source(store, INSTALLED))
 
     table = benchmark.pedantic(compared, rounds=3)
     row = next(row for row in table if row.method == "other")
     assert row.bd_rate is not None
     assert row.bd_rate.covers_images
     start = time.perf_counter()
-    rows(records, source(store))
+    rows(records, source(store, INSTALLED))
     benchmark.extra_info |= {"seconds with the resamples kept": round(time.perf_counter() - start, 2), "cores": os.cpu_count()}
 
 

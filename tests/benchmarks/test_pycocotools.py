@@ -1,7 +1,7 @@
 """How fast the detection metric is beside pycocotools, over 5,000 images with the same annotations and detections.
 
 Ours is measured in its two parts: `update`, image by image, which also leaves the tally for the bootstrap, and `compute`, which
-gives the scores. From kept rows the tally alone gives AP without either (`icmbench.stats.detections`).
+gives the scores. From kept rows the tally alone gives AP without either (`icmbench.tasks.detection.tally`).
 """
 
 from typing import Any, cast
@@ -13,8 +13,8 @@ from beside import Seconds, by_clock, machine, now, ratios, seconds
 from detections import Case, case, reference
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from icmbench.stats.detections import Detections
 from icmbench.tasks.detection.metric import AveragePrecision
+from icmbench.tasks.detection.tally import Detections
 
 IMAGES, CATEGORIES, ROUNDS = 5000, 80, 3
 

@@ -38,7 +38,6 @@ def _json(found: "BDRate") -> str:
             "cross_check": found.cross_check,
             "points": found.points,
             "monotone": found.monotone,
-            "policy": found.policy,
             "warnings": found.warnings,
             "reason": found.reason or None,
         },

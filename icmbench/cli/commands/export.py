@@ -17,9 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from icmbench.extras.curves.files import export
+    from icmbench.plugins.find import INSTALLED
 
     if arguments.out.resolve() == arguments.results.folder.resolve():  # the files would lie among the records
         raise UserError(f"{arguments.out} is the results folder itself; name another one.")
-    for path in export(options.read_records(arguments.results), arguments.out, arguments.format):
+    for path in export(options.read_records(arguments.results, INSTALLED), arguments.out, arguments.format):
         print(path)
     return 0

@@ -10,6 +10,7 @@ from icmbench.cli import options
 
 if TYPE_CHECKING:
     from icmbench.compare.row import Row
+    from icmbench.plugins.find import Plugins
     from icmbench.schema.store import Store
 
 HELP = "print the BD-rate table of a results folder"
@@ -30,11 +31,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     store = arguments.results
     options.demand_results(store)
-    found = summary(store, options.plugins(arguments), arguments.metric)
+    plugins = options.plugins(arguments)
+    found = summary(store, plugins, arguments.metric)
     for name, reason in found.aside:
         print(f"icmbench: set aside {store.folder / name}: {reason}", file=sys.stderr)
     if not found.rows:
-        raise _no_rows(store, arguments.metric)
+        raise _no_rows(store, plugins, arguments.metric)
     rows = _with_external(store.folder, found.rows)
     if arguments.form == "text":
         bdrate_table.print_table(rows)
@@ -57,8 +59,8 @@ def _with_external(folder: Path, rows: "list[Row]") -> "list[Row]":
     return with_external(curves, rows)
 
 
-def _no_rows(store: "Store", metric: str | None) -> UserError:
+def _no_rows(store: "Store", plugins: "Plugins", metric: str | None) -> UserError:
     if metric is None:
         return options.no_records(store)
-    known = {name for record in options.read_records(store) for name in record.scores}
+    known = {name for record in options.read_records(store, plugins) for name in record.scores}
     return unknown("score", metric, known)

@@ -30,7 +30,7 @@ def demand_task(kind: type[Task]) -> None:
     """Raises Broken where a task's class lacks something or has it in the wrong form."""
     _demand_all_defined(kind)
     for name in ("DataOptions", "RecognizerOptions"):
-        require(hasattr(kind, name), f"{kind.__name__} does not define {name}, a class derived from icmbench.protocol.Strict")
+        require(hasattr(kind, name), f"{kind.__name__} does not define {name}, a class derived from icmbench.api.Strict")
         _demand_strict(name, getattr(kind, name))
 
 
@@ -56,4 +56,4 @@ def _demand_constructor(kind: type[Method]) -> None:
 
 def _demand_strict(name: str, options: Any) -> None:
     strict = isinstance(options, type) and issubclass(options, Strict)
-    require(strict, f"{name} must be a class derived from Strict (from icmbench.protocol import Strict)")
+    require(strict, f"{name} must be a class derived from Strict (from icmbench.api import Strict)")

@@ -9,15 +9,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from icmbench.api.task import Metric, Sample, Task
+from icmbench.api import Metric, Sample, Task
+from icmbench.api.classes import make_task
 from icmbench.base.errors import UserError
 from icmbench.experiment.build import load_task
 from icmbench.experiment.folders import Device
 from icmbench.experiment.train import Batches
-from icmbench.extras.authoring.trials import require
+from icmbench.extras.authoring.trials import Broken, require
 from icmbench.plugins.find import Plugins
 from icmbench.schema.protocol import Protocol
-from icmbench.stats.tally import KINDS
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -28,13 +28,13 @@ class TaskTrial:
     """A task tried on two pictures."""
 
     def __init__(self, plugins: Plugins, protocol: Protocol) -> None:
-        self.protocol = protocol
+        self.plugins, self.protocol = plugins, protocol
         self.task: Task = load_task(protocol, plugins, Device())
 
     def points(self) -> list[Callable[[], None]]:
         """The points of the contract, in the order in which they are tried."""
         training = [self.differentiable, self.features, self.own_targets, self.object_masks, self.branch]
-        return [self.samples, self.crops, self.frozen, *training, self.scores, self.merges, self.tallies]
+        return [self.samples, self.fingerprints, self.crops, self.frozen, *training, self.scores, self.merges, self.tallies]
 
     def batch_at(self, step: int) -> tuple[Tensor, list[object]]:
         training = self.protocol.training
@@ -46,11 +46,18 @@ class TaskTrial:
         for split in ("train", "val"):
             sample: Any = self.task.dataset(split)[0]
             first = f"the first picture of {split}"
-            require(isinstance(sample, Sample), f"{first} is a {type(sample).__name__}, not an icmbench.task.Sample")
+            require(isinstance(sample, Sample), f"{first} is a {type(sample).__name__}, not an icmbench.api.Sample")
             image = sample.image
             good = image.dtype == torch.uint8 and image.ndim == 3 and image.shape[0] == 3
             require(good, f"{first} is {image.dtype} {tuple(image.shape)}, not torch.uint8 (3, H, W)")
             require(bool(sample.name), f"{first} has no name")
+
+    def fingerprints(self) -> None:
+        """The fingerprint of a split is the same when it is opened again, and another one for the other split."""
+        again = make_task(self.plugins, self.protocol.task, self.protocol.data, self.protocol.recognizer)
+        once, twice = ([task.dataset(split).fingerprint() for split in ("train", "val")] for task in (self.task, again))
+        require(once == twice, f"{once} became {twice}")
+        require(once[0] != once[1], f"train and val both have {once[0]}")
 
     def crops(self) -> None:
         """Crops have the size asked for, also where the picture is smaller."""
@@ -130,14 +137,17 @@ class TaskTrial:
     def tallies(self) -> None:
         """What the images contribute, if the metric says so, gives the same score."""
         metric, dataset, name = self.task.metric(), self.task.dataset("val"), self.protocol.evaluation.metric
-        if not metric.tally:
+        if metric.tally is None:
             return
-        require(metric.tally in KINDS, f"there is no kind of tally called {metric.tally}; known: {', '.join(KINDS)}")
+        kind, called = self.plugins.tally(metric.tally.name), metric.tally.name
+        if kind is None:
+            advice = "give its file with --plugin, or name it as an entry point of the group icmbench.tallies"
+            raise Broken(f"no tally called '{called}' is found where records are read; {advice}")
         samples = [dataset[index] for index in (0, 1)]
         rows = pd.DataFrame([dict(metric.update(s, self.task.predict(s.image, s))) for s in samples])
-        absent = set(KINDS[metric.tally].columns) - set(rows)
-        require(not absent, f"the tally '{metric.tally}' needs the column {_listed(absent)} from update()")
-        again, once = KINDS[metric.tally](rows).score(name, np.ones((1, 2)))[0], self._score(metric)
+        absent = set(kind.columns) - set(rows)
+        require(not absent, f"the tally '{called}' needs the column {_listed(absent)} from update()")
+        again, once = kind(rows).score(name, np.ones((1, 2)))[0], self._score(metric)
         require(abs(again - once) < 1e-6, f"{name} is {once}, by the tally {again}")
 
     def branch(self) -> None:

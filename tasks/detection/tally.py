@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from icmbench.stats.tally_base import Array, Tally
+from icmbench.api import Array, Tally
 
 Ints = NDArray[np.int64]
 Number = TypeVar("Number", np.int64, np.float64)
@@ -45,12 +45,13 @@ class _Matches:
 
 @dataclass(frozen=True)
 class _Category:
-    """`truths` float64 [images]: objects in each image. `images` [D]: the image of each detection, best first.
+    """`label`: its number. `truths` float64 [images]: objects in each image. `images` [D]: each detection's image, best first.
 
     `rows`: the detections that are a true positive at some threshold; the category's table has a row for each.
     `matches`: one for each threshold.
     """
 
+    label: int
     truths: Array
     images: Ints
     rows: Ints
@@ -66,30 +67,43 @@ class Detections(Tally):
     equal scores the one in the earlier row comes first.
     """
 
+    name = "detections"
     columns = ("detection_score", "detection_label", "detection_hits", "detection_ignored", "truth_label")
     ordered = (("AP", "AP50"), ("AP75", "AP50"))
 
     def __init__(self, rows: pd.DataFrame) -> None:
+        self.images = len(rows)
         self.categories = _categories(rows)
 
     def score(self, name: str, weights: Array) -> Array:
-        used = USED[name]
-        most = max([1, *(len(category.rows) for category in self.categories)])
-        block = max(1, min(BLOCK, CELLS // most, len(weights)))
-        scratch = _Scratch(most, block)
-        parts = [self._score(used, weights[first : first + block], scratch) for first in range(0, len(weights), block)]
-        return np.concatenate([np.empty(0), *parts])
+        return _scores(self.categories, USED[name], weights)
 
-    def _score(self, used: Sequence[int], weights: Array, scratch: "_Scratch") -> Array:
-        by_image = np.ascontiguousarray(weights.T, np.float64)
-        total, each = np.zeros(len(weights)), list(by_image)
-        # one product for all: many small ones keep BLAS's threads spinning in between
-        counts = np.reshape([category.truths for category in self.categories], (-1, len(each))) @ by_image
-        for category, truths in zip(self.categories, counts, strict=True):
-            total += _average_precision(category, used, each, np.where(truths > 0, truths, np.inf), scratch)
-        with np.errstate(invalid="ignore"):
-            mean: Array = 100 * total / (counts > 0).sum(0)
-        return mean
+    def per_class(self, name: str) -> dict[int, float]:
+        if name not in USED:
+            return {}
+        once = np.ones((1, self.images))
+        return {category.label: float(_scores([category], USED[name], once)[0]) for category in self.categories}
+
+
+def _scores(categories: Sequence[_Category], used: Sequence[int], weights: Array) -> Array:
+    """The mean over the categories with objects, in percent, under weights [B, images]: [B]."""
+    most = max([1, *(len(category.rows) for category in categories)])
+    block = max(1, min(BLOCK, CELLS // most, len(weights)))
+    scratch = _Scratch(most, block)
+    parts = [_block(categories, used, weights[first : first + block], scratch) for first in range(0, len(weights), block)]
+    return np.concatenate([np.empty(0), *parts])
+
+
+def _block(categories: Sequence[_Category], used: Sequence[int], weights: Array, scratch: "_Scratch") -> Array:
+    by_image = np.ascontiguousarray(weights.T, np.float64)
+    total, each = np.zeros(len(weights)), list(by_image)
+    # one product for all: many small ones keep BLAS's threads spinning in between
+    counts = np.reshape([category.truths for category in categories], (-1, len(each))) @ by_image
+    for category, truths in zip(categories, counts, strict=True):
+        total += _average_precision(category, used, each, np.where(truths > 0, truths, np.inf), scratch)
+    with np.errstate(invalid="ignore"):
+        mean: Array = 100 * total / (counts > 0).sum(0)
+    return mean
 
 
 class _Scratch:
@@ -125,18 +139,18 @@ def _categories(rows: pd.DataFrame) -> list[_Category]:
     for label in np.unique(truths):
         counts = np.bincount(homes[truths == label], minlength=len(rows)).astype(np.float64)
         best = order[labels[order] == label]
-        categories.append(_category(counts, images[best], hits[best], ignored[best]))
+        categories.append(_category(int(label), counts, images[best], hits[best], ignored[best]))
     return categories
 
 
-def _category(truths: Array, images: Ints, hits: Ints, ignored: Ints) -> _Category:
+def _category(label: int, truths: Array, images: Ints, hits: Ints, ignored: Ints) -> _Category:
     rows = np.flatnonzero(hits)
     matches = []
     for threshold in range(len(IOU_THRESHOLDS)):
         right, neither = (np.flatnonzero(bits >> threshold & 1) for bits in (hits, ignored))
         places = np.searchsorted(rows, right), np.searchsorted(neither, right)
         matches.append(_Matches(images[right], places[0], images[neither], places[1]))
-    return _Category(truths, images, rows, tuple(matches))
+    return _Category(label, truths, images, rows, tuple(matches))
 
 
 def _average_precision(category: _Category, used: Sequence[int], weights: list[Array], truths: Array, scratch: _Scratch) -> Array:

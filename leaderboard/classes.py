@@ -12,6 +12,7 @@ from icmbench.base.files import write_text
 from icmbench.leaderboard import shelf
 from icmbench.plugins.find import INSTALLED
 from icmbench.schema.record import Record
+from icmbench.stats.tally import Tally
 
 SHAPES = ("stripes", "checker", "dots", "grain")
 COCO_FILE = re.compile(r"instances_(train|val)20\d\d\.json")
@@ -33,7 +34,7 @@ def scores(record: Record, rows: Path) -> dict[str, float]:
     """
     metric = record.protocol.evaluation.metric
     tally = INSTALLED.tally(record.tally)
-    if tally is None or not rows.is_file():
+    if tally is None or tally.per_class is Tally.per_class or not rows.is_file():
         return {}
     path = shelf.place("classes", f"{record.rows_sha256}-{metric}.json")
     try:

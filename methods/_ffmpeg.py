@@ -72,7 +72,7 @@ class IntraMethod(FfmpegMethod):
 
     zimg (FFmpeg's `zscale`) converts, with bicubic chroma; the stream says matrix and range. 4:2:0 has no odd sides and the
     encoders take no tiny ones, so the last row and column are repeated up to even sides of at least 32 pixels. The container
-    has the true size and, as `latent`, the coded one. It costs what the learned codecs pay, and a raw
+    (`icmbench.api.container`) has the true size and, as `latent`, the coded one. It costs what the learned codecs pay, and a raw
     stream alone could not tell that it was cut.
     """
 

@@ -17,7 +17,6 @@ from builders import protocol_fields
 from bundles import Change, Files, agree, edit_manifest, edit_record, edit_rows, forge, manifest, read, records, write
 from icmbench.base.errors import UserError
 from icmbench.base.files import sha256
-from icmbench.experiment.cell import Place
 from icmbench.plugins.find import Plugins
 from icmbench.schema.protocol import parse as parse_protocol
 from icmbench.schema.store import Store

@@ -52,7 +52,7 @@ def coded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def decode(*words: str | Path) -> int:
-    return cli.main(["decode", *map(str, words), "--device", "cpu"])
+    return cli(["decode", *map(str, words), "--device", "cpu"])
 
 
 def test_a_saved_codec_tells_what_it_is_and_keeps_other_metadata(coded: Path) -> None:
@@ -289,7 +289,7 @@ def copy(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def run(*words: str) -> int:
-    return cli.main([*RUN, "--protocol", "short.toml", *words])
+    return cli([*RUN, "--protocol", "short.toml", *words])
 
 
 def parts(folder: Path) -> tuple[Path, Path]:

@@ -15,7 +15,7 @@ from icmbench.leaderboard import figures, views
 from icmbench.leaderboard.derived import build
 from icmbench.leaderboard.views import Choice
 from icmbench.plugins.find import Plugins
-from icmbench.schema.record import Store
+from icmbench.schema.store import Store
 from icmbench.show.curves import draw, plot
 from icmbench.show.palette import BLACK, COLOURS, style_of
 

@@ -19,7 +19,7 @@ from icmbench.api.taps import codec_taps
 from icmbench.api.task import Batch, Task
 from icmbench.base.errors import UserError
 from icmbench.codecs.neural import NeuralCodec, build_model, load_weights
-from icmbench.experiment.cell import load_task
+from icmbench.experiment.build import load_task
 from icmbench.experiment.train import Batches, memory_layout, train
 from icmbench.extras.authoring.check import check
 from icmbench.methods._adapter import Adapter
@@ -49,7 +49,7 @@ ARCHITECTURES = {
 
 
 def task_of(name: str) -> Task:
-    return load_task(PROTOCOLS[name].model_dump_json(by_alias=True), PLUGINS, "cpu")
+    return load_task(PROTOCOLS[name], PLUGINS, Device())
 
 
 def start_codec(task: str = "detection") -> CompressionModel:

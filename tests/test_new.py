@@ -191,7 +191,16 @@ UNUSABLE = [
 ]
 VAL = "    def build(self):\n        self.seen = self.task.dataset('val')\n\n"
 COUNTED = ("loss = coded.bpp", "self.count = getattr(self, 'count', 0) + 1\n        loss = self.count * coded.bpp")
+ODD = "tally = type('Odd', (Mean,), {'name': 'odd'})"
 WRONG = [
+    (
+        "task",
+        "self.segmenter.dataset(split)",
+        "self.segmenter.dataset('val')",
+        "The fingerprint of a split",
+        "train and val both have",
+    ),
+    ("task", "tally = Mean", ODD, "What the images contribute", "no tally called 'odd' is found"),
     ("method", LOSS, VAL + LOSS, "Training never asks", r"self.task.dataset\('val'\)"),
     (
         "method",

@@ -15,7 +15,7 @@ from icmbench.compare.comparison import rows
 from icmbench.compare.resamples import source
 from icmbench.extras.authoring.trials.task import TaskTrial
 from icmbench.plugins.find import INSTALLED, Plugins
-from icmbench.schema.record import Store
+from icmbench.schema.store import Store
 
 FOLDER = Path(__file__).parent / "plugins"
 TALLY = FOLDER / "panoptic" / "tally.py"

@@ -242,6 +242,8 @@ def test_the_digest_of_a_loose_plugin_is_that_of_its_file(tmp_path: Path) -> Non
 
 def test_the_digest_of_an_installed_plugin_is_that_of_its_whole_package(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(installed)
+    for name in ("some_plugins", "some_plugins.good"):  # of another test
+        monkeypatch.delitem(sys.modules, name, raising=False)
     plugin = Plugins().find("methods")["installed"]
     assert [path.name for path in source_files(plugin)] == ["__init__.py", "good.py", "half.py"]
     before = source_digest(plugin)

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icmbench.base.seeds import batch_indices, derive, generator, seed_torch
+from icmbench.base.seeds import batch_indices, derive, generator
+from icmbench.experiment.devices import seed_torch
 
 SMALL = st.integers(1, 12)
 

@@ -17,7 +17,7 @@ from builders import curve, make_curve, make_protocol
 from icmbench.cli.commands.sweep import axes
 from icmbench.cli.main import main
 from icmbench.compare.comparison import rows
-from icmbench.compare.resamples import none
+from icmbench.compare.resamples import no_resamples
 from icmbench.extras.ablation import axis_figure as axis_plot
 from icmbench.extras.ablation import report
 from icmbench.extras.ablation.axis_figure import panel
@@ -200,7 +200,7 @@ def sample() -> tuple[list[Setting], list[Record]]:
 
 def test_the_numbers_are_those_of_the_table() -> None:
     found, records = sample()
-    entries = entries_of(found, records, none)
+    entries = entries_of(found, records, no_resamples)
     table = {(row.protocol, row.method): row for row in rows(records)}
     for one, entry in zip(found, entries, strict=True):
         assert entry.row == table.get((one.protocol.identity, one.label))
@@ -221,7 +221,7 @@ def test_the_numbers_are_those_of_the_table() -> None:
 
 
 def test_the_tables_in_files(tmp_path: Path) -> None:
-    entries = entries_of(*sample(), none)
+    entries = entries_of(*sample(), no_resamples)
     report.write(entries, tmp_path)
     lines = list(csv.DictReader(StringIO((tmp_path / "table.csv").read_text())))
     assert [(line["axis"], line["value"], line["mark"]) for line in lines[:2]] == [("a", "0.5", "default"), ("a", "1.0", "")]
@@ -243,7 +243,7 @@ def test_the_tables_in_files(tmp_path: Path) -> None:
 
 
 def test_the_table_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    report.show(entries_of(*sample(), none), Console(width=80))
+    report.show(entries_of(*sample(), no_resamples), Console(width=80))
     said = capsys.readouterr().out
     assert max(len(line) for line in said.splitlines() if "─" in line) <= 80
     for text in ("axis: a", "axis: protocol", "0.5 (default)", "+25.0 %", "  9.0: no BD-rate: fewer than 3 points"):
@@ -312,7 +312,7 @@ def test_no_label_covers_another(entries: list[Entry]) -> None:
 
 
 def test_the_figure_shows_what_is_missing_and_what_is_not_resolved(tmp_path: Path) -> None:
-    entries = entries_of(*sample(), none)
+    entries = entries_of(*sample(), no_resamples)
     paths = axis_plot.draw(entries, "a title", "task_loss", tmp_path)
     assert paths == [tmp_path / f"sweep.{form}" for form in ("png", "svg", "pdf")]
     names = dict.fromkeys(one.names["axis"] for one in entries)

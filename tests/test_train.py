@@ -16,7 +16,8 @@ from icmbench.api.method import Trainable
 from icmbench.api.task import Batch, Dataset, Sample
 from icmbench.base.errors import UserError
 from icmbench.codecs.neural import build_model
-from icmbench.experiment.train import Batches, Ledger, forget, memory_layout, parts, previous, train
+from icmbench.experiment.checkpoint import Ledger, forget, previous
+from icmbench.experiment.train import Batches, memory_layout, parts, train
 from icmbench.extras.prepare import DistortionTraining, picture_batch
 from icmbench.schema.protocol import CodecSpec, Training
 

@@ -13,7 +13,7 @@ from builders import curve, make_protocol
 from icmbench.api.classes import make_task
 from icmbench.cli.main import main
 from icmbench.compare.comparison import rows
-from icmbench.compare.resamples import none
+from icmbench.compare.resamples import no_resamples
 from icmbench.extras.ablation import matrix_figure as matrix_plot
 from icmbench.extras.ablation import report
 from icmbench.extras.ablation.report import Entry
@@ -107,7 +107,7 @@ def sample(method: str = "m") -> tuple[Matrix, list[Record]]:
 
 def test_the_numbers_are_those_of_the_table_and_go_to_the_right_pair() -> None:
     wanted, records = sample()
-    found = {tuple(entry.names.values()): entry for entry in entries_of(wanted, records, none)}
+    found = {tuple(entry.names.values()): entry for entry in entries_of(wanted, records, no_resamples)}
     table = {(row.protocol, row.method): row for row in rows(records)}
     assert found[NEAR.identity, NEAR.identity].row == table[NEAR.identity, "m"]
     away = found[FAR.identity, NEAR.identity]
@@ -123,14 +123,14 @@ def test_the_numbers_are_those_of_the_table_and_go_to_the_right_pair() -> None:
 
 def test_the_anchor_under_its_own_protocol_is_named_so() -> None:
     wanted, records = sample("task_loss")
-    own, away = (entries_of(wanted, records, none)[number] for number in (0, 3))
+    own, away = (entries_of(wanted, records, no_resamples)[number] for number in (0, 3))
     assert (own.is_anchor, away.is_anchor) == (True, False)
     assert report.sheet([own]).only("BD-rate").lines[0][0].text == "anchor"
     assert away.bd_rate is not None
 
 
 def test_the_figure_and_the_tables(tmp_path: Path) -> None:
-    entries = entries_of(*sample(), none)
+    entries = entries_of(*sample(), no_resamples)
     paths = matrix_plot.draw(entries, "m: BD-rate", tmp_path)
     assert paths == [tmp_path / f"transfer.{form}" for form in ("png", "svg", "pdf")]
     report.write(entries, tmp_path)
@@ -139,7 +139,7 @@ def test_the_figure_and_the_tables(tmp_path: Path) -> None:
 
 
 def test_rows_are_where_a_codec_was_trained_and_text_stays_in_its_cell() -> None:
-    entries = entries_of(*sample(), none)
+    entries = entries_of(*sample(), no_resamples)
     columns, values = matrix_plot.square(entries)
     figure = matrix_plot.plot(columns, values, "m: BD-rate against the anchor of the protocol that scores")
     figure.canvas.draw()

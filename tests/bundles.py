@@ -13,6 +13,7 @@ import cells
 import pandas as pd
 
 from icmbench.plugins.find import Plugins
+from icmbench.plugins.source import digest
 from icmbench.running.plan import plan
 from icmbench.schema.record import seal
 from icmbench.submission.manifest import MANIFEST, About
@@ -86,10 +87,10 @@ def manifest(files: Files) -> dict[str, Any]:
 def agree(files: Files) -> None:
     """Make the manifest's sizes and digests, the records' seals and what else hangs on digests agree with the members."""
     fields = manifest(files)
-    main = next(name for name in files if name.startswith("plugin/"))
+    source = digest({name.removeprefix("plugin/"): data for name, data in files.items() if name.startswith("plugin/")})
     for cell in fields["cells"]:
         with contextlib.suppress(ValueError, RecursionError):  # a record that is none
-            digests = {"rows_sha256": _sha(files[cell["rows"]]), "method_sha256": _sha(files[main])}
+            digests = {"rows_sha256": _sha(files[cell["rows"]]), "method_sha256": source}
             edit_record(files, cell["record"], digests)
         cell["bitstreams"] = [_sha(files[f"{cell['folder']}/{number:06d}.icm"]) for number in cell["shipped"]]
     fields["files"] = {name: {"bytes": len(data), "sha256": _sha(data)} for name, data in files.items() if name != MANIFEST}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from cells import CPU, bound, folders
 
 import bundles
 from builders import protocol_fields
@@ -19,7 +20,6 @@ from icmbench.base.errors import UserError
 from icmbench.base.files import sha256
 from icmbench.plugins.find import Plugins
 from icmbench.schema.protocol import parse as parse_protocol
-from icmbench.schema.store import Store
 from icmbench.submission import archive, registry
 from icmbench.submission.archive import Refused
 from icmbench.submission.inspect import inspect
@@ -363,27 +363,26 @@ def test_a_refused_bundle_leaves_no_trace_in_the_results(honest: Path, tmp_path:
 
 def test_only_whole_and_current_records_are_packed(honest: Path, small_protocol: Path, tmp_path: Path) -> None:
     shutil.copytree(honest.parent, tmp_path / "work")
-    place = Place(Plugins((tmp_path / "work" / "plain.py",)), tmp_path / "work" / "results", tmp_path / "work" / "runs")
-    rules = place.plugins.protocol(str(small_protocol))
-    out = tmp_path / "out.zip"
+    plugins, there, out = Plugins((tmp_path / "work" / "plain.py",)), folders(tmp_path / "work"), tmp_path / "out.zip"
+    rules = bound(small_protocol, plugins=plugins)
     with pytest.raises(UserError, match="there are no records of mse"):
-        pack(place, rules, "mse", {}, bundles.ABOUT, out)
-    (record, *_) = Store(place.results).files()
+        pack(plugins, there, CPU, rules, "mse", {}, bundles.ABOUT, out)
+    (record, *_) = there.store.files()
     text = record.read_text()
     record.write_text(text.replace('"psnr": ', '"psnr": 1'))
     with pytest.raises(UserError, match=r"cannot be submitted: .*it was changed"):
-        pack(place, rules, "plain", {}, bundles.ABOUT, out)
+        pack(plugins, there, CPU, rules, "plain", {}, bundles.ABOUT, out)
     record.write_text(text)
-    pack(place, rules, "plain", {}, bundles.ABOUT, out)
+    pack(plugins, there, CPU, rules, "plain", {}, bundles.ABOUT, out)
     assert out.read_bytes() == honest.read_bytes()
     (tmp_path / "work" / "plain.py").write_text(bundles.PLAIN + "# better\n")
     with pytest.raises(UserError, match="another version of the plugin plain"):
-        pack(place, rules, "plain", {}, bundles.ABOUT, out)
+        pack(plugins, there, CPU, rules, "plain", {}, bundles.ABOUT, out)
 
 
 def test_a_curve_with_a_hole_is_not_packed(trained: Path, small_protocol: Path, tmp_path: Path) -> None:
     shutil.copytree(trained.parent, tmp_path / "work")
-    place = Place(Plugins(), tmp_path / "work" / "results", tmp_path / "work" / "runs")
-    next(Store(place.results).files()).unlink()
+    there = folders(tmp_path / "work")
+    next(there.store.files()).unlink()
     with pytest.raises(UserError, match="the curve has a hole: seed 0"):
-        pack(place, place.plugins.protocol(str(small_protocol)), "task_loss", {}, bundles.ABOUT, tmp_path / "out.zip")
+        pack(Plugins(), there, CPU, bound(small_protocol), "task_loss", {}, bundles.ABOUT, tmp_path / "out.zip")

@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from icmbench.api.task import Sample
 from icmbench.codecs.neural import NeuralCodec
 from icmbench.experiment import cost
+from icmbench.experiment.checkpoint import Ledger
 from icmbench.experiment.evaluate import code_dataset, networks, pixels_sha256
-from icmbench.experiment.train import Ledger
 from icmbench.schema.protocol import CodecSpec
 from icmbench.schema.record import Network
 

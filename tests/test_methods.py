@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from cells import CPU, bound
 from compressai.models import CompressionModel, FactorizedPrior
 from compressai.registry import MODELS
 from lightning_fabric import Fabric
@@ -27,7 +28,7 @@ from icmbench.methods.feature_loss import relative_distance
 from icmbench.methods.ms_ssim import similarity, window
 from icmbench.plugins.find import Plugins, options
 from icmbench.plugins.weights import verified_path
-from icmbench.schema.protocol import CodecSpec, override
+from icmbench.schema.protocol import CodecSpec
 from icmbench.tasks._data.coco import Boxes
 from icmbench.tasks.segmentation.task import IGNORED
 
@@ -36,7 +37,7 @@ TASKS = ("detection", "segmentation")
 WEIGHTED = ("ms_ssim", "feature_loss", "region_mse")
 SCHEMES = (*WEIGHTED, "distill", "decoder_only", "encoder_only", "adapter")
 TINY = {"training.batch_size": 2, "training.steps": 2}
-PROTOCOLS = {task: override(PLUGINS.protocol(PLUGINS.default_protocol(task)), TINY) for task in TASKS}
+PROTOCOLS = {task: bound(PLUGINS.default_protocol(task), TINY) for task in TASKS}
 HYPERPRIOR = CodecSpec(architecture="mbt2018-mean", sizes={"N": 8, "M": 12})
 ARCHITECTURES = {
     "bmshj2018-factorized": {"N": 8, "M": 12},
@@ -49,7 +50,7 @@ ARCHITECTURES = {
 
 
 def task_of(name: str) -> Task:
-    return load_task(PROTOCOLS[name], PLUGINS, Device())
+    return load_task(PROTOCOLS[name], PLUGINS, CPU)
 
 
 def start_codec(task: str = "detection") -> CompressionModel:

@@ -13,9 +13,10 @@ from builders import LAMBDAS, make_protocol, make_record
 from icmbench.base.files import sha256
 from icmbench.compare.comparison import rows
 from icmbench.compare.resamples import source
+from icmbench.experiment.content import bind
 from icmbench.extras.authoring.trials.task import TaskTrial
 from icmbench.plugins.find import INSTALLED, Plugins
-from icmbench.schema.store import Store
+from icmbench.schema.store import Store, rows_path
 
 FOLDER = Path(__file__).parent / "plugins"
 TALLY = FOLDER / "panoptic" / "tally.py"
@@ -50,7 +51,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
                 protocol, method=method, seed=seed, rate_index=number, rate_point={"lambda": lmbda}, bpp=bpp, bpp_mean=bpp,
                 images=40, scores={"PQ": score}, ceiling={"PQ": 80.0}, tally="panoptic",
             )  # fmt: skip
-            path = store.path_of(record).with_suffix(".parquet")
+            path = rows_path(store.path_of(record))
             path.parent.mkdir(parents=True, exist_ok=True)
             table.to_parquet(path)
             store.write(record.model_copy(update={"rows_sha256": sha256(path)}))
@@ -75,8 +76,8 @@ def test_the_contract_of_the_tally_holds(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.syspath_prepend(FOLDER)
     shapes = INSTALLED.resolve("segmentation", None)
     evaluation = shapes.evaluation.model_copy(update={"metric": "PQ"})
-    protocol = shapes.model_copy(update={"task": "panoptic", "evaluation": evaluation})
-    trial = TaskTrial(Plugins(entries=ENTRIES), protocol)
+    plugins = Plugins(entries=ENTRIES)
+    trial = TaskTrial(plugins, bind(shapes.model_copy(update={"task": "panoptic", "evaluation": evaluation}), plugins))
     trial.scores()
     trial.merges()
     trial.tallies()

@@ -2,7 +2,7 @@
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from icmbench.plugins.find import Plugin
@@ -41,11 +41,15 @@ def source_root(plugin: Plugin) -> Path:
 
 def source_digest(plugin: Plugin) -> str:
     """SHA-256 over the names and contents of the source files: an edit of any of them makes another plugin."""
-    contents = hashlib.sha256()
-    for path in source_files(plugin):
-        contents.update(f"{path.relative_to(source_root(plugin)).as_posix()}\0".encode())
-        contents.update(hashlib.sha256(path.read_bytes()).digest())
-    return contents.hexdigest()
+    return digest({path.relative_to(source_root(plugin)).as_posix(): path.read_bytes() for path in source_files(plugin)})
+
+
+def digest(contents: Mapping[str, bytes]) -> str:
+    """The same from the contents of the files by their names below the source's root."""
+    whole = hashlib.sha256()
+    for name in sorted(contents):
+        whole.update(f"{name}\0".encode() + hashlib.sha256(contents[name]).digest())
+    return whole.hexdigest()
 
 
 def _files(root: Path, name: str) -> list[Path]:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from icmbench.compare.comparable import disordered
 from icmbench.plugins.find import INSTALLED, Plugins
+from icmbench.plugins.source import digest
 from icmbench.schema.protocol import Protocol, describe_errors
 from icmbench.schema.record import LAMBDA, Record, flaws
 from icmbench.schema.store import Store
@@ -207,10 +208,9 @@ def _check_plugin(bundle: Archive, record: Record) -> None:
     if odd := [name for name in plugin.files if not (name.startswith("plugin/") and name.endswith(".py"))]:
         raise Refused(f"{odd[0]!r} is no Python file below plugin/.")
     base = f"plugin/{plugin.module.replace('.', '/') or plugin.name}"
-    main = next((name for name in (f"{base}.py", f"{base}/__init__.py") if name in plugin.files), None)
-    if main is None:
+    if not any(name in plugin.files for name in (f"{base}.py", f"{base}/__init__.py")):
         raise Refused(f"the bundle lacks the source of the plugin {plugin.name}.")
-    if files[main].sha256 != record.method_sha256:
+    if digest({name.removeprefix("plugin/"): bundle.read(name) for name in plugin.files}) != record.method_sha256:
         raise Refused("the records were made by another version of the plugin than the one in the bundle.")
 
 

@@ -20,6 +20,7 @@ from icmbench.experiment.compute import make_bitstreams
 from icmbench.experiment.evaluate import pixels_sha256
 from icmbench.experiment.folders import Device, Folders
 from icmbench.plugins.find import Plugin, Plugins
+from icmbench.plugins.source import source_files, source_root
 from icmbench.running.plan import own_parameters
 from icmbench.schema.protocol import Protocol
 from icmbench.schema.record import LAMBDA, MEASUREMENT, Record, method_label, point_name
@@ -111,17 +112,10 @@ def _demand_whole(protocol: Protocol, records: Sequence[Record]) -> None:
 
 
 def _add_plugin(content: _Content, plugin: Plugin) -> manifest.Plugin:
-    """The plugin's source: one file, or all Python files of the package that it is installed from."""
-    assert plugin.path is not None
-    if plugin.module.startswith(("icmbench.methods.", "icmbench_plugin_")):
-        files = [content.add(f"plugin/{plugin.name}.py", plugin.path)]
-        return manifest.Plugin(name=plugin.name, files=tuple(files))
-    depth = plugin.module.count(".") + (plugin.path.name == "__init__.py")
-    root = plugin.path.parents[depth]
-    package = root / plugin.module.split(".")[0]
-    sources = sorted(package.rglob("*.py")) if package.is_dir() else [plugin.path]
-    files = [content.add(f"plugin/{path.relative_to(root).as_posix()}", path) for path in sources]
-    return manifest.Plugin(name=plugin.name, module=plugin.module, files=tuple(files))
+    """The plugin's whole source. `module` is empty for one that is a single file, alone or among icmbench's own."""
+    root = source_root(plugin)
+    files = [content.add(f"plugin/{path.relative_to(root).as_posix()}", path) for path in source_files(plugin)]
+    return manifest.Plugin(name=plugin.name, module="" if plugin.loose or plugin.built_in else plugin.module, files=tuple(files))
 
 
 def _add_cell(content: _Content, record: Record, cell: Cell, plugins: Plugins, folders: Folders, device: Device) -> manifest.Cell:

@@ -163,7 +163,7 @@ def test_a_fresh_process_decodes_the_same_pictures_from_bytes_and_weights(tmp_pa
         codec.save(tmp_path / f"{name}.safetensors")
         (tmp_path / f"{name}.bytes").write_bytes(data[name])
     code = (
-        "import sys, torch; from pathlib import Path; from icmbench.codec import NeuralCodec\n"
+        "import sys, torch; from pathlib import Path; from icmbench.codecs.neural import NeuralCodec\n"
         "for path in Path(sys.argv[1]).glob('*.safetensors'):\n"
         "    codec = NeuralCodec.load(path, torch.device('cpu'))\n"
         "    image = codec.decode(path.with_suffix('.bytes').read_bytes())\n"

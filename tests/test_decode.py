@@ -19,9 +19,9 @@ from test_command_line import icmbench
 from icmbench.base.errors import UserError
 from icmbench.cli.main import main as cli
 from icmbench.codecs.neural import NeuralCodec
-from icmbench.experiment import bitstreams
 from icmbench.experiment.bitstreams import FileNames, keeping
 from icmbench.experiment.evaluate import pixels_sha256
+from icmbench.extras import decode as decoding
 
 CPU = torch.device("cpu")
 RUN = ["run", "task_loss", "segmentation", "--rates", "0.3", "--no-anchor", "--device", "cpu"]
@@ -127,7 +127,7 @@ def test_a_damaged_file_is_named_and_the_others_are_decoded(
 
 
 def test_a_codec_that_fails_on_one_file_does_not_stop_the_others(coded: Path, tmp_path: Path) -> None:
-    files = bitstreams.find(coded / "bits")
+    files = decoding.find(coded / "bits")
 
     class Greedy:
         def encode(self, image: torch.Tensor) -> bytes:
@@ -138,7 +138,7 @@ def test_a_codec_that_fails_on_one_file_does_not_stop_the_others(coded: Path, tm
                 raise RuntimeError("can't allocate memory\nand a long story")
             return picture(4, 5)
 
-    first, *rest = bitstreams.decode(files, Greedy(), tmp_path)
+    first, *rest = decoding.decode(files, Greedy(), tmp_path)
     assert first.problem == f"{files[0]} cannot be decoded: can't allocate memory."
     assert [found.sha256 for found in rest] == 2 * [pixels_sha256(picture(4, 5))]
 

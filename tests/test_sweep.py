@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from cells import folders
 from matplotlib import pyplot as plt
 from matplotlib.text import Text
 from rich.console import Console
 
-from builders import curve, make_curve, make_protocol
+from builders import CONTENT, curve, make_curve, make_protocol
 from icmbench.cli.commands.sweep import axes
 from icmbench.cli.main import main
 from icmbench.compare.comparison import rows
@@ -27,13 +28,17 @@ from icmbench.plugins.find import Plugins
 from icmbench.running.job import Job
 from icmbench.schema.protocol import Protocol
 from icmbench.schema.record import Record
-from icmbench.schema.store import Store
 from icmbench.stats.confidence import Estimate
 
 
 def job(**changes: Any) -> Job:
     usual: dict[str, Any] = {"method": "aux_loss", "task": "detection", "protocol": None, "parameters": {}, "fields": {}}
     return Job(Plugins(), **usual | changes, rates=None, seeds=1, anchor=True)
+
+
+def bind(protocol: Protocol) -> Protocol:
+    """As if the data had been looked at."""
+    return protocol.model_copy(update={"content": CONTENT})
 
 
 @pytest.mark.parametrize(
@@ -100,7 +105,7 @@ def test_values_are_parsed_as_in_set_and_split_outside_brackets() -> None:
 
 
 def test_a_bare_axis_takes_the_choices_of_its_parameter() -> None:
-    found = settings(job(), {"position": []})
+    found = settings(job(), {"position": []}, bind)
     assert [setting.value for setting in found] == ["before_decoder", "before_last_layer", "mid_recognizer"]
     assert [setting.label for setting in found] == [
         "aux_loss",
@@ -131,35 +136,35 @@ def test_the_types_that_have_choices(annotation: Any, expected: list[Any]) -> No
 
 
 def test_each_axis_is_varied_by_itself_and_what_axes_share_is_planned_once() -> None:
-    found = settings(job(), {"alpha": [0.1, 0.5], "position": [], "training.steps": [100, 200]})
+    found = settings(job(), {"alpha": [0.1, 0.5], "position": [], "training.steps": [100, 200]}, bind)
     assert len(found) == 2 + 3 + 2
     usual = [setting for setting in found if setting.default]
     assert [setting.axis for setting in usual] == ["alpha", "position", "training.steps"]
     assert len({(setting.protocol.identity, setting.label) for setting in usual}) == 1
-    cells = {cell.record_path(Store(Path("x"))) for setting in found for cell in setting.cells}
+    cells = {folders(Path("x")).record(cell) for setting in found for cell in setting.cells}
     # curves: the anchor's and the method's, alpha=0.1, two other positions, and anchor and method at 100 steps
     assert len(cells) == 4 * (2 + 1 + 2 + 2)
 
 
 def test_a_value_that_the_protocol_has_leaves_it_as_it_is() -> None:
-    published = Plugins().protocol("shapes-detection-v2")
-    short, own, long = settings(job(), {"training.steps": [100, 200, 400]})
+    published = bind(Plugins().protocol("shapes-detection-v2"))
+    short, own, long = settings(job(), {"training.steps": [100, 200, 400]}, bind)
     assert own.protocol == published
     assert (own.default, short.default, long.default) == (True, False, False)
     assert (short.protocol.name, short.protocol.training.steps) == ("shapes-detection-v2+changed", 100)
     # and so it does where --set says something else, or the same
-    again = settings(job(fields={"training.steps": 100}), {"training.steps": [100, 200], "alpha": [0.5]})
+    again = settings(job(fields={"training.steps": 100}), {"training.steps": [100, 200], "alpha": [0.5]}, bind)
     assert [setting.protocol.identity for setting in again] == [
         short.protocol.identity,
         published.identity,
         short.protocol.identity,
     ]
     assert [setting.default for setting in again] == [False, True, True]
-    assert settings(job(fields={"training.steps": 200}), {"alpha": [0.5]})[0].protocol == published
+    assert settings(job(fields={"training.steps": 200}), {"alpha": [0.5]}, bind)[0].protocol == published
 
 
 def test_several_protocols_each_have_their_own_anchor() -> None:
-    found = settings(job(), {"protocol": ["shapes-detection-deep-v1", "shapes-detection-v2"]})
+    found = settings(job(), {"protocol": ["shapes-detection-deep-v1", "shapes-detection-v2"]}, bind)
     assert [setting.protocol.name for setting in found] == ["shapes-detection-deep-v1", "shapes-detection-v2"]
     assert [setting.default for setting in found] == [False, True]
     for setting in found:
@@ -169,10 +174,10 @@ def test_several_protocols_each_have_their_own_anchor() -> None:
 
 def test_the_folder_says_what_was_swept() -> None:
     over: dict[str, list[Any]] = {"alpha": [0.1], "training.steps": [100]}
-    assert folder_name(job(), settings(job(), over)) == "aux_loss-detection-alpha-training.steps"
+    assert folder_name(job(), settings(job(), over, bind)) == "aux_loss-detection-alpha-training.steps"
     other = job(parameters={"position": "mid_recognizer"}, fields={"training.steps": 9})
-    name = folder_name(other, settings(other, over))
-    assert name.startswith("aux_loss,position=mid_recognizer-detection-alpha-training.steps-shapes-detection-v2+changed@")
+    name = folder_name(other, settings(other, over, bind))
+    assert name.startswith("aux_loss,position=mid_recognizer-detection-alpha-training.steps-shapes-detection-v2+changed")
     assert report.folder_name("../a b", "c") == ".._a_b-c"
     assert len({report.folder_name("a" * 300 + end) for end in "xy"}) == 2
     assert len(report.folder_name("a" * 300)) < 255

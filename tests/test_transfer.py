@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cells import folders
 from matplotlib import pyplot as plt
 
-from builders import curve, make_protocol
+from builders import CONTENT, curve, make_protocol
 from icmbench.api.classes import make_task
 from icmbench.cli.main import main
 from icmbench.compare.comparison import rows
@@ -19,6 +20,7 @@ from icmbench.extras.ablation import report
 from icmbench.extras.ablation.report import Entry
 from icmbench.extras.ablation.transfer import Matrix, entries_of, matrix, protocols
 from icmbench.plugins.find import Plugins
+from icmbench.schema.protocol import Protocol
 from icmbench.schema.record import Record
 from icmbench.schema.store import Store
 
@@ -60,8 +62,14 @@ def test_protocols_of_different_anchors_need_a_method(tmp_path: Path, capsys: py
     assert "different anchors (mse, task_loss): name a method" in capsys.readouterr().err
 
 
+def both() -> list[Protocol]:
+    """The embedded protocols, as if their data had been looked at."""
+    found = protocols(PLUGINS, [DETECTION, SEGMENTATION], {})
+    return [protocol.model_copy(update={"content": CONTENT}) for protocol in found]
+
+
 def test_every_ordered_pair_is_planned_with_as_many_rate_points_as_the_training_protocol_has() -> None:
-    home, there = protocols(PLUGINS, [DETECTION, SEGMENTATION], {})
+    home, there = both()
     home = home.model_copy(update={"rates": home.rates[:3]})
     wanted = matrix(PLUGINS, [home, there], "aux_loss", {"alpha": 0.3}, seeds=2)
     assert wanted.label == "aux_loss,alpha=0.3"
@@ -79,12 +87,12 @@ def test_every_ordered_pair_is_planned_with_as_many_rate_points_as_the_training_
     for cell in wanted.cells:
         if cell.trained_under:
             assert cell.label == f"{wanted.label},trained_under={cell.trained_under.identity}"
-            assert cell.origin() in wanted.cells
-    assert len({cell.record_path(Store(Path("x"))) for cell in wanted.cells}) == len(wanted.cells)
+            assert cell.origin in wanted.cells
+    assert len({folders(Path("x")).record(cell) for cell in wanted.cells}) == len(wanted.cells)
 
 
 def test_the_anchor_is_transferred_where_no_method_is_named() -> None:
-    wanted = matrix(PLUGINS, protocols(PLUGINS, [DETECTION, SEGMENTATION], {}), None, {}, seeds=1)
+    wanted = matrix(PLUGINS, both(), None, {}, seeds=1)
     assert wanted.label == "task_loss"
     assert len(wanted.cells) == 4 * 4
 

@@ -113,7 +113,8 @@ def choices(annotation: Any) -> list[Any]:
 
 def _experiment(job: Job, bind: Bind) -> tuple[Protocol, str]:
     """The job's protocol, bound to its data, and the label of its row."""
-    return bind(job.resolved()), _label(job)
+    protocol, label = job.resolved(), _label(job)  # what is wrong with the parameters is found before data are read
+    return bind(protocol), label
 
 
 def run(job: Job, found: Sequence[Setting], runner: Runner) -> int:

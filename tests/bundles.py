@@ -17,7 +17,7 @@ from icmbench.plugins.source import digest
 from icmbench.running.plan import plan
 from icmbench.schema.record import seal
 from icmbench.submission.manifest import MANIFEST, About
-from icmbench.submission.pack import pack
+from icmbench.submission.submit import pack
 
 Files = dict[str, bytes]
 Change = Callable[[Files], object]  # changes the members in place

@@ -24,7 +24,7 @@ from icmbench.submission import archive, registry
 from icmbench.submission.archive import Refused
 from icmbench.submission.inspect import inspect
 from icmbench.submission.manifest import MANIFEST, sample
-from icmbench.submission.pack import pack
+from icmbench.submission.submit import pack
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

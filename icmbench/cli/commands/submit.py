@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     parameters, fields = options.settings(arguments.set)
     plugins = options.plugins(arguments)
     protocol = options.bound(override(plugins.resolve(arguments.task, arguments.protocol), fields), plugins)
-    from icmbench.submission.pack import pack
+    from icmbench.submission.submit import pack
 
     folders, device = options.folders(arguments), options.devices(arguments)
     made = pack(plugins, folders, device, protocol, arguments.method, parameters, about, arguments.out)

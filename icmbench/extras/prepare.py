@@ -29,6 +29,7 @@ from icmbench.base.files import replacing, sha256, write_text
 from icmbench.codecs.neural import NeuralCodec, build_model, code_for_training, load_weights
 from icmbench.experiment.devices import seed_torch
 from icmbench.experiment.evaluate import Evaluation, code_dataset, evaluate_uncompressed
+from icmbench.experiment.report import Report, silent
 from icmbench.experiment.train import Batches, Log, train
 from icmbench.plugins.find import Plugins
 from icmbench.plugins.weights import shipped_folder, verified_path
@@ -156,7 +157,7 @@ def read_recipe(path: Path) -> CodecRecipe | RecognizerRecipe:
         raise UserError(f"{path} is not a valid recipe: {describe_errors(error)}.") from error
 
 
-def prepare(recipe_file: Path, out: Path, runs: Path, device: str, log: Log) -> dict[str, Any]:
+def prepare(recipe_file: Path, out: Path, runs: Path, device: str, report: Report = silent) -> dict[str, Any]:
     """Follow a recipe: writes NAME.safetensors and NAME.json below `out` and returns the content of the latter.
 
     Raises UserError where the recipe is wrong. Interrupted, the same call goes on where it was.
@@ -164,7 +165,11 @@ def prepare(recipe_file: Path, out: Path, runs: Path, device: str, log: Log) -> 
     recipe = read_recipe(recipe_file)
     fabric = Fabric(accelerator=device, devices=1, precision=recipe.training.precision)
     path = out / f"{recipe_file.stem}.safetensors"
-    checkpoint = runs / "prepare" / path.name
+    checkpoint, steps = runs / "prepare" / path.name, recipe.training.steps
+
+    def log(step: int, terms: dict[str, float]) -> None:
+        report("train", step + 1, steps, terms)
+
     if isinstance(recipe, CodecRecipe):
         made = prepare_codec(recipe, path, checkpoint, fabric, log)
     else:

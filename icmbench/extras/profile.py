@@ -13,9 +13,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from torch.profiler import ProfilerActivity, profile, schedule
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -33,6 +31,7 @@ from icmbench.running.job import Job
 from icmbench.running.plan import plan
 from icmbench.running.runner import Runner
 from icmbench.schema.protocol import Protocol, override
+from icmbench.show.sheet import Cell, Column, Sheet, number
 
 PARTS = (BATCH, FORWARD, BACKWARD, CHECK, UPDATE)
 WARM_UP = 3  # steps before those that are looked at
@@ -179,7 +178,7 @@ def run(job: Job, protocol: Protocol, runner: Runner, steps: int) -> None:
     console.print(f"{protocol.identity}, {cell.name}, on {found.device}", highlight=False, markup=False)
     console.print(f"a step takes {1000 * found.step:.1f} ms (median of {steps})\n", highlight=False)
     _print(console, "part of a step", found.parts, runner.device)
-    _print(console, "operator, without what it calls", found.operators, runner.device)
+    _print(console, "operator (without what it calls)", found.operators, runner.device)
     reached = (
         f"{found.operations / 1e9:.1f} GFLOP a step: {found.speed / 1e9:.1f} GFLOP/s, {found.speed / found.limit:.0%} of the"
     )
@@ -188,12 +187,12 @@ def run(job: Job, protocol: Protocol, runner: Runner, steps: int) -> None:
 
 
 def _print(console: Console, title: str, spans: list[Span], device: Device) -> None:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
     on_gpu = device.accelerator == "cuda"
-    table.add_column(title, no_wrap=True)
-    for header in ("ms a step", *(["ms on the GPU"] if on_gpu else []), "calls a step"):
-        table.add_column(header, justify="right")
-    for span in spans:
-        times = [span.host, span.device] if on_gpu else [span.host]
-        table.add_row(span.name.removeprefix("step: "), *(f"{1000 * value:.2f}" for value in times), f"{span.calls:.1f}")
-    console.print(table)
+    headers = ("ms a step", *(["ms on the GPU"] if on_gpu else []), "calls a step")
+    lines = [
+        [Cell(span.name.removeprefix("step: ")), *(number(1000 * value, ".2f") for value in times), number(span.calls, ".1f")]
+        for span in spans
+        for times in [[span.host, span.device] if on_gpu else [span.host]]
+    ]
+    columns = [Column(title, short=True), *(Column(header, numeric=True) for header in headers)]
+    Sheet("profile", f"where the time goes, by {title}", columns, lines).show(console)

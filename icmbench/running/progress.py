@@ -1,13 +1,14 @@
 """How far cells are and how long they still take: the one progress display of all commands. Imports no torch."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from icmbench.experiment.report import START
+from icmbench.experiment.report import START, Report
 
 ENDED = ("done", "failed")
 WAITING, ELSEWHERE = "waiting", "elsewhere"
@@ -121,15 +122,34 @@ Listener = Callable[[Tracker], None]
 def follow(events: Iterable[Event], tracker: Tracker, console: Console, listen: Listener) -> dict[int, str]:
     """Show the events of cells until they end, and call `listen` after each. Returns the message of each failed cell."""
     failed: dict[int, str] = {}
-    with Live(tracker, console) if console.is_terminal else Log(tracker, console) as display:
+    with display(tracker, console) as shown:
         for event in events:
             if not tracker.update(event):
                 continue
             if event.phase == "failed":
                 failed[event.cell] = event.message
-            display.show(event)
+            shown.show(event)
             listen(tracker)
     return failed
+
+
+def display(tracker: Tracker, console: Console) -> "Live | Log":
+    """What shows the events that `tracker` has taken in: bars on a terminal, lines elsewhere."""
+    return Live(tracker, console) if console.is_terminal else Log(tracker, console)
+
+
+@contextmanager
+def one_thing(name: str, console: Console) -> Iterator[Report]:
+    """A report whose phases are shown under one name, for work that is not a cell."""
+    tracker = Tracker([Unit(name)])
+    with display(tracker, console) as shown:
+
+        def report(phase: str, done: int, total: int, terms: dict[str, float]) -> None:
+            event = Event(0, phase, done, total, tuple(terms.items()))
+            tracker.update(event)
+            shown.show(event)
+
+        yield report
 
 
 def _terms(event: Event) -> str:

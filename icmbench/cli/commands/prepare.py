@@ -16,14 +16,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from icmbench.extras import prepare
+    from rich.console import Console
 
-    def log(step: int, terms: dict[str, float]) -> None:
-        if step % 100 == 0:
-            print(f"step {step}  " + "  ".join(f"{name} {value:.4g}" for name, value in terms.items()), flush=True)
+    from icmbench.extras import prepare
+    from icmbench.running.progress import one_thing
 
     path = prepare.find_recipe(arguments.recipe)
-    made = prepare.prepare(path, arguments.out, arguments.runs, options.device(arguments.device), log)
+    with one_thing(path.stem, Console()) as report:
+        made = prepare.prepare(path, arguments.out, arguments.runs, options.device(arguments.device), report)
     print(f"{arguments.out / path.stem}.safetensors  sha256 {made['sha256']}")
     print("reached: " + ", ".join(f"{name} {value:.3f}" for name, value in made["reached"].items()))
     return 0

@@ -31,7 +31,7 @@ from icmbench.running.job import Job
 from icmbench.running.plan import plan
 from icmbench.running.runner import Runner
 from icmbench.schema.protocol import Protocol, override
-from icmbench.show.sheet import Cell, Column, Sheet, number
+from icmbench.show import sheet
 
 PARTS = (BATCH, FORWARD, BACKWARD, CHECK, UPDATE)
 WARM_UP = 3  # steps before those that are looked at
@@ -190,9 +190,13 @@ def _print(console: Console, title: str, spans: list[Span], device: Device) -> N
     on_gpu = device.accelerator == "cuda"
     headers = ("ms a step", *(["ms on the GPU"] if on_gpu else []), "calls a step")
     lines = [
-        [Cell(span.name.removeprefix("step: ")), *(number(1000 * value, ".2f") for value in times), number(span.calls, ".1f")]
+        [
+            sheet.Cell(span.name.removeprefix("step: ")),
+            *(sheet.number(1000 * value, ".2f") for value in times),
+            sheet.number(span.calls, ".1f"),
+        ]
         for span in spans
         for times in [[span.host, span.device] if on_gpu else [span.host]]
     ]
-    columns = [Column(title, short=True), *(Column(header, numeric=True) for header in headers)]
-    Sheet("profile", f"where the time goes, by {title}", columns, lines).show(console)
+    columns = [sheet.Column(title, short=True), *(sheet.Column(header, numeric=True) for header in headers)]
+    sheet.Sheet("profile", f"where the time goes, by {title}", columns, lines).show(console)

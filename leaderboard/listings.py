@@ -287,10 +287,15 @@ def submission(line: Mapping[str, Any], records: int) -> Sheet:
 
 
 def set_aside(tables: Tables) -> Sheet:
-    """The files that are no sound record, with the reason."""
+    """The files that count nowhere, with the reason."""
     lines = [[Cell(line["path"]), Cell(line["reason"])] for line in asdicts(tables.broken)]
     columns = [Column("file", names=True), Column("why", prose=True)]
-    return Sheet("set-aside", "Files that are no sound record. They count nowhere.", columns, lines)
+    return Sheet(
+        "set-aside",
+        "Files that are no sound record, or none that may be compared with the others. They count nowhere.",
+        columns,
+        lines,
+    )
 
 
 def ceilings(facts: Mapping[str, Any]) -> Sheet:
@@ -301,7 +306,7 @@ def ceilings(facts: Mapping[str, Any]) -> Sheet:
 
 
 def needed(facts: Mapping[str, Any]) -> Sheet | None:
-    """The files that a protocol reads; None where its pictures are generated and its weights come with icmbench."""
+    """The files that a protocol reads; None where its images are generated and its weights come with icmbench."""
     files = json.loads(facts["definition"])["files"]
     if not files:
         return None

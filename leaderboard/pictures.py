@@ -5,7 +5,6 @@ codecs and recognisers need torch.
 """
 
 import colorsys
-import hashlib
 import json
 import os
 import shlex
@@ -23,12 +22,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
+from icmbench.base.cache import clear_away, key, place
 from icmbench.base.errors import UserError
 from icmbench.base.files import build_once
-from icmbench.leaderboard import shelf
 from icmbench.leaderboard.classes import names as names_of
 from icmbench.leaderboard.compare_views import read
 from icmbench.schema.record import LAMBDA, Record, method_label, point_name
+from icmbench.schema.store import rows_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from icmbench.codecs.neural import Codec
     from icmbench.schema.protocol import Protocol
 
-SCHEMA = 2  # of the files: another one makes all of them anew
+MOST = 1000  # folders that are kept
 SIDES = ("a", "b")
 ORIGINAL, FOUND, TRUTH, BITS, FACTS = "original", "found", "truth", "bits", "facts.json"
 SURE = 0.5  # least score of a detection that is drawn
@@ -65,8 +65,7 @@ class Wanted:
     def folder(self) -> Path:
         """Where the pictures lie once they are made: another codec file or record makes another folder."""
         content = [[record.rows_sha256, record.label, _seen(codec_path(self.runs, record))] for record in self.records]
-        digest = hashlib.sha256(json.dumps([SCHEMA, self.records[0].protocol.identity, self.image, content]).encode())
-        return shelf.place("pictures", digest.hexdigest()[:32])
+        return place("pictures", key(self.records[0].protocol.identity, self.image, content))
 
     def file(self, name: str) -> Path:
         """The PNG called so: original, a, b, their -found, the truth and the -bits."""
@@ -136,7 +135,7 @@ def main(text: str) -> int:
     wanted = Wanted(Path(given["results"]), Path(given["runs"]), given["a"], given["b"], given["image"])
     try:
         build_once(wanted.folder, lambda made: _build(wanted, made))
-        shelf.clear_away()
+        clear_away("pictures", MOST)
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
@@ -172,7 +171,7 @@ def _build(wanted: Wanted, made: Path) -> None:
 
 
 def _row(path: Path, image: str) -> Mapping[str, Any]:
-    rows = pd.read_parquet(path.with_suffix(".parquet"), columns=["image", "bits", "decoded_sha256"])
+    rows = pd.read_parquet(rows_path(path), columns=["image", "bits", "decoded_sha256"])
     rows = rows.reset_index(names="number")
     found = rows[rows["image"] == image]
     if found.empty:
@@ -199,13 +198,12 @@ def _codec(runs: Path, record: Record) -> "Codec":
 
     from icmbench.api import ClassicalMethod
     from icmbench.api.classes import method_class
-    from icmbench.experiment.load import load_codec
+    from icmbench.experiment.build import load_codec
     from icmbench.plugins.find import INSTALLED, options
 
     path = codec_path(runs, record)
     if path is not None:
-        spec = None if record.trained_under else record.protocol.codec
-        return load_codec(path, INSTALLED, torch.device("cpu"), spec)
+        return load_codec(path, INSTALLED, torch.device("cpu"))
     kind = method_class(INSTALLED, record.method)
     if not issubclass(kind, ClassicalMethod):
         raise UserError(f"the method {record.method} is no classical codec here.")

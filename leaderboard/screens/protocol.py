@@ -27,7 +27,7 @@ def show(context: Context) -> None:
     st.caption("The hash covers everything that bears on results. Cite a BD-rate with it.")
     st.subheader("Data needed")
     if (files := listings.needed(facts)) is None:
-        st.text("None: its pictures are generated and its weights come with icmbench.")
+        st.text("None: its images are generated and its weights come with icmbench.")
     else:
         show_sheet(files)
     st.subheader("Uncompressed")

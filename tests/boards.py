@@ -47,8 +47,8 @@ def fill(folder: Path) -> Path:
     for seed in (0, 1):
         for method, factor, gain, given in (
             ("task_loss", 1.0, 0.0, {}),
-            ("aux_loss", 0.8, -15.0, {"alpha": 1.0}),
-            ("aux_loss", 0.95, -10.0, {"alpha": 3.0}),
+            ("aux_loss", 0.8, -5.0, {"alpha": 1.0}),
+            ("aux_loss", 0.95, -4.0, {"alpha": 3.0}),
         ):
             records = curve(method, factor + 0.01 * seed, protocol=MAIN, seed=seed, parameters=given)
             keep(folder, [_with_scores(record, gain) for record in records], gain=float(gain < 0))

@@ -269,7 +269,9 @@ def test_a_browser_draws_every_page_and_asks_nobody(
         page.on("console", lambda message: problems.append(message.text))
         page.on("dialog", lambda dialog: problems.append("a record's text was run"))
         for name in sites:
-            for number, path in enumerate(sorted((tmp_path / name).rglob("*.html"))):
+            found = sorted((tmp_path / name).rglob("*.html"))
+            other = {slug(method) for method in HOSTILE[1:]}  # one name is shown on pages of every kind
+            for number, path in enumerate(path for path in found if path.stem not in other):
                 page.goto(path.as_uri())
                 assert page.locator(".icm-figure").count() == page.locator(".js-plotly-plot .main-svg .cartesianlayer").count()
                 assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # only the tables scroll sideways

@@ -139,7 +139,7 @@ def seeds_sheet(found: Pair) -> Sheet:
         ]
         for seed, one in sorted(found.by_seed.items())
     ]
-    return Sheet("difference-by-seed", "B against A, seed by seed. In the notes A is the anchor.", columns, lines)
+    return Sheet("difference-by-seed", "B against A, seed by seed", columns, lines)
 
 
 def rate_points(tables: Tables, protocol: str, method: str) -> dict[str, float]:

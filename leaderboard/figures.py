@@ -59,15 +59,14 @@ def curves(view: View, methods: Sequence[str], log: bool = False, each_seed: boo
     """Rate-accuracy curves with 95 % bands, the ceiling, and every seed's own curve if wanted."""
     table, facts = views.points(view.tables, view.choice.protocol, methods), view.facts
     metric, ceiling, figure = facts["metric"], facts["ceiling"], go.Figure()
-    for method in methods:
-        lines = table[table["method"] == method]
-        style = style_of(method, view.choice.anchor)
-        if each_seed:
-            for seed, curve in lines[lines["seed"] != MEAN].groupby("seed"):
-                _add_curve(figure, curve, style, method, metric, f", seed {seed}")
-        mean = lines[lines["seed"] == MEAN].sort_values("bpp")
-        _add_band(figure, mean, style, method)
-        _add_curve(figure, mean, style, method, metric)
+    means = {method: table[(table["method"] == method) & (table["seed"] == MEAN)].sort_values("bpp") for method in methods}
+    styles = {method: style_of(method, view.choice.anchor) for method in methods}
+    for method, mean in means.items():
+        _add_band(figure, mean, styles[method], method)
+    for method, mean in means.items():  # over all bands
+        for seed, curve in table[(table["method"] == method) & (table["seed"] != MEAN)].groupby("seed") if each_seed else ():
+            _add_curve(figure, curve, styles[method], method, metric, f", seed {seed}")
+        _add_curve(figure, mean, styles[method], method, metric)
     figure.add_hline(ceiling, line_dash="dot", line_color="grey", annotation_text=f"uncompressed {ceiling:.1f}")
     figure.update_xaxes(title=RATE, type="log" if log else "linear")
     figure.update_yaxes(title=f"{metric} (%)")

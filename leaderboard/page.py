@@ -56,7 +56,11 @@ def show_sheet(sheet: Sheet) -> None:
 
 def show_figure(drawn: Drawn, image: str) -> None:
     """A figure with its data; its camera saves it as `image` (svg or png)."""
-    config = {"displaylogo": False, "toImageButtonOptions": {"format": image, "filename": drawn.name, "scale": 2}}
+    config = {
+        "displaylogo": False,
+        "modeBarButtonsToRemove": ["zoomIn2d", "zoomOut2d", "autoScale2d", "lasso2d", "select2d"],  # a phone is narrow
+        "toImageButtonOptions": {"format": image, "filename": drawn.name, "scale": 2},
+    }
     shown = figures.on_dark(drawn.figure) if st.context.theme.type == "dark" else drawn.figure
     st.plotly_chart(shown, config=config, key=f"figure-{drawn.name}", alt=drawn.alt)
     st.download_button(

@@ -22,7 +22,7 @@ from builders import RATES, SCORES, curve, make_curve, make_protocol, make_recor
 from icmbench.base.errors import UserError
 from icmbench.base.files import cache_root, data_root, sha256
 from icmbench.codecs.neural import NeuralCodec, build_model, load_weights
-from icmbench.leaderboard import background, classes, compare_views, derived, pictures
+from icmbench.leaderboard import background, classes, compare_views, derived, live_tables, pictures
 from icmbench.leaderboard.background import Worker
 from icmbench.leaderboard.views import Choice
 from icmbench.plugins.find import Plugins
@@ -322,6 +322,30 @@ def test_the_page_says_what_could_not_be_computed(results: Path, monkeypatch: py
     assert "could not be made" in app.warning[0].value
     assert "the *disk* is full." in [text.value for text in app.text]
     assert any(button.label == "Try again" for button in app.button)
+
+
+def whole_app(results: str) -> None:
+    """The script of the test of the whole app."""
+    from pathlib import Path
+
+    from icmbench.leaderboard import app
+
+    app.main(Path(results))
+
+
+def test_an_empty_folder_gets_a_helpful_page_and_records_that_come_later_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_tables, "PATIENCE", 0.0)
+    shown = AppTest.from_function(whole_app, args=(str(tmp_path),), default_timeout=60).run()
+    assert shown.title[0].value == "No records yet"
+    assert any("icmbench run aux_loss detection" in code.value for code in shown.code)
+    keep(tmp_path, curve("newcomer"))
+    for _ in range(50):  # the tables are made beside the app
+        if shown.run().title[0].value == "tiny-v1":
+            break
+    assert shown.title[0].value == "tiny-v1"
+    assert not shown.exception
 
 
 @pytest.mark.slow

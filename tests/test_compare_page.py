@@ -22,7 +22,7 @@ from builders import RATES, SCORES, curve, make_curve, make_protocol, make_recor
 from icmbench.base.errors import UserError
 from icmbench.base.files import cache_root, data_root, sha256
 from icmbench.codecs.neural import NeuralCodec, build_model, load_weights
-from icmbench.leaderboard import background, classes, compare_views, derived, live_tables, pictures
+from icmbench.leaderboard import background, classes, compare_views, derived, live_tables, side_by_side
 from icmbench.leaderboard.background import Worker
 from icmbench.leaderboard.views import Choice
 from icmbench.plugins.find import Plugins
@@ -215,44 +215,44 @@ def test_a_worker_refuses_what_is_too_much(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_codec_that_is_missing_is_named_with_the_command_that_makes_it(results: Path, tmp_path: Path) -> None:
     jpeg = f"{PROTOCOL}/jpeg/quality=10,seed=0.json"
-    wanted = pictures.Wanted(results, tmp_path / "runs", of("task_loss"), jpeg, "0.png")
-    assert pictures.codec_path(wanted.runs, wanted.records[1]) is None
-    [(sentence, command)] = pictures.lacking(wanted)
+    wanted = side_by_side.Wanted(results, tmp_path / "runs", of("task_loss"), jpeg, "0.png")
+    assert side_by_side.codec_path(wanted.runs, wanted.records[1]) is None
+    [(sentence, command)] = side_by_side.lacking(wanted)
     assert f"{PROTOCOL}/task_loss/lambda=0.1,seed=0/codec.safetensors is not there" in sentence
     assert command.startswith("icmbench run task_loss detection --protocol tiny-v1 --rates 0.1 --seeds 1 --no-anchor")
     before = wanted.folder
-    path = pictures.codec_path(wanted.runs, wanted.records[0])
+    path = side_by_side.codec_path(wanted.runs, wanted.records[0])
     assert path is not None
     path.parent.mkdir(parents=True)
     path.write_bytes(b"another codec")
-    after = pictures.Wanted(results, tmp_path / "runs", of("task_loss"), jpeg, "0.png")
-    assert pictures.lacking(after) == []
+    after = side_by_side.Wanted(results, tmp_path / "runs", of("task_loss"), jpeg, "0.png")
+    assert side_by_side.lacking(after) == []
     assert after.folder != before
 
 
 def test_findings_are_drawn() -> None:
     image = torch.full((3, 64, 64), 128, dtype=torch.uint8)
-    plain = np.asarray(pictures.drawn(image, None))
+    plain = np.asarray(side_by_side.drawn(image, None))
     assert (plain == 128).all()
     boxes, labels = torch.tensor([[8.0, 20.0, 40.0, 50.0]]), torch.tensor([1])
-    sure = pictures.drawn(image, (boxes, torch.tensor([0.9]), labels), ["dots", "<stripes>"])
+    sure = side_by_side.drawn(image, (boxes, torch.tensor([0.9]), labels), ["dots", "<stripes>"])
     assert sure.size == (512, 512)
     assert len(np.unique(np.asarray(sure))) > 1
-    unsure = pictures.drawn(image, (boxes, torch.tensor([0.1]), labels))
+    unsure = side_by_side.drawn(image, (boxes, torch.tensor([0.1]), labels))
     assert (np.asarray(unsure) == 128).all()
-    annotated = pictures.drawn(image, Boxes(boxes, labels, (64, 64), 0))
+    annotated = side_by_side.drawn(image, Boxes(boxes, labels, (64, 64), 0))
     assert len(np.unique(np.asarray(annotated))) > 1
     mask = torch.zeros(64, 64, dtype=torch.int64)
     mask[32:] = 1
-    masks = np.asarray(pictures.drawn(image, mask))
+    masks = np.asarray(side_by_side.drawn(image, mask))
     assert (masks[0, 0] != masks[63, 63]).any()
-    legend = pictures.colours_in([mask, torch.full((64, 64), 255), (boxes, labels)], image, ["sky", "<b>"])
+    legend = side_by_side.colours_in([mask, torch.full((64, 64), 255), (boxes, labels)], image, ["sky", "<b>"])
     assert [name for name, _ in legend] == ["sky", "<b>", "not annotated"]
     assert len({colour for _, colour in legend}) == 3
     html = compare_views.legend(legend)
     assert html.count("<li>") == 3
     assert "&lt;b&gt;" in html
-    assert pictures.colours_in([(boxes, labels), None], image, []) == []
+    assert side_by_side.colours_in([(boxes, labels), None], image, []) == []
 
 
 @pytest.fixture(autouse=True)
@@ -349,7 +349,7 @@ def test_an_empty_folder_gets_a_helpful_page_and_records_that_come_later_show(
 
 
 @pytest.mark.slow
-def test_pictures_are_made_of_real_codecs(small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_made_of_real_codecs(small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     protocol = bound(small_protocol)
     learned = make_record(protocol, start_sha256=protocol.rates[0].start.sha256)
     records = [learned, learned.model_copy(update={"method": "jpeg", "rate_point": {"quality": 20.0}, "start_sha256": ""})]
@@ -360,7 +360,7 @@ def test_pictures_are_made_of_real_codecs(small_protocol: Path, tmp_path: Path, 
         path.write_text(record.model_dump_json(by_alias=True))
         rows = {"image": [f"{k}.png" for k in range(4)], "bits": 8, "decoded_sha256": ""}
         pd.DataFrame(rows).to_parquet(rows_path(path))
-    path = pictures.codec_path(runs, learned)
+    path = side_by_side.codec_path(runs, learned)
     assert path is not None
     path.parent.mkdir(parents=True)
     model = build_model(protocol.codec)
@@ -370,9 +370,9 @@ def test_pictures_are_made_of_real_codecs(small_protocol: Path, tmp_path: Path, 
     codec.save(path, {"method": "task_loss", "parameters": "{}"})
     a, b = (str(store.path_of(record).relative_to(store.folder)) for record in records)
 
-    wanted = pictures.Wanted(store.folder, runs, a, b, "2.png")
+    wanted = side_by_side.Wanted(store.folder, runs, a, b, "2.png")
     monkeypatch.setattr(os, "nice", lambda increment: 0)
-    assert pictures.main(json.dumps(asdict(wanted), default=str)) == 0  # in this process, which has loaded torch
+    assert side_by_side.main(json.dumps(asdict(wanted), default=str)) == 0  # in this process, which has loaded torch
     made = {file.stem for file in wanted.folder.glob("*.png")}
     assert made == {"original", "original-found", "truth", "a", "a-found", "a-bits", "b", "b-found"}
     size = Image.open(wanted.file("original")).size
@@ -381,4 +381,4 @@ def test_pictures_are_made_of_real_codecs(small_protocol: Path, tmp_path: Path, 
     assert not wanted.facts()["sides"]["a"]["same"]  # the rows above were made up
     assert wanted.facts()["sides"]["b"]["bits"] > 8
     with pytest.raises(UserError, match="no image 9"):
-        pictures.make(pictures.Wanted(store.folder, runs, a, b, "9.png"))
+        side_by_side.make(side_by_side.Wanted(store.folder, runs, a, b, "9.png"))

@@ -6,11 +6,11 @@ import pandas as pd
 import streamlit as st
 
 from icmbench.base.errors import UserError
-from icmbench.leaderboard import compare_views, pictures, views
+from icmbench.leaderboard import compare_views, side_by_side, views
 from icmbench.leaderboard.background import obtain, worker
 from icmbench.leaderboard.compare_views import Line, Matched, Pair
 from icmbench.leaderboard.page import Context, link, select, show_figure, show_sheet
-from icmbench.leaderboard.pictures import BITS, FOUND, ORIGINAL, SIDES, TRUTH, Wanted
+from icmbench.leaderboard.side_by_side import BITS, FOUND, ORIGINAL, SIDES, TRUTH, Wanted
 from icmbench.show.bdrate_table import notes
 
 TITLE, ICON = "Compare", ":material/compare:"
@@ -148,14 +148,14 @@ def _winners(context: Context, table: pd.DataFrame, lines: tuple[Line, Line], se
 
 def _side_by_side(wanted: Wanted) -> None:
     try:
-        there, lacking = wanted.folder.is_dir(), pictures.lacking(wanted)
+        there, lacking = wanted.folder.is_dir(), side_by_side.lacking(wanted)
     except UserError as error:
         st.text(str(error))
         return
     if there:
         _gallery(wanted)
     elif lacking:
-        st.info("The pictures cannot be made here yet.")
+        st.info("The images cannot be made here yet.")
         for sentence, command in lacking:
             st.text(sentence)
             st.code(command, language=None, wrap_lines=True)
@@ -165,13 +165,13 @@ def _side_by_side(wanted: Wanted) -> None:
 
 def _make(wanted: Wanted) -> None:
     place = st.empty()
-    known = worker("pictures").knows(wanted.folder)
-    if not known and not place.button("Make the pictures", icon=":material/image:"):
+    known = worker("images").knows(wanted.folder)
+    if not known and not place.button("Make the images", icon=":material/image:"):
         st.caption("Both codecs code the image and the recogniser looks at it; that takes about a minute.")
         return
     place.empty()
-    if obtain("pictures", wanted.folder, lambda: pictures.make(wanted), "The pictures"):
-        worker("pictures").forget(wanted.folder)  # from now on they lie on the disk
+    if obtain("images", wanted.folder, lambda: side_by_side.make(wanted), "The images"):
+        worker("images").forget(wanted.folder)  # from now on they lie on the disk
         st.rerun()
 
 

@@ -26,7 +26,7 @@ HOSTILE = (r"$\frac{$", "a$b$c", r"\$x$", "<b>&amp;", "漢字")
 def group(*methods: str, anchor: str = "task_loss", seeds: int = 1) -> Curves:
     records = [record for seed in range(seeds) for method in methods for record in curve(method, 1 + 0.1 * seed, seed=seed)]
     (found,) = curves(records)
-    return Curves(found.protocol, found.records, anchor)
+    return Curves(found.protocol, found.records, anchor, found.metric)
 
 
 def drawn(found: Curves) -> dict[str, Any]:

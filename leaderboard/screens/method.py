@@ -64,7 +64,7 @@ def _identity(context: Context, line: dict[str, object], ranked: dict[str, objec
     seeds = int(str(ranked["seeds"]))
     st.code(views.command(line, context.facts["task"], context.choice.protocol, seeds), language=None)
     st.caption(
-        f"Plugin file SHA-256 {line['method_sha256']}. Trained on {line['train_device']}, scored on {line['device']}, "
+        f"Source SHA-256 {line['method_sha256']}. Trained on {line['train_device']}, scored on {line['device']}, "
         f"icmbench {line['icmbench']}, commit {line['commit']}."
     )
 

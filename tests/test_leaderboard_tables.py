@@ -94,7 +94,7 @@ def write_rows(folder: Path, records: Sequence[Record], images: int = 20) -> lis
         rows = {"bits": record.bpp * 1000 * noise.uniform(0.9, 1.1, images), "pixels": np.full(images, 1000)}
         path = rows_path(store.path_of(record))
         path.parent.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame(rows | {"score": record.scores["AP"] + noise.normal(0, 2, images)}).to_parquet(path)
+        pd.DataFrame(rows | {"AP": record.scores["AP"] + noise.normal(0, 2, images)}).to_parquet(path)
         written.append(record.model_copy(update={"tally": "mean", "rows_sha256": sha256(path), "images": images}))
     write(folder, written)
     return written

@@ -31,7 +31,7 @@ def some_rows(images: int = 12) -> pd.DataFrame:
             "image": [f"picture-{k}" for k in range(images)],
             "bits": RNG.integers(100, 900, images),
             "pixels": RNG.integers(1000, 5000, images),
-            "score": RNG.uniform(10, 90, images),
+            "AP": RNG.uniform(10, 90, images),
         }
     )
 
@@ -57,7 +57,7 @@ def test_every_resample_is_what_duplicated_images_would_give(tmp_path: Path) -> 
     for k in (0, 17, RESAMPLES - 1):
         again = rows.loc[np.repeat(np.arange(len(rows)), weights[k])]
         assert found.bpp[k] == pytest.approx(again["bits"].sum() / again["pixels"].sum())
-        assert found.score[k] == pytest.approx(again["score"].mean())
+        assert found.score[k] == pytest.approx(again["AP"].mean())
 
 
 def test_records_on_the_same_images_share_the_resamples() -> None:

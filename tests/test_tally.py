@@ -346,9 +346,9 @@ def test_confusion_of_weighted_images_is_that_of_copies(tmp_path: Path) -> None:
 def test_mean_of_weighted_images_is_that_of_copies() -> None:
     values = np.random.default_rng(0).random(7)
     weights = np.random.default_rng(1).integers(0, 4, (5, 7)).astype(np.float64)
-    found = Mean(pd.DataFrame({"score": values})).score("whatever", weights)
+    found = Mean(pd.DataFrame({"top1": values})).score("top1", weights)
     assert found == pytest.approx([np.repeat(values, row.astype(int)).mean() for row in weights])
-    assert np.isnan(Mean(pd.DataFrame({"score": values})).score("whatever", np.zeros((1, 7)))).all()
+    assert np.isnan(Mean(pd.DataFrame({"top1": values})).score("top1", np.zeros((1, 7)))).all()
 
 
 def test_unknown_scores_are_refused(tmp_path: Path) -> None:
@@ -357,3 +357,5 @@ def test_unknown_scores_are_refused(tmp_path: Path) -> None:
         Detections(measured(made, categories, tmp_path)[0]).score("APs", np.ones((1, len(made))))
     with pytest.raises(KeyError):
         Confusion(pd.DataFrame({"confusion": [[1, 0, 0, 1]]})).score("AP", np.ones((1, 1)))
+    with pytest.raises(KeyError):
+        Mean(pd.DataFrame({"score": [1.0], "top1": [1.0]})).score("top5", np.ones((1, 1)))

@@ -72,6 +72,8 @@ def _make(store: Store, plugins: Plugins, metric: str | None) -> Summary:
     from icmbench.compare.comparison import rows
     from icmbench.compare.resamples import source
 
+    for kind in ("tables", "resamples"):
+        cache.clear_away(kind)
     records, aside = read_comparable(store, plugins)
     named = [(str(path.relative_to(store.folder)), reason) for path, reason in aside.items()]
     return Summary(rows(records, source(store, plugins), metric) if records else [], named)

@@ -4,6 +4,7 @@ What each step leaves lies in the run folder, so an interrupted cell goes on whe
 """
 
 import json
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -72,7 +73,10 @@ class ComputeCell:
             remove_half_written(cell, self.folders)
             train_cell(cell, self.plugins, self.folders, self.device, share, report)
             ceiling = measure_ceiling(cell, self.plugins, self.folders, self.device, report)
-            kept = self.folders.bitstreams(cell) if self.keep_bitstreams else None
+            folder = self.folders.bitstreams(cell)
+            if not self.keep_bitstreams:  # those that are there belong to an earlier record
+                shutil.rmtree(folder, ignore_errors=True)
+            kept = folder if self.keep_bitstreams else None
             with bitstreams.keeping(kept) as keep:
                 result, codec = evaluate_cell(cell, self.plugins, self.folders, self.device, share, keep, report)
             record_cell(cell, self.plugins, self.folders, self.device, share, result, codec, ceiling)

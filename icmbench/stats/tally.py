@@ -55,15 +55,16 @@ class Tally(ABC):
 
 
 class Mean(Tally):
-    """The score of the data set is the mean of the images' own (column `score`), whatever its name."""
+    """A score of the data set is the mean of the images' own, which stand in a column of the score's name."""
 
     name = "mean"
-    columns = ("score",)
+    columns = ()
 
     def __init__(self, rows: pd.DataFrame) -> None:
-        self.scores = rows["score"].to_numpy(np.float64)
+        self.rows = rows
 
     def score(self, name: str, weights: Array) -> Array:
+        scores = self.rows[name].to_numpy(np.float64)
         with np.errstate(invalid="ignore"):
-            mean: Array = weights @ self.scores / weights.sum(1)
+            mean: Array = weights @ scores / weights.sum(1)
         return mean

@@ -137,6 +137,7 @@ def _rows(bundle: Archive, cell: Cell, record: Record, tally: type[Tally] | None
             raise Refused(f"{name} has {file.metadata.num_rows} rows of {size} bytes; its record says {record.images} images.")
         if missing := [column for column in columns if column not in file.schema_arrow.names]:
             raise Refused(f"{name} has no column '{missing[0]}'.")
+        columns += [score for score in record.scores if score in file.schema_arrow.names and score not in columns]
         rows: pd.DataFrame = file.read(columns).replace_schema_metadata(None).to_pandas()
     except (pyarrow.ArrowException, OSError, ValueError, TypeError, KeyError, MemoryError, OverflowError) as error:
         raise Refused(f"{name} is no file of rows: {_first_line(error)}.") from error

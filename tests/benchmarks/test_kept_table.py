@@ -19,7 +19,7 @@ from builders import RATES, SCORES, make_curve, make_protocol
 from icmbench.base.files import sha256
 from icmbench.compare.comparison import rows
 from icmbench.schema.record import Record
-from icmbench.schema.store import Store
+from icmbench.schema.store import Store, rows_path
 
 METHODS, SEEDS, IMAGES, ROUNDS = 125, 5, 64, 7
 PROTOCOLS = [make_protocol(name=f"many-v{number}") for number in range(1, 5)]
@@ -28,11 +28,11 @@ PROTOCOLS = [make_protocol(name=f"many-v{number}") for number in range(1, 5)]
 def write(store: Store, record: Record, noise: np.random.Generator) -> None:
     """A record with rows of images of other sizes and other difficulty, the same ones for every record."""
     size, ease = np.random.default_rng(0).normal(0, [[0.1], [5.0]], (2, IMAGES))
-    path = store.path_of(record).with_suffix(".parquet")
+    path = rows_path(store.path_of(record))
     path.parent.mkdir(parents=True, exist_ok=True)
     bits = (65536 * record.bpp * (1 + size.clip(-0.5, 0.5))).astype(int)
-    score = (record.quality + ease + noise.normal(0, 0.5, IMAGES)).clip(0, 100)
-    pd.DataFrame({"pixels": 65536, "bits": bits, "score": score}).to_parquet(path)
+    score = (record.scores["AP"] + ease + noise.normal(0, 0.5, IMAGES)).clip(0, 100)
+    pd.DataFrame({"pixels": 65536, "bits": bits, "AP": score}).to_parquet(path)
     store.write(record.model_copy(update={"tally": "mean", "rows_sha256": sha256(path), "images": IMAGES}))
 
 

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import streamlit as st
 
-from icmbench.leaderboard import library, listings, views
-from icmbench.leaderboard.library import Library
-from icmbench.leaderboard.page import BIND, STYLE, Context, link
+from icmbench.leaderboard import derived, listings, live_tables, views
+from icmbench.leaderboard.background import obtain
+from icmbench.leaderboard.derived import Tables
+from icmbench.leaderboard.live_tables import LiveTables
+from icmbench.leaderboard.page import BIND, STYLE, Context, link, select
 from icmbench.leaderboard.screens import ablations, compare, cost, curves, method, overview, protocol, submit
 from icmbench.leaderboard.views import Choice
 from icmbench.plugins.find import Plugins
@@ -36,12 +38,12 @@ def main(results: Path, runs: Path = Path("runs")) -> None:
     """Draw the page that the address names."""
     st.set_page_config("icmbench leaderboard", ICON, layout="wide")  # an icon by name would be fetched from elsewhere
     st.html(f"<style>{STYLE}</style>")
-    found = library.of(results)
-    found.look()
-    context = choose(found, runs) if len(found.tables.protocols) else None
+    live = live_tables.of(results)
+    live.look()
+    context = choose(live, runs) if len(live.tables.protocols) else None
     pages = [
         st.Page(
-            partial(_show, module.show, context, found),
+            partial(_show, module.show, context, live),
             title=module.TITLE,
             icon=module.ICON,
             url_path=name,
@@ -55,20 +57,33 @@ def main(results: Path, runs: Path = Path("runs")) -> None:
         _link(page.url_path or "overview", context.choice)
 
 
-def choose(found: Library, runs: Path) -> Context:
-    """Protocol and anchor, in the side bar of every page and in its address."""
-    tables = found.tables
+def choose(live: LiveTables, runs: Path) -> Context | None:
+    """Protocol, score and anchor, in the side bar and the address of every page; None until the tables of the score are made."""
     with st.sidebar:
-        protocol = st.selectbox("Protocol", views.protocol_names(tables), key="protocol", bind=BIND)
-        anchor = st.selectbox(
-            "Anchor", views.anchor_names(tables, protocol), key="anchor", bind=BIND, help="What BD-rates are taken against"
+        protocol = select("Protocol", views.protocol_names(live.tables), "protocol")
+        metric = select("Score", views.metric_names(live.tables, protocol), "metric", "What methods are compared by")
+    tables = tables_of(live, protocol, metric)
+    with st.sidebar:
+        anchor = select(
+            "Anchor", views.anchor_names(tables or live.tables, protocol), "anchor", "What BD-rates are taken against"
         )
         image = st.segmented_control("Figures are saved as", ["SVG", "PNG"], default="SVG", required=True, key="image", bind=BIND)
-    return Context(tables, Choice(protocol, anchor), Plugins(), found.results, (image or "SVG").lower(), runs)
+    if tables is None:
+        return None
+    return Context(tables, Choice(protocol, anchor, metric), Plugins(), live.results, (image or "SVG").lower(), runs)
+
+
+def tables_of(live: LiveTables, protocol: str, metric: str) -> Tables | None:
+    """The tables with this score of a protocol; None as long as they are being made."""
+    if metric == views.about(live.tables, protocol)["metric"]:
+        return live.tables
+    key = (live.results, live.signature, protocol, metric)
+    what = f"The comparison by {metric}"
+    return obtain("tables", key, lambda: derived.build(live.results, metrics={protocol: metric}), what)
 
 
 def _link(name: str, choice: Choice) -> None:
-    """An address that names protocol and anchor also where they come first, which new records may change."""
+    """An address that names the whole choice also where its parts come first, which new records may change."""
     parameters = choice.parameters | {
         key: st.query_params.get_all(key) for key in st.query_params if key not in choice.parameters
     }
@@ -76,16 +91,16 @@ def _link(name: str, choice: Choice) -> None:
         st.html(f'<a class="icm-link" href="{escape(link(name, parameters))}" target="_self">Link to this view</a>')
 
 
-def _show(show: Callable[[Context], None], context: Context | None, found: Library) -> None:
-    if found.busy:
+def _show(show: Callable[[Context], None], context: Context | None, live: LiveTables) -> None:
+    if live.busy:
         st.info("There are new records; their tables are being made. Reload in a moment to see them.")
-    if found.problem:
-        st.warning(f"The newest records could not be read: {found.problem}")
-    if context is None:
-        _empty(found.results)
-    else:
+    if live.problem:
+        st.warning(f"The newest records could not be read: {live.problem}")
+    if context is not None:
         show(context)
-    _set_aside(found)
+    elif live.tables.protocols.empty:
+        _empty(live.results)
+    _set_aside(live.tables)
 
 
 def _empty(results: Path) -> None:
@@ -96,14 +111,12 @@ def _empty(results: Path) -> None:
     st.code(f"icmbench run aux_loss detection --results {results}", language=None)
 
 
-def _set_aside(found: Library) -> None:
-    """The files that are no sound record, with the reason."""
-    broken = found.tables.broken
-    if broken.empty:
-        return
-    count = len(broken)
-    with st.expander(f"{count} file{'s' if count > 1 else ''} set aside", icon=":material/report:"):
-        st.html(listings.set_aside(found.tables).html())
+def _set_aside(tables: Tables) -> None:
+    """The files that count nowhere, with the reason."""
+    count = len(tables.broken)
+    if count:
+        with st.expander(f"{count} file{'s' if count > 1 else ''} set aside", icon=":material/report:"):
+            st.html(listings.set_aside(tables).html())
 
 
 def folders() -> list[Path]:
@@ -114,7 +127,7 @@ def folders() -> list[Path]:
 @asynccontextmanager
 async def ready(app: st.App) -> AsyncGenerator[None]:
     """Read the tables before the first visitor comes."""
-    library.of(folders()[0])
+    live_tables.of(folders()[0])
     yield
 
 

@@ -58,16 +58,16 @@ def _claims(found: Contents) -> Sheet:
         Column("PSNR", True, "dB"),
     ]
     order = sorted(found.claims, key=lambda claim: (claim.record.seed, claim.record.rate_index))
-    return Sheet("bundle-claims", "What it claims", columns, [_claim(claim) for claim in order])
+    return Sheet("bundle-claims", "What it claims", columns, [_claim(claim, metric) for claim in order])
 
 
-def _claim(claim: Claim) -> list[Cell]:
+def _claim(claim: Claim, metric: str) -> list[Cell]:
     record = claim.record
     return [
         Cell(record.point),
         Cell(str(record.seed), record.seed),
         Cell(str(record.images), record.images),
         number(record.bpp, ".4f"),
-        number(record.quality, ".2f"),
+        number(record.scores[metric], ".2f"),
         number(record.psnr, ".2f"),
     ]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from icmbench.base.cache import key, place
 from icmbench.base.files import write_text
-from icmbench.leaderboard import shelf
 from icmbench.plugins.find import INSTALLED
 from icmbench.schema.record import Record
 from icmbench.stats.tally import Tally
@@ -27,16 +27,15 @@ COCO = tuple(
 )  # fmt: skip
 
 
-def scores(record: Record, rows: Path) -> dict[str, float]:
-    """The protocol's metric in percent for every class with objects: "AP.person". Empty where the tally knows no classes.
+def scores(record: Record, rows: Path, metric: str) -> dict[str, float]:
+    """The score in percent for every class with objects: "AP.person". Empty where the tally knows no classes.
 
-    `rows`: the file of the images' rows. What is computed once is kept in the cache folder, under the digest of the rows.
+    `rows`: the file of the images' rows. What is computed once is kept in the cache folder.
     """
-    metric = record.protocol.evaluation.metric
     tally = INSTALLED.tally(record.tally)
     if tally is None or tally.per_class is Tally.per_class or not rows.is_file():
         return {}
-    path = shelf.place("classes", f"{record.rows_sha256}-{metric}.json")
+    path = place("classes", f"{key(record.rows_sha256, record.tally, metric)}.json")
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError):  # not there, or not whole

@@ -13,14 +13,16 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from icmbench.base.errors import UserError
-from icmbench.compare import resamples
+from icmbench.compare.comparable import read_comparable
 from icmbench.compare.comparison import Curves, curves, group_rows
 from icmbench.compare.resamples import Source, source
 from icmbench.compare.row import Row
 from icmbench.leaderboard import classes, listings, pairs, views
 from icmbench.leaderboard.derived import Tables, asdicts
+from icmbench.leaderboard.figures import IN_FILE, Drawn
 from icmbench.plugins.find import INSTALLED
-from icmbench.schema.record import Record, Store, parse
+from icmbench.schema.record import Record
+from icmbench.schema.store import Store, rows_path
 from icmbench.show import bdrate_table
 from icmbench.show.palette import BLUE
 from icmbench.show.sheet import NOTHING, Cell, Column, Sheet, number
@@ -59,11 +61,11 @@ class Measured:
     resampled: Source
 
     @classmethod
-    def read(cls, results: Path, protocol: str) -> "Measured":
-        """The sound records of a protocol in a results folder."""
+    def read(cls, results: Path, protocol: str, metric: str | None = None) -> "Measured":
+        """The records of a protocol that may be compared. `metric`: the score to compare by; None: the primary one."""
         store = Store(results)
-        records, _ = resamples.read(store, INSTALLED, protocol)
-        return cls(next(iter(curves(records)), None), pairs.remembering(source(store, INSTALLED)))
+        records, _ = read_comparable(store, INSTALLED, protocol)
+        return cls(next(iter(curves(records, metric)), None), pairs.remembering(source(store, INSTALLED)))
 
     def pair(self, a: str, b: str) -> Pair:
         """The difference of two methods, from the cache folder where it was computed before.
@@ -75,13 +77,13 @@ class Measured:
             raise UserError("the records of these methods are no longer there.")
         group = replace(self.group, records={label: known[label] for label in (a, b)}, anchor=a)
         rows = group_rows(group, resampled=self.resampled, comparer=pairs.kept)
-        difference = pairs.kept(known[a], known[b], self.resampled)
+        difference = pairs.kept(known[a], known[b], self.resampled, group.metric)
         return Pair(next(row for row in rows if row.method == b), difference.results)
 
 
-def pair(results: Path, protocol: str, a: str, b: str) -> Pair:
-    """The difference of two methods of a protocol; see `Measured.pair`."""
-    return Measured.read(results, protocol).pair(a, b)
+def pair(results: Path, protocol: str, a: str, b: str, metric: str | None = None) -> Pair:
+    """The difference of two methods of a protocol; see `Measured`."""
+    return Measured.read(results, protocol, metric).pair(a, b)
 
 
 def verdict(found: Pair) -> str:
@@ -137,7 +139,7 @@ def seeds_sheet(found: Pair) -> Sheet:
         ]
         for seed, one in sorted(found.by_seed.items())
     ]
-    return Sheet("difference-by-seed", "B against A, seed by seed. In the notes A is the anchor.", columns, lines)
+    return Sheet("difference-by-seed", "B against A, seed by seed", columns, lines)
 
 
 def rate_points(tables: Tables, protocol: str, method: str) -> dict[str, float]:
@@ -170,14 +172,14 @@ def _trained(lines: Mapping[int, Line]) -> bool:
     return any(line["steps"] for line in lines.values())
 
 
-def with_classes(results: Path, found: Matched) -> Matched:
+def with_classes(results: Path, found: Matched, metric: str) -> Matched:
     """The same records, with the scores of single classes that only the rows of their images tell."""
-    return {seed: (_with_classes(results, a), _with_classes(results, b)) for seed, (a, b) in found.items()}
+    return {seed: (_with_classes(results, a, metric), _with_classes(results, b, metric)) for seed, (a, b) in found.items()}
 
 
-def _with_classes(results: Path, line: Line) -> Line:
+def _with_classes(results: Path, line: Line, metric: str) -> Line:
     path = results / line["path"]
-    more = classes.scores(read(path), path.with_suffix(".parquet"))
+    more = classes.scores(read(path), rows_path(path), metric)
     return line | {"scores": json.dumps(json.loads(line["scores"]) | more)}
 
 
@@ -193,15 +195,19 @@ def scores_sheet(found: Matched, metric: str) -> Sheet:
     return Sheet("scores", _at(found), _score_columns(found, "score"), lines)
 
 
-def classes_sheet(found: Matched) -> Sheet | None:
-    """The scores of single classes of both methods at one rate point, those that gain most first; None where none are known."""
-    scores = {name: values for name, values in _scores_of(found).items() if OF_CLASS in name}
-    if not scores:
+def classes_sheet(found: Matched, metric: str) -> Sheet | None:
+    """The scores of single classes of both methods at one rate point, those that gain most first; None where none are known.
+
+    They are those of the score `metric`, else of whatever score the records tell by class.
+    """
+    known = {name: values for name, values in _scores_of(found).items() if OF_CLASS in name}
+    if not known:
         return None
-    lines = [_score_line(name.split(OF_CLASS, maxsplit=1)[1], values, ".2f") for name, values in scores.items()]
+    chosen = f"{metric}{OF_CLASS}"
+    of = chosen if any(name.startswith(chosen) for name in known) else next(iter(known)).partition(OF_CLASS)[0] + OF_CLASS
+    lines = [_score_line(name.removeprefix(of), values, ".2f") for name, values in known.items() if name.startswith(of)]
     lines.sort(key=lambda cells: -math.inf if cells[3].value is None else cells[3].value, reverse=True)
-    metric = next(iter(scores)).split(OF_CLASS, maxsplit=1)[0]
-    return Sheet("classes", f"{metric} of each class. {_at(found)}", _score_columns(found, "class"), lines)
+    return Sheet("classes", f"{of.removesuffix(OF_CLASS)} of each class. {_at(found)}", _score_columns(found, "class"), lines)
 
 
 def _at(found: Matched) -> str:
@@ -237,12 +243,12 @@ def _score_line(name: str, values: Sequence[Both], form: str) -> list[Cell]:
     return [Cell(name), *(number(float(mean), form) for mean in means), number(float(np.mean(gaps)), f"+{form}"), Cell(spread)]
 
 
-def images(results: Path, a: str, b: str) -> pd.DataFrame:
+def images(results: Path, a: str, b: str, metric: str) -> pd.DataFrame:
     """Two records (their paths below `results`), image by image: bits, PSNR and score of both, and what B changes.
 
-    `score`: the protocol's metric on the image alone; nan where it has none. Raises UserError where rows are missing.
+    `score`: that of the image alone; nan where it has none. Raises UserError where rows are missing.
     """
-    ours, theirs = (_rows(results / path) for path in (a, b))
+    ours, theirs = (_rows(results / path, metric) for path in (a, b))
     if list(ours["image"]) != list(theirs["image"]):
         raise UserError("the two records are of different images.")
     table = ours.merge(theirs.drop(columns="image"), left_index=True, right_index=True, suffixes=("_a", "_b"))
@@ -256,30 +262,29 @@ def images(results: Path, a: str, b: str) -> pd.DataFrame:
 def read(path: Path) -> Record:
     """A record from its file. Raises UserError where it is none."""
     try:
-        return parse(json.loads(path.read_text()))
+        return Record.model_validate_json(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read.") from error
 
 
-def _rows(path: Path) -> pd.DataFrame:
-    record, rows = read(path), path.with_suffix(".parquet")
+def _rows(path: Path, metric: str) -> pd.DataFrame:
+    record, rows = read(path), rows_path(path)
     if not rows.is_file():
         raise UserError(f"the rows of the images, {rows}, are missing: they lie beside the record.")
     table = pd.read_parquet(rows)
-    return table[["image", "bits", "psnr"]].assign(score=_scores(table, record))
+    return table[["image", "bits", "psnr"]].assign(score=_scores(table, record, metric))
 
 
-def _scores(table: pd.DataFrame, record: Record) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The protocol's metric on each image alone, from its tally; nan where the tally does not say."""
+def _scores(table: pd.DataFrame, record: Record, metric: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The score of each image alone, from its tally; nan where the tally does not say."""
     tally = INSTALLED.tally(record.tally)
     if tally is None:
         return np.full(len(table), np.nan)
     blocks = [table.iloc[first : first + BLOCK] for first in range(0, len(table), BLOCK)]
     try:
-        found = [tally(block).score(record.protocol.evaluation.metric, np.eye(len(block))) for block in blocks]
+        return np.concatenate([tally(block).score(metric, np.eye(len(block))) for block in blocks])
     except KeyError:
         return np.full(len(table), np.nan)
-    return np.concatenate(found)
 
 
 def scored(table: pd.DataFrame) -> bool:
@@ -332,7 +337,7 @@ def legend(colours: Sequence[tuple[str, str]]) -> str:
     return f'<ul class="icm-legend" aria-label="Colours of the classes, mixed with the image">{items}</ul>'
 
 
-def scatter(table: pd.DataFrame, metric: str, title: str) -> go.Figure:
+def scatter(table: pd.DataFrame, metric: str, title: str) -> Drawn:
     """Every image: change of its bits against change of its score (of its PSNR where images have no score)."""
     column, what, unit = ("score", metric, "points") if scored(table) else ("psnr", "PSNR", "dB")
     figure = go.Figure()
@@ -352,6 +357,7 @@ def scatter(table: pd.DataFrame, metric: str, title: str) -> go.Figure:
         )
     figure.update_xaxes(title="change of the bits (%)")
     figure.update_yaxes(title=f"change of {what} ({unit})")
-    return figure.update_layout(
+    figure.update_layout(
         title={"text": title, "font": {"size": 14}}, margin={"l": 60, "r": 20, "t": 50, "b": 50}, height=480, showlegend=False
     )
+    return Drawn(figure, "images", table, f"Change of {what} against change of bits, {len(table)} images; {IN_FILE}")

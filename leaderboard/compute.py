@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from icmbench.compare.comparison import Curves, as_group, curves, group_rows, only_anchor
-from icmbench.compare.difference import plain, trained
-from icmbench.compare.resamples import read, source
+from icmbench.compare.comparable import read_comparable
+from icmbench.compare.comparison import Curves, curves, group_rows, only_anchor
+from icmbench.compare.difference import Seeds, trained
+from icmbench.compare.resamples import source
 from icmbench.compare.row import Row
-from icmbench.extras.curves import external
-from icmbench.extras.curves.external import ExternalCurve
+from icmbench.extras.curves.external import ExternalCurve, external_rows
 from icmbench.leaderboard import pairs
 from icmbench.plugins.find import INSTALLED
-from icmbench.schema.protocol import Protocol, doubled
-from icmbench.schema.record import Record, Store
+from icmbench.schema.protocol import doubled
+from icmbench.schema.record import Record
+from icmbench.schema.store import Store
 from icmbench.show.bdrate_table import notes, numbers, with_ends
 from icmbench.stats.bdrate import MIN_POINTS, Curve, relative_difference
 from icmbench.stats.monotone import rising
@@ -27,22 +28,25 @@ FIXED = (0.1, 0.5, 0.9)  # where in the anchor's range of ln rate accuracies are
 Lines = list[dict[str, Any]]
 
 
-def lines(results: Path, identity: str, published: Sequence[ExternalCurve]) -> dict[str, Lines]:
-    """The lines of every table that `derived.Tables` names, of the records of one protocol and the curves published for it."""
+def lines(results: Path, identity: str, metric: str | None, published: Sequence[ExternalCurve]) -> dict[str, Lines]:
+    """The lines of every table that `derived.Tables` names, of the records of one protocol and the curves published for it.
+
+    `metric`: the score to compare by; None: the protocol's primary one.
+    """
     store = Store(results)
-    records, broken = read(store, INSTALLED, identity)
-    tables = {"broken": [{"path": str(path.relative_to(results)), "reason": reason} for path, reason in broken.items()]}
-    for group in curves(records):
-        longer, _ = read(store, INSTALLED, doubled(group.protocol).identity)
-        twice = next(iter(curves(longer)), None)
+    records, aside = read_comparable(store, INSTALLED, identity)
+    tables = {"broken": [{"path": str(path.relative_to(results)), "reason": reason} for path, reason in aside.items()]}
+    for group in curves(records, metric):
+        longer, _ = read_comparable(store, INSTALLED, doubled(group.protocol).identity)
+        twice = next(iter(curves(longer, group.metric)), None)
         theirs = [_named_apart(curve, group) for curve in published]
         found = _rows(group, twice, store, theirs)
         tables["ranking"] = [_flat(row, anchor) for anchor, rows in found.items() for row in rows]
         tables["points"] = _points(group, {row.method: row for rows in found.values() for row in rows}.values())
         tables["at_rates"] = _at_rates(group)
-        tables["gains"] = _gains(group, list(found), theirs)
-        tables["records"] = [_record(record, store) for record in records]
-        tables["protocols"] = [_protocol(group, list(found))]
+        tables["gains"] = [line for anchor, rows in found.items() for line in _gains(anchor, rows)]
+        tables["records"] = [_record(record, store, group.metric) for record in records]
+        tables["protocols"] = [_protocol(group, list(found), records)]
     return tables
 
 
@@ -52,7 +56,7 @@ def anchors(group: Curves) -> list[str]:
     return [group.protocol.anchor, *sorted(set(fixed) - {group.protocol.anchor})]
 
 
-def _elsewhere(seeds: dict[int, list[Record]]) -> bool:
+def _elsewhere(seeds: Seeds) -> bool:
     return any(record.trained_under for curve in seeds.values() for record in curve)
 
 
@@ -62,11 +66,10 @@ def _named_apart(curve: ExternalCurve, group: Curves) -> ExternalCurve:
 
 
 def _rows(group: Curves, twice: Curves | None, store: Store, published: Sequence[ExternalCurve]) -> dict[str, list[Row]]:
-    """The rows against every anchor that can be chosen."""
+    """The rows against every anchor that can be chosen, with the published curves that compare with it."""
     resampled = pairs.remembering(source(store, INSTALLED))
-    return {
-        anchor: group_rows(replace(group, anchor=anchor), twice, resampled, published, pairs.kept) for anchor in anchors(group)
-    }
+    found = {anchor: group_rows(replace(group, anchor=anchor), twice, resampled, pairs.kept) for anchor in anchors(group)}
+    return {anchor: [*rows, *external_rows(published, rows)] for anchor, rows in found.items()}
 
 
 def _flat(row: Row, anchor: str) -> dict[str, Any]:
@@ -85,7 +88,7 @@ def _points(group: Curves, rows: Iterable[Row]) -> list[dict[str, Any]]:
     ]
     single = [
         {"protocol": group.protocol.identity, "method": label, "seed": seed, "position": number, "point": record.point}
-        | {"bpp": record.bpp, "score": record.quality}
+        | {"bpp": record.bpp, "score": record.scores[group.metric]}
         for label, seeds in group.records.items()
         for seed, curve in seeds.items()
         for number, record in enumerate(curve)
@@ -102,41 +105,34 @@ def fixed_rates(group: Curves) -> list[float]:
 
 
 def _at_rates(group: Curves) -> list[dict[str, Any]]:
-    rates = fixed_rates(group)
-    return [
-        {"protocol": group.protocol.identity, "method": label, "bpp": rate, "score": _score_at(seeds, rate)}
-        for label, seeds in group.records.items()
-        for rate in rates
-    ]
+    """Accuracy at each of those rates, averaged over the seeds; None where a curve does not reach the rate."""
+    found = []
+    for label, seeds in group.records.items():
+        for rate in fixed_rates(group):
+            scores = [_score_at(group.curve(label, seed), rate) for seed in seeds]
+            known = [score for score in scores if score is not None]
+            mean = float(np.mean(known)) if len(known) == len(scores) else None
+            found.append({"protocol": group.protocol.identity, "method": label, "bpp": rate, "score": mean})
+    return found
 
 
-def _score_at(seeds: dict[int, list[Record]], rate: float) -> float | None:
-    """Accuracy at a rate by PCHIP over ln rate, averaged over the seeds; None where a curve does not reach the rate."""
-    found = [_score_of(curve, rate) for curve in seeds.values()]
-    present = [value for value in found if value is not None]
-    return float(np.mean(present)) if len(present) == len(found) else None
-
-
-def _score_of(curve: Sequence[Record], rate: float) -> float | None:
-    points = rising(np.array([(np.log(bpp), score) for bpp, score in sorted(plain(curve))]))
+def _score_at(curve: Curve, rate: float) -> float | None:
+    """By PCHIP over ln rate."""
+    points = rising(np.array([(np.log(bpp), score) for bpp, score in sorted(curve)]))
     if len(points) < MIN_POINTS or not points[0, 0] <= np.log(rate) <= points[-1, 0]:
         return None
     return float(PchipInterpolator(points[:, 0], points[:, 1])(np.log(rate)))
 
 
-def _gains(group: Curves, chosen: Sequence[str], published: Sequence[ExternalCurve]) -> list[dict[str, Any]]:
+def _gains(anchor: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Change of rate at equal accuracy along the curves, of the means over the seeds."""
-    lines = []
-    ours = {label: as_group(replace(group, anchor=label)).curve for label in group.records}
-    for anchor in chosen:
-        against = as_group(replace(group, anchor=anchor))
-        theirs = {curve.name: curve.points for curve in published if not external.why_not(curve, against)}
-        for label, curve in (ours | theirs).items():
-            lines += [
-                {"protocol": group.protocol.identity, "anchor": anchor, "method": label, "score": score, "percent": percent}
-                for score, percent in (_along(against.curve, curve) if label != anchor else [])
-            ]
-    return lines
+    means = {row.method: [(point.bpp.value, point.score.value) for point in row.points] for row in rows}
+    return [
+        {"protocol": rows[0].protocol, "anchor": anchor, "method": label, "score": score, "percent": percent}
+        for label, curve in means.items()
+        if label != anchor and anchor in means
+        for score, percent in _along(means[anchor], curve)
+    ]
 
 
 def _along(anchor: Curve, curve: Curve) -> list[tuple[float, float]]:
@@ -147,7 +143,7 @@ def _along(anchor: Curve, curve: Curve) -> list[tuple[float, float]]:
     return [(s, p) for s, p in zip(scores.tolist(), percents.tolist(), strict=True) if np.isfinite(p)]
 
 
-def _record(record: Record, store: Store) -> dict[str, Any]:
+def _record(record: Record, store: Store, metric: str) -> dict[str, Any]:
     """A record's figures in a line, and the rest of it as JSON."""
     cost, path = record.cost, store.path_of(record)
     return {
@@ -163,7 +159,7 @@ def _record(record: Record, store: Store) -> dict[str, Any]:
         "images": record.images,
         "bpp": record.bpp,
         "estimated_bpp": record.estimated_bpp,
-        "score": record.quality,
+        "score": record.scores.get(metric),
         "psnr": record.psnr,
         "scores": json.dumps(record.scores, ensure_ascii=False),
         "encoder_macs": cost.encoder.macs_per_pixel,
@@ -187,9 +183,10 @@ def _record(record: Record, store: Store) -> dict[str, Any]:
     }
 
 
-def _protocol(group: Curves, chosen: Sequence[str]) -> dict[str, Any]:
-    protocol: Protocol = group.protocol
-    records = [record for seeds in group.records.values() for curve in seeds.values() for record in curve]
+def _protocol(group: Curves, chosen: Sequence[str], records: Sequence[Record]) -> dict[str, Any]:
+    protocol = group.protocol
+    names = dict.fromkeys(name for record in records for name in record.scores if name in record.ceiling)
+    primary = [protocol.evaluation.metric]
     return {
         "protocol": protocol.identity,
         "name": protocol.name,
@@ -197,6 +194,7 @@ def _protocol(group: Curves, chosen: Sequence[str]) -> dict[str, Any]:
         "task": protocol.task,
         "summary": protocol.summary,
         "metric": group.metric,
+        "metrics": json.dumps([*primary, *(name for name in names if name not in primary)], ensure_ascii=False),
         "ceiling": group.ceiling,
         "anchor": protocol.anchor,
         "anchors": json.dumps(chosen, ensure_ascii=False),

@@ -4,28 +4,24 @@ A protocol's tables are keyed by the content of its records, so that a folder th
 no more work than what is new in it. Pages read these tables and never compute a BD-rate.
 """
 
-import hashlib
-import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from icmbench import __version__
-from icmbench.base.files import build_once
+from icmbench.base import cache
+from icmbench.base.files import build_once, sha256
 from icmbench.compare import summary
 from icmbench.extras.curves import external
-from icmbench.leaderboard import compute, shelf, submitted
-from icmbench.schema.record import Store
+from icmbench.leaderboard import compute, submitted
+from icmbench.schema.protocol import CHANGED
+from icmbench.schema.store import Store
 
-SCHEMA = 3  # of these tables: another one makes all of them anew
-CHANGED = "+changed"
 READ = ("*@*/*/*", "external/*.json", "submissions/**/*")  # what the tables are made of
+MOST = {"leaderboard": 1000, "pairs": 20_000, "classes": 20_000}  # files and folders of each kind that are kept
 Report = Callable[[str], None]
 
 
@@ -35,8 +31,8 @@ class Tables:
 
     `protocols`: what was measured under which rules. `ranking`: `comparison.Row` flattened, once for every anchor that can be
     chosen. `points`: a rate point of a method, over the seeds. `at_rates`: accuracy at the anchor's rates. `gains`: change of
-    rate, quality by quality. `records`: one a record. `submissions`: who submitted a method, and whether it was verified.
-    `broken`: files that are no sound record, with the reason.
+    rate, score by score. `records`: one a record. `submissions`: who submitted a method, and whether it was verified.
+    `broken`: files that are no sound record, or none that may be compared, with the reason.
     """
 
     protocols: pd.DataFrame
@@ -66,13 +62,16 @@ def silent(text: str) -> None:
     """A report that says nothing."""
 
 
-def build(results: Path, report: Report = silent) -> Tables:
+def build(results: Path, report: Report = silent, metrics: Mapping[str, str] | None = None) -> Tables:
     """The tables of a results folder, computed where they are not kept yet. `report` hears which protocol is computed.
 
+    `metrics`: the score to compare by, by the identity of the protocol; the primary one of those that it leaves out.
     Raises UserError where the cache folder cannot be written.
     """
-    found = [_tables(results, identity, report) for identity in _identities(results)]
-    shelf.clear_away()
+    chosen = metrics or {}
+    found = [_tables(results, identity, chosen.get(identity), report) for identity in _identities(results)]
+    for kind, most in MOST.items():
+        cache.clear_away(kind, most)
     tables = {name: _joined(name, [one[name] for one in found]) for name in NAMES}
     submissions, no_submissions = submitted.read(results)
     tables["submissions"] = _frame("submissions", submissions)
@@ -92,14 +91,14 @@ def _identities(results: Path) -> list[str]:
     return sorted(path.name for path in results.glob("*@*") if path.is_dir())
 
 
-def _tables(results: Path, identity: str, report: Report) -> dict[str, pd.DataFrame]:
+def _tables(results: Path, identity: str, metric: str | None, report: Report) -> dict[str, pd.DataFrame]:
     published = [curve for curve in external.read(results)[0] if curve.protocol == identity]
     read = [_content(results, identity), _twice(results, identity), [curve.model_dump_json() for curve in published]]
-    folder = shelf.place("leaderboard", f"{identity}-{_digest([SCHEMA, __version__, identity, *read])[:16]}")
+    folder = cache.place("leaderboard", f"{identity}-{cache.key(identity, metric, read)}")
 
     def make(made: Path) -> None:
         report(identity)
-        lines = compute.lines(results, identity, published)
+        lines = compute.lines(results, identity, metric, published)
         for name in NAMES:
             _frame(name, lines.get(name, [])).to_parquet(made / f"{name}.parquet", index=False)
 
@@ -115,44 +114,19 @@ def _read(folder: Path) -> dict[str, pd.DataFrame]:
     return {name: pd.read_parquet(folder / f"{name}.parquet") for name in NAMES}
 
 
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
 def _content(results: Path, identity: str) -> list[Any]:
-    """What stands for a protocol's records: the content of each, and for the rows of its images their size and time.
+    """What stands for a protocol's records: the content of each, and for the rows of their images sizes and times.
 
     The rows' own digest is in the record, and is checked whenever a table is made.
     """
-    paths = Store(results).files(identity)
-    return [(str(path.relative_to(results)), _sha256(path), _stat(path.with_suffix(".parquet"))) for path in paths]
+    records = [(str(path.relative_to(results)), sha256(path)) for path in Store(results).files(identity)]
+    return [records, summary.signature(results, [f"{identity}/*/*.parquet"])]
 
 
 def _twice(results: Path, identity: str) -> list[Any]:
     """The content of whatever may be the same protocol with a doubled budget."""
     changed = f"{identity.split('@', maxsplit=1)[0].removesuffix(CHANGED)}{CHANGED}@"
     return [_content(results, other) for other in _identities(results) if other.startswith(changed)]
-
-
-def _stat(path: str | Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns
-
-
-def _sha256(path: Path) -> str:
-    return _sha256_at(path, _stat(path))
-
-
-@cache
-def _sha256_at(path: Path, when: tuple[int, int] | None) -> str:
-    """A file is read again only where its size or time is another."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""
 
 
 def _frame(name: str, lines: Sequence[dict[str, Any]]) -> pd.DataFrame:

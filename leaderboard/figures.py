@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,27 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.io import to_json
 
+from icmbench.leaderboard import views
+from icmbench.leaderboard.views import View
 from icmbench.show.palette import BLACK, BLUE, MARKERS, Style, style_of
 
 SYMBOLS = dict(zip(MARKERS, ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star"), strict=True))
 RATE = "rate (bits per pixel, whole container)"
 NAMED = "<extra>%{fullData.name}</extra>"
 MEAN = -1  # the seed that stands for the mean of all
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure, its name in files, the numbers in it, and what it shows in words."""
+
+    figure: go.Figure
+    name: str
+    data: pd.DataFrame
+    alt: str
+
+
+IN_FILE = "the numbers are in the data of the figure."
 
 
 def on_dark(figure: go.Figure) -> go.Figure:
@@ -35,25 +51,27 @@ def plain(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
-def curves(
-    table: pd.DataFrame, methods: Sequence[str], facts: Mapping[str, Any], anchor: str, log: bool, each_seed: bool
-) -> go.Figure:
+def _listed(methods: Sequence[str]) -> str:
+    return ", ".join(methods) if len(methods) <= views.FIRST_SHOWN else f"{len(methods)} methods"
+
+
+def curves(view: View, methods: Sequence[str], log: bool = False, each_seed: bool = True) -> Drawn:
     """Rate-accuracy curves with 95 % bands, the ceiling, and every seed's own curve if wanted."""
-    figure = go.Figure()
-    for method in methods:
-        lines = table[table["method"] == method]
-        style = style_of(method, anchor)
-        if each_seed:
-            for seed, curve in lines[lines["seed"] != MEAN].groupby("seed"):
-                _add_curve(figure, curve, style, method, facts["metric"], f", seed {seed}")
-        mean = lines[lines["seed"] == MEAN].sort_values("bpp")
-        _add_band(figure, mean, style, method)
-        _add_curve(figure, mean, style, method, facts["metric"])
-    ceiling = facts["ceiling"]
+    table, facts = views.points(view.tables, view.choice.protocol, methods), view.facts
+    metric, ceiling, figure = facts["metric"], facts["ceiling"], go.Figure()
+    means = {method: table[(table["method"] == method) & (table["seed"] == MEAN)].sort_values("bpp") for method in methods}
+    styles = {method: style_of(method, view.choice.anchor) for method in methods}
+    for method, mean in means.items():
+        _add_band(figure, mean, styles[method], method)
+    for method, mean in means.items():  # over all bands
+        for seed, curve in table[(table["method"] == method) & (table["seed"] != MEAN)].groupby("seed") if each_seed else ():
+            _add_curve(figure, curve, styles[method], method, metric, f", seed {seed}")
+        _add_curve(figure, mean, styles[method], method, metric)
     figure.add_hline(ceiling, line_dash="dot", line_color="grey", annotation_text=f"uncompressed {ceiling:.1f}")
     figure.update_xaxes(title=RATE, type="log" if log else "linear")
-    figure.update_yaxes(title=f"{facts['metric']} (%)")
-    return _laid_out(figure, facts)
+    figure.update_yaxes(title=f"{metric} (%)")
+    alt = f"{metric} against rate of {_listed(methods)}; {IN_FILE}"
+    return Drawn(_laid_out(figure, facts), f"curves-{facts['name']}", table, alt)
 
 
 def _add_curve(figure: go.Figure, curve: pd.DataFrame, style: Style, method: str, metric: str, seed: str = "") -> None:
@@ -85,13 +103,15 @@ def _add_band(figure: go.Figure, mean: pd.DataFrame, style: Style, method: str) 
     )  # fmt: skip
 
 
-def gains(table: pd.DataFrame, methods: Sequence[str], facts: Mapping[str, Any], anchor: str) -> go.Figure:
-    """Change of rate at equal accuracy along the curves."""
-    figure = go.Figure()
-    for method in methods:
+def gains(view: View, methods: Sequence[str]) -> Drawn | None:
+    """Change of rate at equal accuracy along the curves; None where none of the methods compares with the anchor so."""
+    anchor, facts, figure = view.choice.anchor, view.facts, go.Figure()
+    table = views.gains(view.tables, view.choice, methods)
+    if table.empty:
+        return None
+    shown = [method for method in methods if method in set(table["method"])]
+    for method in shown:
         curve = table[table["method"] == method]
-        if curve.empty:
-            continue
         figure.add_scatter(
             x=curve["score"], y=curve["percent"], mode="lines", name=plain(method), legendgroup=plain(method),
             line=_line(style_of(method, anchor), 2),
@@ -100,7 +120,8 @@ def gains(table: pd.DataFrame, methods: Sequence[str], facts: Mapping[str, Any],
     figure.add_hline(0, line_color=BLACK, line_dash="dash", line_width=1)
     figure.update_xaxes(title=f"{facts['metric']} (%)")
     figure.update_yaxes(title=f"change of rate against {plain(anchor)} (%)")
-    return _laid_out(figure, facts)
+    alt = f"Change of rate of {_listed(shown)} against {anchor}, accuracy by accuracy; {IN_FILE}"
+    return Drawn(_laid_out(figure, facts), f"gains-{facts['name']}", table, alt)
 
 
 COSTS = {
@@ -112,18 +133,20 @@ COSTS = {
 }
 
 
-def cost(lines: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], anchor: str, by: str) -> go.Figure:
-    """BD-rate against what a method costs, with the Pareto front of those that nothing beats in both."""
+def cost(view: View, lines: Sequence[Mapping[str, Any]], by: str) -> Drawn:
+    """BD-rate against what a method costs, with the Pareto front of those that nothing beats in both.
+
+    `lines`: those of `views.placed`.
+    """
     figure = go.Figure()
-    placed = [line for line in lines if line.get(by) is not None and _saving(line) is not None]
-    front = pareto([(line[by], _saving(line)) for line in placed])  # type: ignore[misc]
+    front = pareto([(line[by], _saving(line)) for line in lines])
     if len(front) > 1:
         x, y = zip(*front, strict=True)
         figure.add_scatter(
             x=x, y=y, mode="lines", line={"color": "grey", "dash": "dot", "shape": "hv"}, name="Pareto front", hoverinfo="skip"
         )
-    for line in placed:
-        style = style_of(line["method"], anchor)
+    for line in lines:
+        style = style_of(line["method"], view.choice.anchor)
         low, high = line["bd_rate_low"], line["bd_rate_high"]
         bars = None if low is None else {"array": [high - line["bd_rate"]], "arrayminus": [line["bd_rate"] - low], "type": "data"}
         figure.add_scatter(
@@ -131,13 +154,15 @@ def cost(lines: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], anchor: s
             marker={"color": style.colour, "symbol": SYMBOLS[style.marker], "size": 11},
             hovertemplate="%{x:.4g}: BD-rate %{y:+.1f} %<extra>%{fullData.name}</extra>",
         )  # fmt: skip
-    figure.update_xaxes(title=COSTS[by], type="log" if placed and min(line[by] for line in placed) > 0 else "linear")
+    figure.update_xaxes(title=COSTS[by], type="log" if lines and min(line[by] for line in lines) > 0 else "linear")
     figure.update_yaxes(title="BD-rate (%), lower is better")
-    return _laid_out(figure, facts)
+    data = pd.DataFrame(lines)[["method", by, "bd_rate", "bd_rate_low", "bd_rate_high"]]
+    alt = f"BD-rate against {COSTS[by]} of {len(lines)} methods; {IN_FILE}"
+    return Drawn(_laid_out(figure, view.facts), f"cost-{view.facts['name']}-{by}", data, alt)
 
 
-def _saving(line: Mapping[str, Any]) -> float | None:
-    return 0.0 if line["reason"] == "anchor" else line["bd_rate"]
+def _saving(line: Mapping[str, Any]) -> float:
+    return 0.0 if line["reason"] == "anchor" else float(line["bd_rate"])
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -159,8 +184,9 @@ def _laid_out(figure: go.Figure, facts: Mapping[str, Any]) -> go.Figure:
     )
 
 
-def ablation(lines: Sequence[Mapping[str, Any]], axis: str, facts: Mapping[str, Any], anchor: str) -> go.Figure:
+def ablation(view: View, lines: Sequence[Mapping[str, Any]], plugin: str, axis: str) -> Drawn:
     """BD-rate with its interval along a parameter; filled where the interval leaves out 0. Text is evenly spaced."""
+    anchor = view.choice.anchor
     placed = [line for line in lines if line["bd_rate"] is not None]
     numbers = all(isinstance(line["value"], int | float) and not isinstance(line["value"], bool) for line in placed)
     figure = go.Figure()
@@ -184,4 +210,6 @@ def ablation(lines: Sequence[Mapping[str, Any]], axis: str, facts: Mapping[str, 
     wide = numbers and placed and min(values) > 0 and max(values) / min(values) > 10
     figure.update_xaxes(title=plain(axis), type=("log" if wide else "linear") if numbers else "category")
     figure.update_yaxes(title="BD-rate (%), lower is better")
-    return _laid_out(figure, facts)
+    data = pd.DataFrame(lines)[["value", "default", "bd_rate", "bd_rate_low", "bd_rate_high", "seeds"]]
+    alt = f"BD-rate of {plugin} against {anchor} along {axis}; the numbers are in the table below."
+    return Drawn(_laid_out(figure, view.facts), f"ablation-{plugin}-{axis}", data, alt)

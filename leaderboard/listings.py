@@ -15,6 +15,16 @@ STATUS = (
     "verified: its bitstreams were decoded and scored again, with the scores that it claims; "
     "claimed: as its author computed it; external: as published elsewhere"
 )
+DIFFERENCE = (
+    Column("BD-rate", True, "mean change of the rate at equal accuracy; negative: bits saved"),
+    Column("95 % interval", True, "over seeds and images"),
+    Column("verdict", about="whether the interval leaves out 0", short=True),
+)
+AGREEMENT = (
+    Column("BD-metric", True, "percentage points"),
+    Column("overlap", True, "of the ranges of accuracy"),
+    Column("seeds", True),
+)
 Link = Callable[[str, Mapping[str, str]], str]  # page and its parameters → address
 
 
@@ -31,11 +41,7 @@ def overview(tables: Tables, choice: Choice, link: Link = no_links) -> Sheet:
     columns = [
         Column("rank", True, "methods that share a rank are not shown to differ from the best of them"),
         Column("method", names=True),
-        Column(
-            "BD-rate", True, f"mean change of the rate at equal {facts['metric']} against {choice.anchor}; negative: bits saved"
-        ),
-        Column("95 % interval", True, "over seeds and images"),
-        Column("verdict", about="whether the interval leaves out 0", short=True),
+        *DIFFERENCE,
         Column("status", about=STATUS),
         Column("seeds", True),
         *(Column(f"{facts['metric']} @ {rate:g} bpp", True, "in percent, by interpolation") for rate in rates),
@@ -97,8 +103,13 @@ def verdict(line: Mapping[str, Any]) -> Cell:
 
 
 def _difference(line: Mapping[str, Any]) -> list[Cell]:
-    """The BD-rate of a line of the ranking, its interval, and what they say."""
+    """The cells of DIFFERENCE for a line of the ranking."""
     return [bd_rate(line), interval(line["bd_rate_low"], line["bd_rate_high"]), verdict(line)]
+
+
+def _agreement(line: Mapping[str, Any]) -> list[Cell]:
+    """The cells of AGREEMENT for a line of the ranking."""
+    return [number(line["bd_metric"], "+.2f"), number(line["overlap"], ".0%"), whole(line["seeds"] or None)]
 
 
 def protocols(tables: Tables, link: Link = no_links) -> Sheet:
@@ -151,14 +162,7 @@ def _best_cells(first: Sequence[Mapping[str, Any]], choice: Choice, link: Link) 
 
 def standings(tables: Tables, protocol: str, method: str, link: Link = no_links) -> Sheet:
     """Where a method stands against every anchor that can be chosen."""
-    columns = [
-        Column("against", names=True),
-        Column("BD-rate", True, "mean change of the rate at equal accuracy; negative: bits saved"),
-        Column("95 % interval", True, "over seeds and images"),
-        Column("verdict", about="whether the interval leaves out 0", short=True),
-        Column("rank", True),
-        Column("seeds", True),
-    ]
+    columns = [Column("against", names=True), *DIFFERENCE, Column("rank", True), Column("seeds", True)]
     choices = [Choice(protocol, anchor) for anchor in views.anchor_names(tables, protocol)]
     lines = [
         [
@@ -215,22 +219,12 @@ def method_records(tables: Tables, choice: Choice, method: str) -> Sheet:
 
 def comparisons(tables: Tables, choice: Choice, methods: Sequence[str], link: Link = no_links) -> Sheet:
     """Some methods against the anchor, each with where the comparison of the two is."""
-    columns = [
-        Column("method", names=True),
-        Column("BD-rate", True, "mean change of the rate at equal accuracy; negative: bits saved"),
-        Column("95 % interval", True, "over seeds and images"),
-        Column("verdict", about="whether the interval leaves out 0", short=True),
-        Column("BD-metric", True, "percentage points"),
-        Column("overlap", True, "of the ranges of accuracy"),
-        Column("seeds", True),
-    ]
+    columns = [Column("method", names=True), *DIFFERENCE, *AGREEMENT]
     lines = [
         [
             Cell(line["method"], href=link("pair", choice.parameters | {"method": line["method"]})),
             *_difference(line),
-            number(line["bd_metric"], "+.2f"),
-            number(line["overlap"], ".0%"),
-            whole(line["seeds"] or None),
+            *_agreement(line),
         ]
         for line in views.ranking(tables, choice)
         if line["method"] in methods
@@ -240,27 +234,11 @@ def comparisons(tables: Tables, choice: Choice, methods: Sequence[str], link: Li
 
 def ablation(lines: Sequence[Mapping[str, Any]], axis: str, choice: Choice, plugin: str) -> Sheet:
     """The settings of a method along one axis as a table."""
-    columns = [
-        Column(axis, names=True),
-        Column("BD-rate", True, f"against {choice.anchor}"),
-        Column("95 % interval", True, "over seeds and images"),
-        Column("verdict", short=True),
-        Column("BD-metric", True, "percentage points"),
-        Column("overlap", True, "of the ranges of accuracy"),
-        Column("seeds", True),
-    ]
-    cells = [
-        [
-            Cell(f"{line['value']}{' (default)' if line['default'] else ''}", line["value"]),
-            *_difference(line),
-            number(line["bd_metric"], "+.2f"),
-            number(line["overlap"], ".0%"),
-            whole(line["seeds"] or None),
-        ]
-        for line in lines
-    ]
-    name = f"ablation-{_file_name(plugin)}-{_file_name(axis)}"
-    return Sheet(name, f"{plugin} along {axis}, all else at its default", columns, cells)
+    columns = [Column(axis, names=True), *DIFFERENCE, *AGREEMENT]
+    names = [Cell(f"{line['value']}{' (default)' if line['default'] else ''}", line["value"]) for line in lines]
+    cells = [[name, *_difference(line), *_agreement(line)] for name, line in zip(names, lines, strict=True)]
+    file = f"ablation-{_file_name(plugin)}-{_file_name(axis)}"
+    return Sheet(file, f"{plugin} along {axis} against {choice.anchor}, all else at its default", columns, cells)
 
 
 def submission(line: Mapping[str, Any], records: int) -> Sheet:
@@ -287,10 +265,15 @@ def submission(line: Mapping[str, Any], records: int) -> Sheet:
 
 
 def set_aside(tables: Tables) -> Sheet:
-    """The files that are no sound record, with the reason."""
+    """The files that count nowhere, with the reason."""
     lines = [[Cell(line["path"]), Cell(line["reason"])] for line in asdicts(tables.broken)]
     columns = [Column("file", names=True), Column("why", prose=True)]
-    return Sheet("set-aside", "Files that are no sound record. They count nowhere.", columns, lines)
+    return Sheet(
+        "set-aside",
+        "Files that are no sound record, or none that may be compared with the others. They count nowhere.",
+        columns,
+        lines,
+    )
 
 
 def ceilings(facts: Mapping[str, Any]) -> Sheet:
@@ -301,7 +284,7 @@ def ceilings(facts: Mapping[str, Any]) -> Sheet:
 
 
 def needed(facts: Mapping[str, Any]) -> Sheet | None:
-    """The files that a protocol reads; None where its pictures are generated and its weights come with icmbench."""
+    """The files that a protocol reads; None where its images are generated and its weights come with icmbench."""
     files = json.loads(facts["definition"])["files"]
     if not files:
         return None

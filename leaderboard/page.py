@@ -1,19 +1,16 @@
-"""What all pages of the app share: the choice of protocol and anchor, and how tables and figures are shown."""
+"""What all pages of the app share: what they are about, choices in the address, and how tables and figures are shown."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
 
 from icmbench.leaderboard import figures, views
-from icmbench.leaderboard.derived import Tables
-from icmbench.leaderboard.subject import FIRST_SHOWN, Subject
-from icmbench.leaderboard.views import Choice
+from icmbench.leaderboard.figures import Drawn
+from icmbench.leaderboard.views import FIRST_SHOWN, View
 from icmbench.plugins.find import Plugins
 from icmbench.show.sheet import FORMATS, Sheet
 
@@ -21,12 +18,13 @@ BIND: Any = "query-params"
 STYLE = Path(__file__).with_name("style.css").read_text()
 
 
-@dataclass(frozen=True)
-class Context(Subject):
+Option = TypeVar("Option", str, int)
+
+
+@dataclass
+class Context(View):
     """What a page is given. `image`: the format in which the camera of a figure saves it. `runs`: where codecs lie."""
 
-    tables: Tables
-    choice: Choice
     plugins: Plugins
     results: Path
     image: str
@@ -56,21 +54,33 @@ def show_sheet(sheet: Sheet) -> None:
             )
 
 
-def show_figure(figure: go.Figure, name: str, data: pd.DataFrame, alt: str, image: str) -> None:
+def show_figure(drawn: Drawn, image: str) -> None:
     """A figure with its data; its camera saves it as `image` (svg or png)."""
-    config = {"displaylogo": False, "toImageButtonOptions": {"format": image, "filename": name, "scale": 2}}
-    shown = figures.on_dark(figure) if st.context.theme.type == "dark" else figure
-    st.plotly_chart(shown, config=config, key=f"figure-{name}", alt=alt)
+    config = {
+        "displaylogo": False,
+        "modeBarButtonsToRemove": ["zoomIn2d", "zoomOut2d", "autoScale2d", "lasso2d", "select2d"],  # a phone is narrow
+        "toImageButtonOptions": {"format": image, "filename": drawn.name, "scale": 2},
+    }
+    shown = figures.on_dark(drawn.figure) if st.context.theme.type == "dark" else drawn.figure
+    st.plotly_chart(shown, config=config, key=f"figure-{drawn.name}", alt=drawn.alt)
     st.download_button(
         "Data of the figure (CSV)",
-        views.as_csv(data),
-        file_name=f"{name}.csv",
+        views.as_csv(drawn.data),
+        file_name=f"{drawn.name}.csv",
         mime="text/csv",
-        key=f"data-{name}",
+        key=f"data-{drawn.name}",
         on_click="ignore",
         icon=":material/download:",
         type="tertiary",
     )
+
+
+def select(label: str, options: Sequence[Option], key: str, about: str | None = None) -> Option:
+    """A choice in the address. One that is an option no longer gives way to the first, in the address as well."""
+    if key in st.session_state and st.session_state[key] not in options:
+        st.session_state[key] = options[0]
+    chosen: Option | None = st.selectbox(label, options, key=key, bind=BIND, help=about)
+    return options[0] if chosen is None else chosen
 
 
 def choose_methods(context: Context, key: str = "methods") -> list[str]:

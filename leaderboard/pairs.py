@@ -1,6 +1,5 @@
 """Differences between two methods, computed once and kept: bootstrapping hundreds of pairs takes minutes."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,60 +9,54 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from icmbench import __version__
+from icmbench.base.cache import key, place
 from icmbench.base.files import replacing
-from icmbench.compare.difference import Difference, compare
+from icmbench.compare.difference import Difference, Seeds, compare
 from icmbench.compare.resamples import Resampled, Source
-from icmbench.leaderboard import shelf
 from icmbench.schema.record import Record
 from icmbench.stats.bdrate import BDRate
-from icmbench.stats.confidence import RESAMPLES, Array
+from icmbench.stats.confidence import Array
 
-Seeds = dict[int, list[Record]]
 DAMAGED = (OSError, EOFError, ValueError, KeyError, BadZipFile)
 
 
-def kept(anchor: Seeds, test: Seeds, resampled: Source) -> Difference:
+def kept(anchor: Seeds, test: Seeds, resampled: Source, metric: str) -> Difference:
     """`difference.compare`, from the cache folder where the same two methods' records were compared before.
 
     Its resamples are rounded to float32, alike at the first time and later.
     """
-    path = shelf.place("pairs", f"{_key(anchor, test, resampled)}.npz")
+    read = [_read_of(curves, resampled, metric) for curves in (anchor, test)]
+    path = place("pairs", f"{key(metric, read)}.npz")
     try:
         return _read(path)
     except DAMAGED:  # or not there
-        _write(compare(anchor, test, resampled), path)
+        _write(compare(anchor, test, resampled, metric), path)
         return _read(path)
 
 
 def remembering(resampled: Source) -> Source:
     """The same, reading what a record left once."""
-    known: dict[tuple[str, str, str, int], Resampled | None] = {}
+    known: dict[tuple[str, str, str, int, str], Resampled | None] = {}
 
-    def of(record: Record) -> Resampled | None:
-        key = record.protocol_hash, record.label, record.point, record.seed
-        if key not in known:
-            known[key] = resampled(record)
-        return known[key]
+    def of(record: Record, metric: str) -> Resampled | None:
+        name = record.protocol_hash, record.label, record.point, record.seed, metric
+        if name not in known:
+            known[name] = resampled(record, metric)
+        return known[name]
 
     return of
 
 
-def _key(anchor: Seeds, test: Seeds, resampled: Source) -> str:
-    """Digest of all that a comparison reads."""
-    content = [__version__, RESAMPLES, _read_of(anchor, resampled), _read_of(test, resampled)]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
-
-
-def _read_of(seeds: Seeds, resampled: Source) -> Sequence[Any]:
+def _read_of(seeds: Seeds, resampled: Source, metric: str) -> Sequence[Any]:
+    """All that a comparison reads of a method's records."""
     return [
         (
             seed,
             r.rate_index,
             r.bpp,
-            r.quality,
+            r.scores[metric],
             r.rows_sha256,
-            resampled(r) is not None,
+            resampled(r, metric) is not None,
             r.start_sha256,
             r.trained_under,
             r.trained,

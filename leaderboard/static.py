@@ -28,8 +28,8 @@ from plotly.offline import get_plotlyjs
 from icmbench.leaderboard import compare_views, static_pages, views
 from icmbench.leaderboard.compare_views import Measured
 from icmbench.leaderboard.derived import NAMES, Tables, asdicts
-from icmbench.leaderboard.subject import Subject
-from icmbench.leaderboard.views import Choice
+from icmbench.leaderboard.figures import Drawn
+from icmbench.leaderboard.views import Choice, View
 from icmbench.plugins.find import Plugins
 from icmbench.show.sheet import FORMATS, Sheet
 
@@ -122,9 +122,9 @@ class Site:
         """Make all files."""
         self._assets()
         self._data()
-        Page(self, "index.html").write("index", "Leaderboard", static_pages.index)
+        Page(self.tables, NOWHERE, self, "index.html").write("index", "Leaderboard", static_pages.index)
         if len(self.tables.broken):
-            Page(self, "set-aside.html").write("set_aside", "Files set aside", static_pages.set_aside)
+            Page(self.tables, NOWHERE, self, "set-aside.html").write("set_aside", "Files set aside", static_pages.set_aside)
         for protocol in self.protocols:
             self._protocol(protocol)
 
@@ -133,7 +133,7 @@ class Site:
         for name, kind in PAGES.items():
             for anchor in views.anchor_names(self.tables, protocol) if kind.anchored else [own.anchor]:
                 choice = Choice(protocol, anchor)
-                Page(self, self.address(name, choice.parameters), choice, name).write(name, kind.title, kind.make)
+                Page(self.tables, choice, self, self.address(name, choice.parameters), name).write(name, kind.title, kind.make)
         for label in views.all_method_names(self.tables, protocol):
             self._of_method("method", own, label, label, static_pages.method)
         for label in self.compared(protocol):
@@ -141,7 +141,7 @@ class Site:
 
     def _of_method(self, page: str, own: Choice, label: str, title: str, make: "Make") -> None:
         address = self.address(page, own.parameters | {"method": label})
-        Page(self, address, own, "compare" if page == "pair" else "", label).write(page, title, make)
+        Page(self.tables, own, self, address, "compare" if page == "pair" else "", label).write(page, title, make)
 
     def _assets(self) -> None:
         style = "".join(path.read_text() for path in (HERE / "style.css", HERE / "site" / "site.css"))
@@ -165,7 +165,7 @@ def _finite(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass
-class Page(Subject):
+class Page(View):
     """A page while it is being made, with the files that lie beside it.
 
     `kind`: the one of `PAGES` that it is or belongs to. `method`: the one that it is about, if it is about one.
@@ -173,12 +173,8 @@ class Page(Subject):
 
     site: Site
     address: str
-    choice: Choice = NOWHERE
     kind: str = ""
     method: str = ""
-
-    def __post_init__(self) -> None:
-        self.tables = self.site.tables
 
     @property
     def chosen(self) -> bool:
@@ -199,10 +195,11 @@ class Page(Subject):
         links = {FORMATS[kind]: self._file(f"{name}.{kind}", sheet.download(kind)) for kind in FORMATS}
         return self._part("_sheet", table=Markup(sheet.html()), links=links, caption=sheet.caption)
 
-    def figure(self, figure: go.Figure, name: str, data: pd.DataFrame, alt: str, log: bool = False) -> Markup:
+    def figure(self, drawn: Drawn, log: bool = False) -> Markup:
         """A figure with its data. `log`: the switch of the page for logarithmic rates is about it."""
-        link = self._file(f"{slug(name)}-data.csv", views.as_csv(data))
-        return self._part("_figure", content=_content(figure), name=slug(name), link=link, alt=alt, log=log)
+        name = slug(drawn.name)
+        link = self._file(f"{name}-data.csv", views.as_csv(drawn.data))
+        return self._part("_figure", content=_content(drawn.figure), name=name, link=link, alt=drawn.alt, log=log)
 
     def _file(self, name: str, text: str) -> str:
         """Write a file beside the page; returns its address."""

@@ -5,14 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-from markupsafe import Markup
-
 from icmbench.base.errors import UserError
 from icmbench.leaderboard import compare_views, figures, listings, views
 from icmbench.leaderboard.compare_views import Matched
 from icmbench.leaderboard.derived import NAMES
-from icmbench.leaderboard.subject import FIRST_SHOWN
+from icmbench.leaderboard.views import FIRST_SHOWN
 from icmbench.show.bdrate_table import notes
 
 if TYPE_CHECKING:
@@ -54,24 +51,13 @@ def overview(page: "Page") -> dict[str, Any]:
 
 def curves(page: "Page") -> dict[str, Any]:
     """Rate-accuracy curves, and the change of rate along them."""
-    choice, facts = page.choice, page.facts
-    table = views.points(page.tables, choice.protocol, page.methods)
-    drawn = figures.curves(table, page.methods, facts, choice.anchor, log=False, each_seed=True)
-    alt = f"{facts['metric']} against rate of {len(page.methods)} methods; the numbers are in the data of the figure."
-    against = views.gains(page.tables, choice, page.methods)
-    first = {*page.methods[:FIRST_SHOWN], choice.anchor}
+    against = figures.gains(page, page.methods)
+    first = {*page.methods[:FIRST_SHOWN], page.choice.anchor}
     return {
-        "curves": page.figure(drawn, f"curves-{facts['name']}", table, alt, log=True),
-        "gains": None if against.empty else _gains(page, against),
+        "curves": page.figure(figures.curves(page, page.methods), log=True),
+        "gains": against and page.figure(against),
         "switches": [(method, figures.plain(method), method in first) for method in page.methods],
     }
-
-
-def _gains(page: "Page", table: pd.DataFrame) -> Markup:
-    anchor = page.choice.anchor
-    alt = f"Change of rate of {table['method'].nunique()} methods against {anchor}; the numbers are in the data of the figure."
-    drawn = figures.gains(table, page.methods, page.facts, anchor)
-    return page.figure(drawn, f"gains-{page.facts['name']}", table, alt)
 
 
 def ablations(page: "Page") -> dict[str, Any]:
@@ -81,36 +67,25 @@ def ablations(page: "Page") -> dict[str, Any]:
 
 
 def _axis(page: "Page", plugin: str, axis: str) -> dict[str, Any]:
-    choice = page.choice
-    lines = views.along(page.tables, choice, plugin, axis)
-    data = pd.DataFrame(lines)[["value", "default", "bd_rate", "bd_rate_low", "bd_rate_high", "seeds"]]
-    alt = f"BD-rate of {plugin} against {choice.anchor} along {axis}; the numbers are in the table below."
-    drawn = figures.ablation(lines, axis, page.facts, choice.anchor)
+    lines = views.along(page.tables, page.choice, plugin, axis)
     return {
         "title": f"{plugin}: {axis}",
-        "figure": page.figure(drawn, f"ablation-{plugin}-{axis}", data, alt),
-        "sheet": page.sheet(listings.ablation(lines, axis, choice, plugin)),
+        "figure": page.figure(figures.ablation(page, lines, plugin, axis)),
+        "sheet": page.sheet(listings.ablation(lines, axis, page.choice, plugin)),
     }
 
 
 def cost(page: "Page") -> dict[str, Any]:
     """BD-rate against every cost, with the Pareto fronts."""
     lines = views.cost_lines(page.tables, page.choice)
-    placed = {by: [line for line in lines if _placed(line, by)] for by in figures.COSTS}
+    placed = {by: views.placed(lines, by) for by in figures.COSTS}
     return {"costs": [_cost(page, by, shown, len(lines)) for by, shown in placed.items() if shown]}
 
 
-def _placed(line: Mapping[str, Any], by: str) -> bool:
-    return line.get(by) is not None and (line["bd_rate"] is not None or line["reason"] == "anchor")
-
-
 def _cost(page: "Page", by: str, shown: Sequence[dict[str, Any]], all_of_them: int) -> dict[str, Any]:
-    data = pd.DataFrame(shown)[["method", by, "bd_rate", "bd_rate_low", "bd_rate_high"]]
-    alt = f"BD-rate against {figures.COSTS[by]} of {len(shown)} methods; the numbers are in the data of the figure."
-    drawn = figures.cost(shown, page.facts, page.choice.anchor, by)
     return {
         "title": figures.COSTS[by].capitalize(),
-        "figure": page.figure(drawn, f"cost-{page.facts['name']}-{by}", data, alt),
+        "figure": page.figure(figures.cost(page, shown, by)),
         "left": all_of_them - len(shown),
         "all": all_of_them,
         "devices": sorted({line["device"] for line in shown if line["device"]}) if "seconds" in by else [],
@@ -157,14 +132,13 @@ def pair(page: "Page") -> dict[str, Any]:
     """A method (B) against the protocol's anchor (A): in numbers, class by class, and image by image."""
     choice, a, b = page.choice, page.choice.anchor, page.method
     found = page.site.measured(choice.protocol).pair(a, b)
-    table, against = views.points(page.tables, choice.protocol, [a, b]), views.gains(page.tables, choice, [b])
-    drawn = figures.curves(table, [a, b], page.facts, a, log=False, each_seed=True)
+    against = figures.gains(page, [b])
     return {
         "numbers": compare_views.numbers(found),
         "notes": notes(found.row),
         "seeds": page.sheet(compare_views.seeds_sheet(found)) if found.by_seed else None,
-        "curves": page.figure(drawn, "curves", table, f"{page.facts['metric']} against rate of {a} and {b}", log=True),
-        "gains": None if against.empty else _gains(page, against),
+        "curves": page.figure(figures.curves(page, [a, b]), log=True),
+        "gains": against and page.figure(against),
         "points": [_at_point(page, number, *points) for number, points in enumerate(_partners(page))],
         "images": _image_by_image(page),
         "addresses": {label: page.link("method", choice.parameters | {"method": label}) for label in (a, b)},
@@ -186,9 +160,10 @@ def _matched(page: "Page", point: str, other: str) -> Matched:
 
 def _at_point(page: "Page", number: int, point: str, other: str) -> dict[str, Any]:
     """The scores of both at one rate point; the sheets are empty where they have no seed in common."""
-    found = compare_views.with_classes(page.site.results, _matched(page, point, other))
-    scores = compare_views.scores_sheet(found, page.facts["metric"]) if found else None
-    classes = compare_views.classes_sheet(found) if found else None
+    metric = page.facts["metric"]
+    found = compare_views.with_classes(page.site.results, _matched(page, point, other), metric)
+    scores = compare_views.scores_sheet(found, metric) if found else None
+    classes = compare_views.classes_sheet(found, metric) if found else None
     return {
         "title": f"A at {point}, B at {other}",
         "scores": scores and page.sheet(replace(scores, name=f"scores-{number}")),
@@ -203,15 +178,13 @@ def _image_by_image(page: "Page") -> dict[str, Any] | None:
     point, other = points[len(points) // 2]
     try:
         seed, lines = next(iter(_matched(page, point, other).items()))
-        table = compare_views.images(page.site.results, *(line["path"] for line in lines))
+        table = compare_views.images(page.site.results, lines[0]["path"], lines[1]["path"], metric)
     except (StopIteration, UserError):
         return None
-    alt = f"Change of {metric} against change of bits, {len(table)} images; the numbers are in the data of the figure."
-    drawn = compare_views.scatter(table, metric, page.choice.protocol)
     by = ("score", "bits") if compare_views.scored(table) else ("bits",)
     return {
         "where": f"A at {point}, B at {other}, seed {seed}",
-        "figure": page.figure(drawn, "images", table, alt),
+        "figure": page.figure(compare_views.scatter(table, metric, page.choice.protocol)),
         "sheets": [page.sheet(compare_views.extremes(table, one, metric, lambda image: "")) for one in by],
         "scored": compare_views.scored(table),
     }
@@ -226,15 +199,13 @@ def _computed(page: "Page", line: dict[str, Any], seeds: int, files: Mapping[str
     """What only a method has that was computed here."""
     choice, facts, label = page.choice, page.facts, page.method
     text, source = views.docstring(page.site.plugins, line["plugin"], files)
-    table = views.points(page.tables, choice.protocol, [label])
-    drawn = figures.curves(table, [label], facts, choice.anchor, log=False, each_seed=True)
     return {
         "text": text,
         "source": source,
         "given": json.loads(line["parameters"]),
         "defaults": json.loads(line["defaults"]),
-        "command": views.command(line, facts["task"], choice.protocol, seeds, choice.anchor),
-        "curve": page.figure(drawn, f"curve-{label}", table, f"{facts['metric']} against rate of {label}", log=True),
+        "command": views.command(line, facts["task"], choice.protocol, seeds),
+        "curve": page.figure(figures.curves(page, [label]), log=True),
         "records": page.sheet(listings.method_records(page.tables, choice, label)),
         "compared": page.link("pair", choice.parameters | {"method": label})
         if label in page.site.compared(choice.protocol)

@@ -6,6 +6,7 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -15,18 +16,43 @@ from icmbench.leaderboard.derived import Tables, asdicts
 from icmbench.plugins.find import Plugins
 from icmbench.show import markup
 
+FIRST_SHOWN = 5  # methods that a figure shows before anybody chose
+
 
 @dataclass(frozen=True)
 class Choice:
-    """What all pages are about: a protocol's identity, and the method that BD-rates are taken against."""
+    """What all pages are about: a protocol's identity, the method that BD-rates are taken against, and the score.
+
+    `metric`: "" where there is no choice: then it is the protocol's primary score.
+    """
 
     protocol: str
     anchor: str
+    metric: str = ""
 
     @property
     def parameters(self) -> dict[str, str]:
         """The same as parameters of an address."""
-        return {"protocol": self.protocol, "anchor": self.anchor}
+        score = {"metric": self.metric} if self.metric else {}
+        return {"protocol": self.protocol, "anchor": self.anchor} | score
+
+
+@dataclass
+class View:
+    """What a page is about, in the app and on the static site. `tables`: those of the chosen score."""
+
+    tables: Tables
+    choice: Choice
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """The protocol's line."""
+        return about(self.tables, self.choice.protocol)
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """The methods in the order of the ranking."""
+        return method_names(self.tables, self.choice)
 
 
 def protocol_names(tables: Tables) -> list[str]:
@@ -43,6 +69,11 @@ def about(tables: Tables, protocol: str) -> dict[str, Any]:
 def anchor_names(tables: Tables, protocol: str) -> list[str]:
     """What BD-rates can be taken against, the protocol's own anchor first."""
     return list(json.loads(about(tables, protocol)["anchors"]))
+
+
+def metric_names(tables: Tables, protocol: str) -> list[str]:
+    """The scores that the records of a protocol have, the primary one first."""
+    return list(json.loads(about(tables, protocol)["metrics"]))
 
 
 def ranking(tables: Tables, choice: Choice) -> list[dict[str, Any]]:
@@ -123,6 +154,11 @@ def cost_lines(tables: Tables, choice: Choice) -> list[dict[str, Any]]:
     return [line | known[line["method"]] for line in ranking(tables, choice) if line["method"] in known]
 
 
+def placed(lines: Sequence[dict[str, Any]], by: str) -> list[dict[str, Any]]:
+    """Those of the lines that have a BD-rate (the anchor has its 0) and this cost."""
+    return [line for line in lines if line.get(by) is not None and (line["bd_rate"] is not None or line["reason"] == "anchor")]
+
+
 def plugin_of(tables: Tables, choice: Choice, method: str) -> dict[str, Any] | None:
     """Plugin, parameters and provenance of a method; None for a published curve."""
     found = asdicts(records(tables, choice.protocol, method).head(1))
@@ -153,7 +189,7 @@ def _docstring(source: str) -> str:
         return ""
 
 
-def command(line: Mapping[str, Any], task: str, protocol: str, seeds: int, anchor: str) -> str:
+def command(line: Mapping[str, Any], task: str, protocol: str, seeds: int) -> str:
     """The command that computes a method's records anew."""
     words = ["icmbench", "run", line["plugin"], task, "--protocol", protocol.split("@", maxsplit=1)[0]]
     words += [word for name, value in json.loads(line["parameters"]).items() for word in ("--set", f"{name}={value}")]

@@ -1,9 +1,11 @@
-"""The page that compares two methods: its numbers, its pictures, and what it says where something is missing."""
+"""The page that compares two methods: its numbers, its images, and what it says where something is missing."""
 
 import json
+import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from boards import IMAGES, classical, keep
+from cells import bound
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -18,42 +22,25 @@ from builders import RATES, SCORES, curve, make_curve, make_protocol, make_recor
 from icmbench.base.errors import UserError
 from icmbench.base.files import cache_root, data_root, sha256
 from icmbench.codecs.neural import NeuralCodec, build_model, load_weights
-from icmbench.leaderboard import classes, compare_views, derived, pictures, waiting, workshop
+from icmbench.leaderboard import background, classes, compare_views, derived, live_tables, side_by_side
+from icmbench.leaderboard.background import Worker
 from icmbench.leaderboard.views import Choice
-from icmbench.leaderboard.workshop import Workshop
 from icmbench.plugins.find import Plugins
 from icmbench.plugins.weights import verified_path
-from icmbench.schema.record import Record
-from icmbench.schema.store import Store
+from icmbench.schema.store import Store, rows_path
 from icmbench.tasks._data.coco import Boxes
 from icmbench.tasks._procedural.shapes import CLASSES
 
 PROTOCOL = make_protocol().identity
 CHOICE = Choice(PROTOCOL, "task_loss")
-IMAGES = 70  # more than one block of a tally
 
 
 @pytest.fixture(autouse=True)
-def _fresh(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    if "short_protocol" not in request.fixturenames:  # which needs generated images
-        monkeypatch.setenv("ICMBENCH_CACHE", str(tmp_path / "cache"))
-    waiting.workshop.clear()
+def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("ICMBENCH_CACHE", str(tmp_path / "cache"))
+    background.worker.clear()
     yield
-    waiting.workshop.clear()
-
-
-def keep(folder: Path, records: Sequence[Record], gain: float = 0.0, images: int = IMAGES) -> list[Path]:
-    """Write records with the rows of their images: number k has k + `gain` points and (1000 + k) bits for every bit per pixel."""
-    store, paths = Store(folder), []
-    for record in records:
-        rows = store.path_of(record).with_suffix(".parquet")
-        rows.parent.mkdir(parents=True, exist_ok=True)
-        numbers = np.arange(images)
-        bits = (record.bpp * (1000 + numbers)).round().astype(int) + 1
-        table = {"image": [f"{k}.png" for k in numbers], "bits": bits, "pixels": 1000, "psnr": 30.0, "score": numbers + gain}
-        pd.DataFrame(table | {"decoded_sha256": ""}).to_parquet(rows)
-        paths.append(store.write(record.model_copy(update={"rows_sha256": sha256(rows), "tally": "mean"})))
-    return paths
+    background.worker.clear()
 
 
 @pytest.fixture
@@ -65,16 +52,6 @@ def results(tmp_path: Path) -> Path:
         keep(folder, curve("aux_loss", 0.8, seed=seed), gain=1.0)
     keep(folder, [classical(quality, bpp, score) for quality, bpp, score in zip((10, 20, 40, 80), RATES, SCORES, strict=True)])
     return folder
-
-
-def classical(quality: int, bpp: float, score: float) -> Record:
-    record = make_record()
-    return record.model_copy(
-        update={
-            "method": "jpeg", "start_sha256": "", "rate_index": quality // 10, "rate_point": {"quality": float(quality)},
-            "bpp": 1.1 * bpp, "scores": {"AP": score}, "cost": record.cost.model_copy(update={"steps": 0}),
-        }
-    )  # fmt: skip
 
 
 def test_a_pair_is_compared_both_ways_and_kept(results: Path) -> None:
@@ -130,27 +107,37 @@ def test_scores_of_single_classes_are_compared(tmp_path: Path) -> None:
             keep(tmp_path, [r.model_copy(update={"scores": r.scores | {"AP.car": car + seed}}) for r in records])
     found = compare_views.matched(derived.build(tmp_path), PROTOCOL, ("task_loss", "λ=0.1"), ("aux_loss", "λ=0.1"))
     assert [line[0].text for line in compare_views.scores_sheet(found, "AP").lines] == ["bits per pixel", "PSNR in dB", "AP"]
-    sheet = compare_views.classes_sheet(found)
+    sheet = compare_views.classes_sheet(found, "AP50")  # which no record tells by class
     assert sheet is not None
     assert [cell.text for cell in sheet.lines[0]] == ["car", "10.50", "14.50", "+4.00", "+4.00 … +4.00"]
 
 
-COMMITTED = Path(__file__).parents[1] / "results"
-
-
-def test_classes_of_detection_are_scored_from_the_rows() -> None:
-    store = Store(COMMITTED)
-    for record in store.read("coco128-*")[0]:
-        rows = store.path_of(record).with_suffix(".parquet")
-        found = classes.scores(record, rows)
-        assert np.mean(list(found.values())) == pytest.approx(record.quality)  # AP is the mean over the classes with objects
-        assert {"AP.person", "AP.dog"} <= set(found)
-        (kept,) = (cache_root() / "classes").glob(f"{record.rows_sha256}*")
+def test_classes_of_detection_are_scored_from_the_rows(tmp_path: Path) -> None:
+    """Two classes, of which everything and half is found: in each image one object each, the second class's in every other."""
+    images = 4
+    found = [[0.9, 0.8] if number % 2 else [0.9] for number in range(images)]
+    rows = pd.DataFrame(
+        {
+            "image": [f"{number}.png" for number in range(images)],
+            "score": 50.0,
+            "detection_score": found,
+            "detection_label": [[0, 16][: len(one)] for one in found],
+            "detection_hits": [[2**10 - 1] * len(one) for one in found],
+            "detection_ignored": [[0] * len(one) for one in found],
+            "truth_label": [[0, 16]] * images,
+        }
+    )  # fmt: skip
+    rows.to_parquet(tmp_path / "rows.parquet")
+    protocol = make_protocol(data={"source": "coco", "val": {"annotations": "instances_val2017.json"}})
+    record = make_record(protocol, tally="detections", rows_sha256=sha256(tmp_path / "rows.parquet"))
+    scores = classes.scores(record, tmp_path / "rows.parquet", "AP")
+    assert scores == {"AP.person": 100.0, "AP.dog": pytest.approx(100 * 51 / 101)}
+    assert set(classes.scores(record, tmp_path / "rows.parquet", "AP50")) == {"AP50.person", "AP50.dog"}
+    for kept in (cache_root() / "classes").iterdir():
         kept.write_text("{")  # not whole
-        assert classes.scores(record, rows) == found
-        assert classes.scores(record, rows.with_name("missing")) == {}
-    record = store.read("camvid-*")[0][0]
-    assert classes.scores(record, store.path_of(record).with_suffix(".parquet")) == {}  # the record has them
+    assert classes.scores(record, tmp_path / "rows.parquet", "AP") == scores
+    assert classes.scores(record, tmp_path / "missing", "AP") == {}
+    assert classes.scores(record.model_copy(update={"tally": "mean"}), tmp_path / "rows.parquet", "AP") == {}
 
 
 def test_classes_have_their_names() -> None:
@@ -177,7 +164,7 @@ def of(method: str) -> str:
 
 
 def test_images_are_compared_one_by_one(results: Path) -> None:
-    table = compare_views.images(results, of("task_loss"), of("aux_loss"))
+    table = compare_views.images(results, of("task_loss"), of("aux_loss"), "AP")
     assert len(table) == IMAGES
     assert table["score"].tolist() == pytest.approx([1.0] * IMAGES)
     assert (table["bits"] < -18).all()
@@ -186,86 +173,86 @@ def test_images_are_compared_one_by_one(results: Path) -> None:
     assert sheet.lines[0][0].href.startswith("compare?picture=")
     changes = [line[4].value for line in sheet.lines]
     assert changes == sorted(changes)
-    assert len(compare_views.scatter(table, "AP", "title").data[0].x) == IMAGES
+    assert len(compare_views.scatter(table, "AP", "title").figure.data[0].x) == IMAGES
 
 
 def test_images_without_scores_are_compared_by_psnr(results: Path) -> None:
-    table = compare_views.images(results, of("task_loss"), of("aux_loss")).assign(score=np.nan)
+    table = compare_views.images(results, of("task_loss"), of("aux_loss"), "AP").assign(score=np.nan)
     assert not compare_views.scored(table)
-    assert "PSNR" in compare_views.scatter(table, "AP", "title").layout.yaxis.title.text
+    assert "PSNR" in compare_views.scatter(table, "AP", "title").figure.layout.yaxis.title.text
 
 
 def test_missing_rows_and_other_images_are_refused(results: Path) -> None:
     keep(results, curve("mse"), images=3)
     with pytest.raises(UserError, match="different images"):
-        compare_views.images(results, of("task_loss"), of("mse"))
+        compare_views.images(results, of("task_loss"), of("mse"), "AP")
     (results / of("mse")).with_suffix(".parquet").unlink()
     with pytest.raises(UserError, match="lie beside the record"):
-        compare_views.images(results, of("task_loss"), of("mse"))
+        compare_views.images(results, of("task_loss"), of("mse"), "AP")
 
 
-def test_the_workshop_does_the_same_work_once() -> None:
-    shop, done = Workshop(), []
+def test_a_worker_does_the_same_work_once() -> None:
+    worker, done = Worker(), []
     for _ in range(2):
-        assert shop.ask("key", lambda: done.append(1) or "made").result() == "made"  # type: ignore[func-returns-value]
+        assert worker.ask("key", lambda: done.append(1) or "made").result() == "made"  # type: ignore[func-returns-value]
     assert done == [1]
-    assert shop.knows("key")
-    shop.forget("key")
-    assert not shop.knows("key")
+    assert worker.knows("key")
+    worker.forget("key")
+    assert not worker.knows("key")
 
 
-def test_the_workshop_refuses_what_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workshop, "MOST_WAITING", 2)
-    monkeypatch.setattr(workshop, "PATIENCE", 0)
-    shop, gate = Workshop(), threading.Event()
+def test_a_worker_refuses_what_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "MOST_WAITING", 2)
+    monkeypatch.setattr(background, "PATIENCE", 0)
+    worker, gate = Worker(), threading.Event()
     try:
-        assert not any(shop.ask(key, gate.wait).done() for key in range(2))
-        assert isinstance(shop.ask(2, gate.wait).exception(), UserError)
-        assert not shop.knows(2)
+        assert not any(worker.ask(key, gate.wait).done() for key in range(2))
+        assert isinstance(worker.ask(2, gate.wait).exception(), UserError)
+        assert not worker.knows(2)
     finally:
         gate.set()
 
 
 def test_a_codec_that_is_missing_is_named_with_the_command_that_makes_it(results: Path, tmp_path: Path) -> None:
     jpeg = f"{PROTOCOL}/jpeg/quality=10,seed=0.json"
-    wanted = pictures.Wanted(results, tmp_path / "runs", of("task_loss"), jpeg, "0.png")
-    assert pictures.codec_path(wanted.runs, wanted.records[1]) is None
-    [(sentence, command)] = pictures.lacking(wanted)
+    wanted = side_by_side.Wanted(results, tmp_path / "runs", of("task_loss"), jpeg, "0.png")
+    assert side_by_side.codec_path(wanted.runs, wanted.records[1]) is None
+    [(sentence, command)] = side_by_side.lacking(wanted)
     assert f"{PROTOCOL}/task_loss/lambda=0.1,seed=0/codec.safetensors is not there" in sentence
     assert command.startswith("icmbench run task_loss detection --protocol tiny-v1 --rates 0.1 --seeds 1 --no-anchor")
     before = wanted.folder
-    path = pictures.codec_path(wanted.runs, wanted.records[0])
+    path = side_by_side.codec_path(wanted.runs, wanted.records[0])
     assert path is not None
     path.parent.mkdir(parents=True)
     path.write_bytes(b"another codec")
-    after = pictures.Wanted(results, tmp_path / "runs", of("task_loss"), jpeg, "0.png")
-    assert pictures.lacking(after) == []
+    after = side_by_side.Wanted(results, tmp_path / "runs", of("task_loss"), jpeg, "0.png")
+    assert side_by_side.lacking(after) == []
     assert after.folder != before
 
 
 def test_findings_are_drawn() -> None:
     image = torch.full((3, 64, 64), 128, dtype=torch.uint8)
-    plain = np.asarray(pictures.drawn(image, None))
+    plain = np.asarray(side_by_side.drawn(image, None))
     assert (plain == 128).all()
     boxes, labels = torch.tensor([[8.0, 20.0, 40.0, 50.0]]), torch.tensor([1])
-    sure = pictures.drawn(image, (boxes, torch.tensor([0.9]), labels), ["dots", "<stripes>"])
+    sure = side_by_side.drawn(image, (boxes, torch.tensor([0.9]), labels), ["dots", "<stripes>"])
     assert sure.size == (512, 512)
     assert len(np.unique(np.asarray(sure))) > 1
-    unsure = pictures.drawn(image, (boxes, torch.tensor([0.1]), labels))
+    unsure = side_by_side.drawn(image, (boxes, torch.tensor([0.1]), labels))
     assert (np.asarray(unsure) == 128).all()
-    annotated = pictures.drawn(image, Boxes(boxes, labels, (64, 64), 0))
+    annotated = side_by_side.drawn(image, Boxes(boxes, labels, (64, 64), 0))
     assert len(np.unique(np.asarray(annotated))) > 1
     mask = torch.zeros(64, 64, dtype=torch.int64)
     mask[32:] = 1
-    masks = np.asarray(pictures.drawn(image, mask))
+    masks = np.asarray(side_by_side.drawn(image, mask))
     assert (masks[0, 0] != masks[63, 63]).any()
-    legend = pictures.colours_in([mask, torch.full((64, 64), 255), (boxes, labels)], image, ["sky", "<b>"])
+    legend = side_by_side.colours_in([mask, torch.full((64, 64), 255), (boxes, labels)], image, ["sky", "<b>"])
     assert [name for name, _ in legend] == ["sky", "<b>", "not annotated"]
     assert len({colour for _, colour in legend}) == 3
     html = compare_views.legend(legend)
     assert html.count("<li>") == 3
     assert "&lt;b&gt;" in html
-    assert pictures.colours_in([(boxes, labels), None], image, []) == []
+    assert side_by_side.colours_in([(boxes, labels), None], image, []) == []
 
 
 @pytest.fixture(autouse=True)
@@ -337,10 +324,33 @@ def test_the_page_says_what_could_not_be_computed(results: Path, monkeypatch: py
     assert any(button.label == "Try again" for button in app.button)
 
 
+def whole_app(results: str) -> None:
+    """The script of the test of the whole app."""
+    from pathlib import Path
+
+    from icmbench.leaderboard import app
+
+    app.main(Path(results))
+
+
+def test_an_empty_folder_gets_a_helpful_page_and_records_that_come_later_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_tables, "PATIENCE", 0.0)
+    shown = AppTest.from_function(whole_app, args=(str(tmp_path),), default_timeout=60).run()
+    assert shown.title[0].value == "No records yet"
+    assert any("icmbench run aux_loss detection" in code.value for code in shown.code)
+    keep(tmp_path, curve("newcomer"))
+    for _ in range(50):  # the tables are made beside the app
+        if shown.run().title[0].value == "tiny-v1":
+            break
+    assert shown.title[0].value == "tiny-v1"
+    assert not shown.exception
+
+
 @pytest.mark.slow
-def test_pictures_are_made_of_real_codecs(short_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    protocol = Plugins().protocol(str(short_protocol))
-    monkeypatch.setenv("ICMBENCH_CACHE", str(tmp_path / "cache"))
+def test_images_are_made_of_real_codecs(small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    protocol = bound(small_protocol)
     learned = make_record(protocol, start_sha256=protocol.rates[0].start.sha256)
     records = [learned, learned.model_copy(update={"method": "jpeg", "rate_point": {"quality": 20.0}, "start_sha256": ""})]
     store, runs = Store(tmp_path / "results"), tmp_path / "runs"
@@ -349,8 +359,8 @@ def test_pictures_are_made_of_real_codecs(short_protocol: Path, tmp_path: Path, 
         path.parent.mkdir(parents=True)
         path.write_text(record.model_dump_json(by_alias=True))
         rows = {"image": [f"{k}.png" for k in range(4)], "bits": 8, "decoded_sha256": ""}
-        pd.DataFrame(rows).to_parquet(path.with_suffix(".parquet"))
-    path = pictures.codec_path(runs, learned)
+        pd.DataFrame(rows).to_parquet(rows_path(path))
+    path = side_by_side.codec_path(runs, learned)
     assert path is not None
     path.parent.mkdir(parents=True)
     model = build_model(protocol.codec)
@@ -360,8 +370,9 @@ def test_pictures_are_made_of_real_codecs(short_protocol: Path, tmp_path: Path, 
     codec.save(path, {"method": "task_loss", "parameters": "{}"})
     a, b = (str(store.path_of(record).relative_to(store.folder)) for record in records)
 
-    wanted = pictures.Wanted(store.folder, runs, a, b, "2.png")
-    pictures.make(wanted)
+    wanted = side_by_side.Wanted(store.folder, runs, a, b, "2.png")
+    monkeypatch.setattr(os, "nice", lambda increment: 0)
+    assert side_by_side.main(json.dumps(asdict(wanted), default=str)) == 0  # in this process, which has loaded torch
     made = {file.stem for file in wanted.folder.glob("*.png")}
     assert made == {"original", "original-found", "truth", "a", "a-found", "a-bits", "b", "b-found"}
     size = Image.open(wanted.file("original")).size
@@ -370,4 +381,4 @@ def test_pictures_are_made_of_real_codecs(short_protocol: Path, tmp_path: Path, 
     assert not wanted.facts()["sides"]["a"]["same"]  # the rows above were made up
     assert wanted.facts()["sides"]["b"]["bits"] > 8
     with pytest.raises(UserError, match="no image 9"):
-        pictures.make(pictures.Wanted(store.folder, runs, a, b, "9.png"))
+        side_by_side.make(side_by_side.Wanted(store.folder, runs, a, b, "9.png"))

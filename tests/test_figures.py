@@ -13,7 +13,7 @@ from builders import curve
 from icmbench.compare.comparison import Curves, curves
 from icmbench.leaderboard import figures, views
 from icmbench.leaderboard.derived import build
-from icmbench.leaderboard.views import Choice
+from icmbench.leaderboard.views import Choice, View
 from icmbench.plugins.find import Plugins
 from icmbench.schema.store import Store
 from icmbench.show.curves import draw, plot
@@ -59,20 +59,19 @@ def test_the_leaderboard_draws_a_method_as_the_command_line_does(tmp_path: Path,
     for method in methods:
         for record in curve(method):
             Store(tmp_path / "results").write(record)
-    tables, protocol = build(tmp_path / "results"), curve("jpeg")[0].protocol.identity
-    facts, lines = views.about(tables, protocol), drawn(group(*methods))
+    view = View(build(tmp_path / "results"), Choice(curve("jpeg")[0].protocol.identity, "task_loss"))
+    lines = drawn(group(*methods))
     for shown in (methods, methods[1:], methods[:2]):
-        table = views.points(tables, protocol, shown)
-        figure = figures.curves(table, shown, facts, "task_loss", log=False, each_seed=False)
-        for trace in figure.data:
+        for trace in figures.curves(view, shown, each_seed=False).figure.data:
             assert trace.line.color == lines[trace.name].get_color()
             assert trace.marker.symbol == figures.SYMBOLS[lines[trace.name].get_marker()]
             assert (trace.line.dash == "dash") == (trace.name == "task_loss")
-    (gain, *_) = figures.gains(views.gains(tables, Choice(protocol, "task_loss"), methods), methods, facts, "task_loss").data
-    assert gain.line.color == lines[gain.name].get_color()
-    cost = figures.cost(views.cost_lines(tables, Choice(protocol, "task_loss")), facts, "task_loss", "decode_seconds")
+    gains = figures.gains(view, methods)
+    assert gains is not None
+    assert gains.figure.data[0].line.color == lines[gains.figure.data[0].name].get_color()
+    cost = figures.cost(view, views.cost_lines(view.tables, view.choice), "decode_seconds").figure
     assert {trace.name: trace.marker.color for trace in cost.data} == {name: lines[name].get_color() for name in methods}
-    anchor = figures.on_dark(figures.curves(table, methods[:1], facts, "task_loss", log=False, each_seed=False)).data[-1]
+    anchor = figures.on_dark(figures.curves(view, methods[:1], each_seed=False).figure).data[-1]
     assert (anchor.line.color, anchor.line.dash) == ("#ffffff", "dash")
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import RATES, SCORES, curve, make_curve, make_protocol, make_record
+from icmbench.base import cache
 from icmbench.base.files import cache_root, sha256
 from icmbench.compare import comparison
 from icmbench.compare.difference import compare
 from icmbench.compare.resamples import source
 from icmbench.extras.curves import external
 from icmbench.extras.curves.external import ExternalCurve
-from icmbench.leaderboard import derived, figures, library, listings, pairs, shelf, views
+from icmbench.leaderboard import derived, figures, listings, live_tables, pairs, views
 from icmbench.leaderboard.derived import NAMES, Tables, asdicts, build
-from icmbench.leaderboard.library import Library
-from icmbench.leaderboard.views import Choice
+from icmbench.leaderboard.live_tables import LiveTables
+from icmbench.leaderboard.views import Choice, View
 from icmbench.plugins.find import INSTALLED
 from icmbench.schema.protocol import Protocol, doubled
-from icmbench.schema.record import Record
-from icmbench.schema.store import Store
+from icmbench.schema.record import Record, seal
+from icmbench.schema.store import Store, rows_path
 from icmbench.show.sheet import Cell, Column, Sheet
 
 FIRST, SECOND = make_protocol(), make_protocol(name="small-v1")
@@ -90,9 +92,9 @@ def write_rows(folder: Path, records: Sequence[Record], images: int = 20) -> lis
     for record in records:
         noise = np.random.default_rng([record.seed, record.rate_index, len(record.method)])
         rows = {"bits": record.bpp * 1000 * noise.uniform(0.9, 1.1, images), "pixels": np.full(images, 1000)}
-        path = store.path_of(record).with_suffix(".parquet")
+        path = rows_path(store.path_of(record))
         path.parent.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame(rows | {"score": record.quality + noise.normal(0, 2, images)}).to_parquet(path)
+        pd.DataFrame(rows | {"score": record.scores["AP"] + noise.normal(0, 2, images)}).to_parquet(path)
         written.append(record.model_copy(update={"tally": "mean", "rows_sha256": sha256(path), "images": images}))
     write(folder, written)
     return written
@@ -150,7 +152,7 @@ def test_the_ranking_against_another_anchor_is_that_of_a_protocol_with_this_anch
     assert views.anchor_names(tables, FIRST.identity) == ["task_loss", "jpeg"]
     assert views.anchor_names(tables, SECOND.identity) == ["task_loss"]
     (group,) = comparison.curves(every_method(FIRST))
-    other = comparison.group_rows(comparison.Curves(FIRST, group.records, "jpeg"))
+    other = comparison.group_rows(replace(group, anchor="jpeg"))
     expect_rows(tables, other, "jpeg")
     assert ranked(tables, Choice(FIRST.identity, "jpeg"))["task_loss"]["bd_rate"] < 0
 
@@ -235,6 +237,40 @@ def test_figures_that_no_number_can_hold_do_no_harm(results: Path) -> None:
     assert ranked(build(results))["wild"]["external"]
 
 
+# Another score
+
+
+def with_ap50(records: Sequence[Record], gain: float) -> list[Record]:
+    return [r.model_copy(update={"scores": r.scores | {"AP50": r.scores["AP"] + 10 + gain}}) for r in records]
+
+
+def test_the_tables_follow_the_chosen_score(results: Path) -> None:
+    records = [
+        *with_ap50(seeds("task_loss", (1, 1.02, 0.99), FIRST), 0), *with_ap50(seeds("noisy", (1.3, 1.31, 1.29), FIRST), 9),
+        *with_ap50(untrained(curve("jpeg", 1.5, protocol=FIRST)), 0),
+    ]  # fmt: skip
+    write(results, records)
+    primary, heard = build(results), []
+    tables = build(results, heard.append, {FIRST.identity: "AP50"})
+    assert heard == [FIRST.identity]
+    assert views.metric_names(primary, FIRST.identity) == ["AP", "AP50"]
+    expect_rows(tables, comparison.rows(records, metric="AP50"))  # the other methods have no AP50
+    assert (ranked(tables)["noisy"]["bd_rate"] < 0, ranked(primary)["noisy"]["bd_rate"] > 0) == (True, True)
+    facts = views.about(tables, FIRST.identity)
+    assert (facts["metric"], facts["ceiling"]) == ("AP50", 70.0)
+    assert views.points(tables, FIRST.identity, ["task_loss"])["score"].min() == min(SCORES) + 10
+    assert views.gains(tables, OWN, ["noisy"])["percent"].max() < 0
+    assert views.records(tables, FIRST.identity, "clear")["score"].isna().all()
+    assert tables.at_rates[tables.at_rates["protocol"] == FIRST.identity]["score"].min() > min(SCORES) + 10
+    assert views.about(tables, SECOND.identity)["metric"] == "AP"
+    build(results, heard.append, {FIRST.identity: "AP50"})
+    build(results, heard.append)
+    assert heard == [FIRST.identity]  # both are kept
+    external.add(results, published("roe", metric="AP50"))
+    assert "roe" in ranked(build(results, metrics={FIRST.identity: "AP50"}))
+    assert "roe" not in ranked(build(results))
+
+
 # What is kept
 
 
@@ -291,8 +327,8 @@ def test_a_kept_difference_is_the_fresh_one(tmp_path: Path) -> None:
     records = write_rows(tmp_path, [*seeds("task_loss", (1, 1.1, 0.9), FIRST), *seeds("other", (0.8, 0.9, 0.7), FIRST)])
     (group,) = comparison.curves(records)
     anchor, other, resampled = group.records["task_loss"], group.records["other"], source(Store(tmp_path), INSTALLED)
-    fresh = compare(anchor, other, resampled)
-    first, second = (pairs.kept(anchor, other, resampled) for _ in range(2))
+    fresh = compare(anchor, other, resampled, "AP")
+    first, second = (pairs.kept(anchor, other, resampled, "AP") for _ in range(2))
     for found in (first, second):
         assert (found.results, found.images) == (fresh.results, fresh.images)
         assert found.bd_rate is not None
@@ -303,7 +339,7 @@ def test_a_kept_difference_is_the_fresh_one(tmp_path: Path) -> None:
     (path,) = (cache_root() / "pairs").iterdir()
     for broken in (b"", b"PK", path.read_bytes()[:-100], b"\x93NUMPY"):
         path.write_bytes(broken)
-        assert pairs.kept(anchor, other, resampled).bd_rate == first.bd_rate
+        assert pairs.kept(anchor, other, resampled, "AP").bd_rate == first.bd_rate
 
 
 def test_a_difference_without_the_rows_of_the_images_does_not_stand_for_one_with_them(tmp_path: Path) -> None:
@@ -346,21 +382,25 @@ def test_tables_that_nobody_used_for_a_month_are_cleared_away(results: Path) -> 
     assert not old.exists()
 
 
-def test_what_is_kept_does_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(shelf.MOST, "pictures", 3)
-    for kind in ("pairs", "pictures"):
-        (cache_root() / kind).mkdir(parents=True)
-        for age in range(5):
-            path = cache_root() / kind / str(age)
-            path.mkdir()
-            (path / "file").touch()
-            os.utime(path, (time.time() - 10 * 86400 * age,) * 2)
+def test_what_other_code_has_made_is_made_anew(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(results)
+    kept = {path.name for path in (cache_root() / "pairs").iterdir()}
+    monkeypatch.setattr(cache, "_source", lambda: "changed")
+    assert computed(results) == [SECOND.identity, FIRST.identity]
+    assert len({path.name for path in (cache_root() / "pairs").iterdir()}) == 2 * len(kept)
+
+
+def test_what_is_kept_does_not_grow_without_end() -> None:
+    for age in range(5):
+        path = cache_root() / "pictures" / str(age)
+        path.mkdir(parents=True)
+        (path / "file").touch()
+        os.utime(path, (time.time() - 10 * 86400 * age,) * 2)
     (cache_root() / "other").mkdir()
-    shelf.place("pictures", "4")  # used now
-    shelf.clear_away()
-    left = {kind: sorted(path.name for path in (cache_root() / kind).iterdir()) for kind in ("pairs", "pictures")}
-    assert left == {"pairs": ["0", "1", "2"], "pictures": ["0", "1", "4"]}
-    assert (cache_root() / "other").is_dir()  # what is not the leaderboard's stays
+    cache.place("pictures", "4")  # used now
+    cache.clear_away("pictures", 3)
+    assert sorted(path.name for path in (cache_root() / "pictures").iterdir()) == ["0", "1", "4"]
+    assert (cache_root() / "other").is_dir()
 
 
 # What counts nowhere
@@ -376,10 +416,10 @@ def broken_ones(folder: Path) -> dict[str, str]:
     moved = place.rename(place.with_name("lambda=9,seed=0.json"))
     record = make_record(FIRST, method="noisy", rate_index=3, rate_point={"lambda": 3.0})
     fields = json.loads(record.model_dump_json(by_alias=True)) | {"psnr": -1.0}
-    values.write_text(json.dumps(fields | {"content_sha256": derived._digest(fields)}))
+    values.write_text(json.dumps(fields | {"content_sha256": seal(fields)}))
     old.write_text(json.dumps({"schema_version": 1}))
-    reasons = {bad: "Expecting property name", edited: "changed after it was written", moved: "another cell's record belongs",
-               values: "psnr is -1.0", old: "schema_version 1"}  # fmt: skip
+    reasons = {bad: "Expecting property name", edited: "changed after it was written", values: "psnr is -1.0",
+               moved: "not where the record of this cell belongs", old: "schema_version: "}  # fmt: skip
     return {str(path.relative_to(folder)): reason for path, reason in reasons.items()}
 
 
@@ -397,8 +437,18 @@ def test_what_is_no_sound_record_is_set_aside_with_the_reason_and_counts_nowhere
     records, _ = Store(results).read()
     expect_rows(tables, comparison.rows(records))
     html = listings.set_aside(tables).html().replace("<wbr>", "")
-    assert "schema_version 1" in html
+    assert "schema_version: " in html
     assert "<b>.json" not in html
+
+
+def test_what_was_measured_unlike_the_others_is_set_aside_with_the_reason(results: Path) -> None:
+    other = [record.model_copy(update={"images": 3}) for record in curve("third", 0.7, protocol=FIRST)]
+    write(results, other)
+    tables = build(results)
+    assert "third" not in ranked(tables)
+    found = dict(zip(tables.broken["path"], tables.broken["reason"], strict=True))
+    assert set(found) == {str(Store(results).path_of(record).relative_to(results)) for record in other}
+    assert all("scored on other val images" in reason for reason in found.values())
 
 
 def test_a_protocol_of_which_nothing_is_sound_is_no_protocol(results: Path) -> None:
@@ -417,7 +467,7 @@ def test_without_records_the_tables_are_empty(tmp_path: Path, there: bool) -> No
     tables = build(folder)
     assert {name: len(getattr(tables, name)) for name in NAMES} == dict.fromkeys(NAMES, 0)
     assert views.protocol_names(tables) == []
-    assert Library(folder).tables.records.empty
+    assert LiveTables(folder).tables.records.empty
 
 
 # What a reader sees
@@ -468,30 +518,28 @@ def test_the_command_of_a_method_is_one_command(results: Path) -> None:
     tables = build(results)
     line = views.plugin_of(tables, OWN, "a b; ls,x=$(ls)")
     assert line is not None
-    words = views.command(line, "detection", FIRST.identity, 0, "task_loss")
+    words = views.command(line, "detection", FIRST.identity, 0)
     assert words == "icmbench run 'a b; ls' detection --protocol tiny-v1 --set 'x=$(ls)' --seeds 1"
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_name_stays_text_wherever_it_is_shown(tmp_path: Path, name: str) -> None:
-    write(tmp_path, [*curve("task_loss"), *curve(name, 0.8)])
+def test_names_stay_text_wherever_they_are_shown(tmp_path: Path) -> None:
+    write(tmp_path, [r for number, name in enumerate(["task_loss", *HOSTILE]) for r in curve(name, 1 - 0.1 * number)])
     tables = build(tmp_path)
-    label = make_record(method=name).label
+    labels = [make_record(method=name).label for name in reversed(HOSTILE)]
     sheet = listings.overview(tables, OWN)
     html = sheet.html()
     assert "<script" not in html
-    assert label in unescape(html.replace("<wbr>", ""))
-    table = list(csv.reader(io.StringIO(sheet.download("csv"), newline="")))
-    assert [line[1] for line in table[1:]] == [f"'{label}" if label.startswith("=") else label, "task_loss"]
+    assert all(label in unescape(html.replace("<wbr>", "")) for label in labels)
+    _, *lines = csv.reader(io.StringIO(sheet.download("csv"), newline=""))
+    assert [line[1] for line in lines] == [*(f"'{name}" if name.startswith("=") else name for name in labels), "task_loss"]
     markdown = sheet.download("md").splitlines()
-    assert len(markdown) == 4
+    assert len(markdown) == 2 + len(lines)
     assert {line.replace("\\|", "").count("|") for line in markdown} == {len(sheet.headers) + 1}
     assert "<" not in sheet.download("md")
     assert "\n[" not in sheet.download("tex")
-    points = views.points(tables, FIRST.identity, [label])
-    drawn = figures.curves(points, [label], views.about(tables, FIRST.identity), "task_loss", log=False, each_seed=True)
-    assert not any("<script" in str(trace.name) for trace in drawn.data)
-    assert listings.method_records(tables, OWN, label).name.isprintable()
+    drawn = figures.curves(View(tables, OWN), labels)
+    assert not any("<script" in str(trace.name) for trace in drawn.figure.data)
+    assert all(listings.method_records(tables, OWN, label).name.isprintable() for label in labels)
 
 
 def test_a_cell_is_escaped_in_every_part() -> None:
@@ -514,25 +562,25 @@ def test_the_front_holds_what_nothing_beats(points: list[tuple[float, float]]) -
 # A running app
 
 
-def until(library: Library, records: int) -> None:
+def until(live: LiveTables, records: int) -> None:
     for _ in range(200):
-        library.look()
-        if len(library.tables.records) == records:
+        live.look()
+        if len(live.tables.records) == records:
             return
         time.sleep(0.02)
     raise AssertionError("the tables were not made")
 
 
 def test_new_records_are_shown_without_anybody_waiting(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library, "PATIENCE", 0.0)
-    shown = Library(results)
+    monkeypatch.setattr(live_tables, "PATIENCE", 0.0)
+    shown = LiveTables(results)
     before = len(shown.tables.records)
     write(results, curve("third", 0.7, protocol=SECOND))
     start = time.monotonic()
     shown.look()
     assert time.monotonic() - start < 0.1
     until(shown, before + len(RATES))
-    assert (shown.problem, library.of(results)) == ("", library.of(results))
+    assert (shown.problem, live_tables.of(results)) == ("", live_tables.of(results))
 
 
 def test_records_that_come_while_the_first_tables_are_made_are_not_missed(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -542,15 +590,15 @@ def test_records_that_come_while_the_first_tables_are_made_are_not_missed(result
             write(results, curve("third", 0.7, protocol=SECOND))
         return made
 
-    monkeypatch.setattr(library, "PATIENCE", 0.0)
+    monkeypatch.setattr(live_tables, "PATIENCE", 0.0)
     monkeypatch.setattr(derived, "build", slow)
-    shown = Library(results)
+    shown = LiveTables(results)
     until(shown, len(shown.tables.records) + len(RATES))
 
 
 def test_tables_that_cannot_be_made_leave_the_old_ones_and_say_why(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library, "PATIENCE", 0.0)
-    shown = Library(results)
+    monkeypatch.setattr(live_tables, "PATIENCE", 0.0)
+    shown = LiveTables(results)
     before = shown.tables
 
     def failing(folder: Path) -> Tables:

@@ -189,14 +189,10 @@ def run(job: Job, protocol: Protocol, runner: Runner, steps: int) -> None:
 def _print(console: Console, title: str, spans: list[Span], device: Device) -> None:
     on_gpu = device.accelerator == "cuda"
     headers = ("ms a step", *(["ms on the GPU"] if on_gpu else []), "calls a step")
-    lines = [
-        [
-            sheet.Cell(span.name.removeprefix("step: ")),
-            *(sheet.number(1000 * value, ".2f") for value in times),
-            sheet.number(span.calls, ".1f"),
-        ]
-        for span in spans
-        for times in [[span.host, span.device] if on_gpu else [span.host]]
-    ]
+    lines = []
+    for span in spans:
+        times = [1000 * seconds for seconds in ((span.host, span.device) if on_gpu else (span.host,))]
+        figures = [*(sheet.number(time, ".2f") for time in times), sheet.number(span.calls, ".1f")]
+        lines.append([sheet.Cell(span.name.removeprefix("step: ")), *figures])
     columns = [sheet.Column(title, short=True), *(sheet.Column(header, numeric=True) for header in headers)]
     sheet.Sheet("profile", f"where the time goes, by {title}", columns, lines).show(console)

@@ -15,13 +15,15 @@ from importlib.metadata import EntryPoint, entry_points
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
 from icmbench.base.errors import UserError, unknown
 from icmbench.schema.protocol import Protocol, Strict, describe_errors, parse, read_toml
-from icmbench.stats.tally import Mean, Tally
+
+if TYPE_CHECKING:  # imports pandas, and listing plugins does not need it
+    from icmbench.stats.tally import Tally
 
 Kind = Literal["methods", "tasks"]
 LOOSE = "icmbench_plugin_"  # begins the module name of a loose file
@@ -118,16 +120,18 @@ class Plugins:
             raise UserError(f"{protocol.name} is a protocol of the task {protocol.task}, not of {task}.")
         return protocol
 
-    def tally(self, name: str) -> type[Tally] | None:
+    def tally(self, name: str) -> "type[Tally] | None":
         """The tally that a record calls `name`; None where there is none or it cannot be imported.
 
         It is looked for in the loose files, the entry-point group `icmbench.tallies` and the `tally.py` of the built-in tasks.
         Torch is imported only where one of these files does so.
         """
+        from icmbench.stats.tally import Mean
+
         known: Iterator[type[Tally]] = chain(self._tallies(name), [Mean])
         return next((kind for kind in known if kind.name == name), None)
 
-    def _tallies(self, name: str) -> Iterator[type[Tally]]:
+    def _tallies(self, name: str) -> "Iterator[type[Tally]]":
         """The tallies that may be the one of that name, whoever comes first wins."""
         for path in self.files:
             if _bases(path) & {"Tally", "Mean"}:
@@ -256,8 +260,10 @@ def _own_classes(module: ModuleType) -> list[type]:
     return [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__]
 
 
-def _tallies_in(plugin: Plugin) -> list[type[Tally]]:
+def _tallies_in(plugin: Plugin) -> "list[type[Tally]]":
     """The tallies that a module defines; none where it cannot be imported."""
+    from icmbench.stats.tally import Tally
+
     try:
         return [value for value in _own_classes(load(plugin)) if issubclass(value, Tally) and hasattr(value, "name")]
     except UserError:

@@ -31,7 +31,7 @@ BELOW = ("BD-metric", "Akima", "overlap")
 def numbers(row: Row) -> dict[str, Any]:
     """A row as plain numbers and text, None where there is none; its points and notes are left out."""
     estimates = {"bd_rate": row.bd_rate, "bd_metric": row.bd_metric, "anchor_doubled": row.anchor_doubled}
-    rest = ("akima", "overlap", "metric", "ceiling", "reason", "device", "external")
+    rest = ("akima", "overlap", "metric", "ceiling", "reason", "device", "external", "monotone")
     return (
         {name: getattr(row, name) for name in ("protocol", "rank", "method", "seeds")}
         | {key: value for name, estimate in estimates.items() for key, value in with_ends(name, estimate).items()}

@@ -1,6 +1,5 @@
 """What one parameter of a method does."""
 
-import pandas as pd
 import streamlit as st
 
 from icmbench.leaderboard import figures, listings, views
@@ -20,9 +19,6 @@ def show(context: Context) -> None:
     plugin = st.selectbox("Method", list(found), key="plugin", bind=BIND)
     axis = st.selectbox("Parameter", found[plugin], key="axis", bind=BIND)
     lines = views.along(context.tables, context.choice, plugin, axis)
-    data = pd.DataFrame(lines)[["value", "default", "bd_rate", "bd_rate_low", "bd_rate_high", "seeds"]]
-    drawn = figures.ablation(lines, axis, context.facts, context.choice.anchor)
-    alt = f"BD-rate of {plugin} against {context.choice.anchor} along {axis}; the numbers are in the table below."
-    show_figure(drawn, f"ablation-{plugin}-{axis}", data, alt, context.image)
+    show_figure(figures.ablation(context, lines, plugin, axis), context.image)
     show_sheet(listings.ablation(lines, axis, context.choice, plugin))
     st.caption("Intervals are not corrected for the number of comparisons.")

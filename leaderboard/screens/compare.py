@@ -1,21 +1,19 @@
 """Two methods beside each other: how far apart they are, in which classes and on which images, and how that looks."""
 
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from icmbench.base.errors import UserError
-from icmbench.leaderboard import compare_views, pictures, views
+from icmbench.leaderboard import compare_views, side_by_side, views
+from icmbench.leaderboard.background import obtain, worker
 from icmbench.leaderboard.compare_views import Line, Matched, Pair
-from icmbench.leaderboard.page import BIND, Context, link, show_figure, show_sheet
-from icmbench.leaderboard.pictures import BITS, FOUND, ORIGINAL, SIDES, TRUTH, Wanted
-from icmbench.leaderboard.waiting import obtain, workshop
+from icmbench.leaderboard.page import Context, link, select, show_figure, show_sheet
+from icmbench.leaderboard.side_by_side import BITS, FOUND, ORIGINAL, SIDES, TRUTH, Wanted
 from icmbench.show.bdrate_table import notes
 
 TITLE, ICON = "Compare", ":material/compare:"
-Option = TypeVar("Option", str, int)
 
 
 def show(context: Context) -> None:
@@ -37,25 +35,17 @@ def _choose(methods: list[str], anchor: str) -> tuple[str, str]:
     """Two different methods: B is chosen among those that are not A."""
     left, right = st.columns(2)
     with left:
-        a = _select("Method A", sorted(methods, key=lambda method: method != anchor), "a")
+        a = select("Method A", sorted(methods, key=lambda method: method != anchor), "a")
     with right:
-        b = _select("Method B", [method for method in methods if method != a], "b")
+        b = select("Method B", [method for method in methods if method != a], "b")
     return a, b
-
-
-def _select(label: str, options: Sequence[Option], key: str) -> Option:
-    """A choice in the address. One that is an option no longer gives way to the first, in the address as well."""
-    if key in st.session_state and st.session_state[key] not in options:
-        st.session_state[key] = options[0]
-    chosen: Option | None = st.selectbox(label, options, key=key, bind=BIND)
-    return options[0] if chosen is None else chosen
 
 
 def _difference(context: Context, a: str, b: str) -> None:
     st.subheader("Difference")
-    protocol = context.choice.protocol
-    key = (str(context.results), protocol, a, b, *(_content(context, method) for method in (a, b)))
-    found = obtain("numbers", key, lambda: compare_views.pair(context.results, protocol, a, b), "The difference")
+    protocol, metric = context.choice.protocol, context.facts["metric"]
+    key = (str(context.results), protocol, metric, a, b, *(_content(context, method) for method in (a, b)))
+    found = obtain("numbers", key, lambda: compare_views.pair(context.results, protocol, a, b, metric), "The difference")
     if found is not None:
         _in_numbers(found)
 
@@ -81,7 +71,7 @@ def _at_one_rate(context: Context, a: str, b: str) -> Matched:
     """Choose a rate point and show the scores there."""
     st.subheader("Scores at one rate point")
     ours, theirs = (compare_views.rate_points(context.tables, context.choice.protocol, method) for method in (a, b))
-    point = _select("Rate point of A", list(ours), "position")
+    point = select("Rate point of A", list(ours), "position")
     other = compare_views.partner(point, ours, theirs)
     st.text(f"A: {a} at {point}, {ours[point]:.4f} bpp\nB: {b} at {other}, {theirs[other]:.4f} bpp")
     if other != point:
@@ -97,16 +87,17 @@ def _at_one_rate(context: Context, a: str, b: str) -> Matched:
 
 def _classes(context: Context, found: Matched) -> None:
     """Scores of single classes, where records or the rows of their images tell them."""
+    metric = context.facts["metric"]
     st.subheader("Class by class")
     whole = obtain(
         "numbers",
         ("classes", *_key(context, *(line for both in found.values() for line in both))),
-        lambda: compare_views.with_classes(context.results, found),
+        lambda: compare_views.with_classes(context.results, found, metric),
         "The scores of single classes",
     )
     if whole is None:
         return
-    sheet = compare_views.classes_sheet(whole)
+    sheet = compare_views.classes_sheet(whole, metric)
     if sheet is None:
         st.info(compare_views.NO_CLASSES)
         return
@@ -116,26 +107,26 @@ def _classes(context: Context, found: Matched) -> None:
 
 def _key(context: Context, *lines: Line) -> tuple[str, ...]:
     """What stands for some records: other ones make another result."""
-    return (str(context.results), *(f"{line['path']} {line['created']} {line['bpp']}" for line in lines))
+    return (str(context.results), context.facts["metric"], *(f"{line['path']} {line['created']} {line['bpp']}" for line in lines))
 
 
 def _one_seed(context: Context, found: Matched) -> None:
     st.subheader("Image by image")
     seed = next(iter(found))
     if len(found) > 1:
-        seed = _select("Seed", list(found), "seed")
+        seed = select("Seed", list(found), "seed")
     lines = found[seed]
     table = obtain(
         "numbers",
         ("images", *_key(context, *lines)),
-        lambda: compare_views.images(context.results, *(line["path"] for line in lines)),
+        lambda: compare_views.images(context.results, lines[0]["path"], lines[1]["path"], context.facts["metric"]),
         "The list of images",
     )
     if table is None:
         return
     _winners(context, table, lines, seed)
     st.subheader("Side by side")
-    image = _select("Image", list(dict.fromkeys(table["image"])), "picture")
+    image = select("Image", list(dict.fromkeys(table["image"])), "picture")
     _side_by_side(Wanted(context.results, context.runs, lines[0]["path"], lines[1]["path"], image))
 
 
@@ -148,8 +139,7 @@ def _winners(context: Context, table: pd.DataFrame, lines: tuple[Line, Line], se
     def href(image: str) -> str:
         return link("compare", given | {"picture": image})
 
-    alt = f"Change of {metric} against change of bits, {len(table)} images; the numbers are in the data of the figure."
-    show_figure(compare_views.scatter(table, metric, context.choice.protocol), "images", table, alt, context.image)
+    show_figure(compare_views.scatter(table, metric, context.choice.protocol), context.image)
     for by in ("score", "bits") if compare_views.scored(table) else ("bits",):
         show_sheet(compare_views.extremes(table, by, metric, href))
     if compare_views.scored(table):
@@ -158,14 +148,14 @@ def _winners(context: Context, table: pd.DataFrame, lines: tuple[Line, Line], se
 
 def _side_by_side(wanted: Wanted) -> None:
     try:
-        there, lacking = wanted.folder.is_dir(), pictures.lacking(wanted)
+        there, lacking = wanted.folder.is_dir(), side_by_side.lacking(wanted)
     except UserError as error:
         st.text(str(error))
         return
     if there:
         _gallery(wanted)
     elif lacking:
-        st.info("The pictures cannot be made here yet.")
+        st.info("The images cannot be made here yet.")
         for sentence, command in lacking:
             st.text(sentence)
             st.code(command, language=None, wrap_lines=True)
@@ -175,13 +165,13 @@ def _side_by_side(wanted: Wanted) -> None:
 
 def _make(wanted: Wanted) -> None:
     place = st.empty()
-    known = workshop("pictures").knows(wanted.folder)
-    if not known and not place.button("Make the pictures", icon=":material/image:"):
+    known = worker("images").knows(wanted.folder)
+    if not known and not place.button("Make the images", icon=":material/image:"):
         st.caption("Both codecs code the image and the recogniser looks at it; that takes about a minute.")
         return
     place.empty()
-    if obtain("pictures", wanted.folder, lambda: pictures.make(wanted), "The pictures"):
-        workshop("pictures").forget(wanted.folder)  # from now on they lie on the disk
+    if obtain("images", wanted.folder, lambda: side_by_side.make(wanted), "The images"):
+        worker("images").forget(wanted.folder)  # from now on they lie on the disk
         st.rerun()
 
 

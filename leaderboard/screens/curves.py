@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from icmbench.leaderboard import figures, views
+from icmbench.leaderboard import figures
 from icmbench.leaderboard.page import BIND, Context, choose_methods, show_figure
 
 TITLE, ICON = "Curves", ":material/show_chart:"
@@ -18,24 +18,15 @@ def show(context: Context) -> None:
     if not chosen:
         st.info("Choose at least one method.")
         return
-    table = views.points(context.tables, context.choice.protocol, chosen)
-    name = f"curves-{context.facts['name']}"
-    alt = f"{context.facts['metric']} against rate of {', '.join(chosen)}; the numbers are in the data of the figure."
-    show_figure(
-        figures.curves(table, chosen, context.facts, context.choice.anchor, log, each_seed), name, table, alt, context.image
-    )
+    show_figure(figures.curves(context, chosen, log, each_seed), context.image)
     st.caption("Bands: 95 % intervals of the accuracy at each rate point, over seeds and images. One seed has none.")
 
     st.subheader("Change of rate at equal accuracy")
-    against = views.gains(context.tables, context.choice, chosen)
-    if against.empty:
-        st.info(
-            f"None of the chosen methods can be compared with {context.choice.anchor} along its curve.", icon=":material/info:"
-        )
+    if (drawn := figures.gains(context, chosen)) is None:
+        anchor = context.choice.anchor
+        st.info(f"None of the chosen methods can be compared with {anchor} along its curve.", icon=":material/info:")
         return
-    drawn = figures.gains(against, chosen, context.facts, context.choice.anchor)
-    alt = f"Change of rate of {', '.join(chosen)} against {context.choice.anchor}, accuracy by accuracy."
-    show_figure(drawn, f"gains-{context.facts['name']}", against, alt, context.image)
+    show_figure(drawn, context.image)
     st.caption(
         "Of the mean curves over the seeds. BD-rate is the mean of this curve (of the logarithm of the ratio of the rates)."
     )

@@ -35,9 +35,7 @@ def show(context: Context) -> None:
         st.info("A curve that was published elsewhere: there are no records of it here.")
         return
     _identity(context, line, ranked)
-    table = views.points(context.tables, context.choice.protocol, [method])
-    drawn = figures.curves(table, [method], context.facts, context.choice.anchor, log=False, each_seed=True)
-    show_figure(drawn, "method-curve", table, f"{context.facts['metric']} against rate of {method}", context.image)
+    show_figure(figures.curves(context, [method]), context.image)
     st.subheader("Records")
     show_sheet(listings.method_records(context.tables, context.choice, method))
 
@@ -64,9 +62,9 @@ def _identity(context: Context, line: dict[str, object], ranked: dict[str, objec
         st.text("none")
     st.subheader("To compute it again")
     seeds = int(str(ranked["seeds"]))
-    st.code(views.command(line, context.facts["task"], context.choice.protocol, seeds, context.choice.anchor), language=None)
+    st.code(views.command(line, context.facts["task"], context.choice.protocol, seeds), language=None)
     st.caption(
-        f"Plugin file SHA-256 {line['method_sha256']}. Trained on {line['train_device']}, scored on {line['device']}, "
+        f"Source SHA-256 {line['method_sha256']}. Trained on {line['train_device']}, scored on {line['device']}, "
         f"icmbench {line['icmbench']}, commit {line['commit']}."
     )
 

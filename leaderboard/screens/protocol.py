@@ -24,10 +24,10 @@ def show(context: Context) -> None:
         st.metric("Training steps", definition["training"]["steps"])
     st.subheader("Identity")
     st.code(facts["protocol"], language=None)
-    st.caption("The hash covers everything that bears on results. Cite a BD-rate with it.")
+    st.caption("The hash covers everything that a trained codec depends on. Cite a BD-rate with it and with the score.")
     st.subheader("Data needed")
     if (files := listings.needed(facts)) is None:
-        st.text("None: its pictures are generated and its weights come with icmbench.")
+        st.text("None: its images are generated and its weights come with icmbench.")
     else:
         show_sheet(files)
     st.subheader("Uncompressed")

@@ -5,9 +5,9 @@ import hashlib
 import streamlit as st
 
 from icmbench.leaderboard import bundles, views
+from icmbench.leaderboard.background import obtain
 from icmbench.leaderboard.bundles import Report
 from icmbench.leaderboard.page import Context, show_sheet
-from icmbench.leaderboard.waiting import obtain
 
 TITLE, ICON = "Submit", ":material/upload:"
 LARGEST = 500  # MiB of a bundle: it is in memory while it is looked at

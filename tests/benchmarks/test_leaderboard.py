@@ -20,16 +20,16 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from builders import RATES, SCORES, make_curve, make_protocol
-from icmbench.leaderboard import derived, figures, library, listings, views
+from icmbench.leaderboard import derived, figures, listings, live_tables, views
 from icmbench.leaderboard.derived import Tables
-from icmbench.leaderboard.views import Choice
+from icmbench.leaderboard.views import Choice, View
 from icmbench.schema.protocol import Protocol
 from icmbench.schema.record import Record
 from icmbench.schema.store import Store
 
 METHODS, UNTRAINED, SEEDS = 200, 3, 3
 PROTOCOLS = [make_protocol(name=f"many-v{number}") for number in range(1, 5)]
-APP = Path(library.__file__).with_name("app.py")
+APP = Path(live_tables.__file__).with_name("app.py")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -117,8 +117,7 @@ def test_what_a_page_computes(benchmark: BenchmarkFixture, filled: Filled, shown
     def curves() -> None:
         choice = next(turns)
         methods = views.method_names(filled.tables, choice)[:6]
-        table, facts = views.points(filled.tables, choice.protocol, methods), views.about(filled.tables, choice.protocol)
-        figures.curves(table, methods, facts, "task_loss", log=False, each_seed=True)
+        figures.curves(View(filled.tables, choice), methods)
 
     benchmark.pedantic({"overview": overview, "curves": curves}[shown], rounds=30)
     benchmark.extra_info |= info()

@@ -11,14 +11,17 @@ from icmbench.leaderboard.derived import Tables
 PATIENCE = 5.0  # seconds between two looks at the folder
 
 
-class Library:
-    """The tables of one results folder. `tables` are whole at any time; `busy` while newer ones are made."""
+class LiveTables:
+    """The tables of one results folder. `tables` are whole at any time; `busy` while newer ones are made.
+
+    `signature`: of the folder that they were made of.
+    """
 
     def __init__(self, results: Path) -> None:
         self.results = results
         self.busy = False
         self.problem = ""
-        self._seen = derived.signature(results)  # before the tables: what comes while they are made is seen later
+        self.signature = derived.signature(results)  # before the tables: what comes while they are made is seen later
         self.tables: Tables = derived.build(results)
         self._looked = time.monotonic()
         self._lock = threading.Lock()
@@ -35,7 +38,7 @@ class Library:
 
     def _renew(self) -> None:
         now = derived.signature(self.results)
-        if now == self._seen:
+        if now == self.signature:
             return
         self.busy = True
         try:
@@ -43,11 +46,11 @@ class Library:
             self.problem = ""
         except Exception as error:  # the old tables stay, and pages say why
             self.problem = str(error)
-        self._seen = now
+        self.signature = now
         self.busy = False
 
 
 @cache
-def of(results: Path) -> Library:
-    """The library of a folder, one for all visitors."""
-    return Library(results)
+def of(results: Path) -> LiveTables:
+    """The tables of a folder, the same for all visitors."""
+    return LiveTables(results)

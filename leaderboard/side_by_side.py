@@ -1,11 +1,10 @@
 """One image as two codecs show it: decoded, with what the recogniser finds in it, and where the bits go, as PNG files.
 
-The app only shows the files. They are made in a process of their own, `python -m icmbench.leaderboard.pictures`, because
+The app only shows the files. They are made in a process of their own, `python -m icmbench.leaderboard.side_by_side`, because
 codecs and recognisers need torch.
 """
 
 import colorsys
-import hashlib
 import json
 import os
 import shlex
@@ -23,12 +22,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
+from icmbench.base.cache import clear_away, key, place
 from icmbench.base.errors import UserError
 from icmbench.base.files import build_once
-from icmbench.leaderboard import shelf
 from icmbench.leaderboard.classes import names as names_of
 from icmbench.leaderboard.compare_views import read
 from icmbench.schema.record import LAMBDA, Record, method_label, point_name
+from icmbench.schema.store import rows_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,18 +37,18 @@ if TYPE_CHECKING:
     from icmbench.codecs.neural import Codec
     from icmbench.schema.protocol import Protocol
 
-SCHEMA = 2  # of the files: another one makes all of them anew
+MOST = 1000  # folders that are kept
 SIDES = ("a", "b")
 ORIGINAL, FOUND, TRUTH, BITS, FACTS = "original", "found", "truth", "bits", "facts.json"
 SURE = 0.5  # least score of a detection that is drawn
-LARGE = 512  # a smaller picture is enlarged before boxes and names are drawn
+LARGE = 512  # a smaller image is enlarged before boxes and names are drawn
 PATIENCE = 600  # seconds
 IGNORED = 255  # in a mask: annotated as no class
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """The pictures of one image by the codecs of two records. `a` and `b`: the records' paths below `results`."""
+    """The image files of one image by the codecs of two records. `a` and `b`: the records' paths below `results`."""
 
     results: Path
     runs: Path
@@ -63,17 +63,16 @@ class Wanted:
 
     @cached_property
     def folder(self) -> Path:
-        """Where the pictures lie once they are made: another codec file or record makes another folder."""
+        """Where the files lie once they are made: another codec file or record makes another folder."""
         content = [[record.rows_sha256, record.label, _seen(codec_path(self.runs, record))] for record in self.records]
-        digest = hashlib.sha256(json.dumps([SCHEMA, self.records[0].protocol.identity, self.image, content]).encode())
-        return shelf.place("pictures", digest.hexdigest()[:32])
+        return place("side_by_side", key(self.records[0].protocol.identity, self.image, content))
 
     def file(self, name: str) -> Path:
         """The PNG called so: original, a, b, their -found, the truth and the -bits."""
         return self.folder / f"{name}.png"
 
     def facts(self) -> dict[str, Any]:
-        """What was measured when the pictures were made."""
+        """What was measured when the files were made."""
         content: dict[str, Any] = json.loads((self.folder / FACTS).read_text())
         return content
 
@@ -95,7 +94,7 @@ def codec_path(runs: Path, record: Record) -> Path | None:
 
 
 def lacking(wanted: Wanted) -> list[tuple[str, str]]:
-    """What is missing to make the pictures, each in a sentence, with the command that makes it."""
+    """What is missing to make the images, each in a sentence, with the command that makes it."""
     found = [] if find_spec("torch") else [("PyTorch is not installed here.", "pip install torch torchvision")]
     for record in wanted.records:
         path = codec_path(wanted.runs, record)
@@ -114,17 +113,17 @@ def command(runs: Path, record: Record) -> str:
 
 
 def make(wanted: Wanted) -> Path:
-    """Make the pictures in a process of their own; returns their folder. Raises UserError with its last words on failure."""
+    """Make the images in a process of their own; returns their folder. Raises UserError with its last words on failure."""
     text = json.dumps(asdict(wanted), default=str)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "icmbench.leaderboard.pictures", text],
+            [sys.executable, "-m", "icmbench.leaderboard.side_by_side", text],
             capture_output=True, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        raise UserError(f"the pictures were not made within {PATIENCE} seconds.") from error
+        raise UserError(f"the images were not made within {PATIENCE} seconds.") from error
     if done.returncode:
-        raise UserError((done.stderr.strip() or "the pictures could not be made.").splitlines()[-1])
+        raise UserError((done.stderr.strip() or "the images could not be made.").splitlines()[-1])
     return wanted.folder
 
 
@@ -136,7 +135,7 @@ def main(text: str) -> int:
     wanted = Wanted(Path(given["results"]), Path(given["runs"]), given["a"], given["b"], given["image"])
     try:
         build_once(wanted.folder, lambda made: _build(wanted, made))
-        shelf.clear_away()
+        clear_away("side_by_side", MOST)
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
@@ -172,7 +171,7 @@ def _build(wanted: Wanted, made: Path) -> None:
 
 
 def _row(path: Path, image: str) -> Mapping[str, Any]:
-    rows = pd.read_parquet(path.with_suffix(".parquet"), columns=["image", "bits", "decoded_sha256"])
+    rows = pd.read_parquet(rows_path(path), columns=["image", "bits", "decoded_sha256"])
     rows = rows.reset_index(names="number")
     found = rows[rows["image"] == image]
     if found.empty:
@@ -199,13 +198,12 @@ def _codec(runs: Path, record: Record) -> "Codec":
 
     from icmbench.api import ClassicalMethod
     from icmbench.api.classes import method_class
-    from icmbench.experiment.load import load_codec
+    from icmbench.experiment.build import load_codec
     from icmbench.plugins.find import INSTALLED, options
 
     path = codec_path(runs, record)
     if path is not None:
-        spec = None if record.trained_under else record.protocol.codec
-        return load_codec(path, INSTALLED, torch.device("cpu"), spec)
+        return load_codec(path, INSTALLED, torch.device("cpu"))
     kind = method_class(INSTALLED, record.method)
     if not issubclass(kind, ClassicalMethod):
         raise UserError(f"the method {record.method} is no classical codec here.")
@@ -253,7 +251,7 @@ def _save(picture: Image.Image, path: Path) -> None:
 
 
 def drawn(image: "Tensor", found: Any, names: Sequence[str] = ()) -> Image.Image:
-    """The picture with what was found in it: boxes with names, or classes as colours; as it is for other kinds of findings.
+    """The image with what was found in it: boxes with names, or classes as colours; as it is for other kinds of findings.
 
     `found`: (boxes, scores, labels), an object with `boxes` and `labels`, or class numbers [H, W].
     """

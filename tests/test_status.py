@@ -79,6 +79,8 @@ def test_a_resumed_training_counts_only_its_new_steps(clock: Clock) -> None:
 def test_what_is_left_of_all_follows_from_how_much_is_done(clock: Clock) -> None:
     tracker = Tracker(UNITS[:2], clock)
     assert tracker.left_of_all() is None
+    clock.now = -60  # while the workers start
+    report(tracker, clock, 0, 0, "start")
     report(tracker, clock, 40, 0, "train", 50, 100)
     assert tracker.left_of_all() == pytest.approx(40 * 0.8 / 0.2)  # 0.4 of one cell of two
     report(tracker, clock, 80, 0, "evaluate", 0, 10)
@@ -91,6 +93,7 @@ def test_what_is_left_of_all_follows_from_how_much_is_done(clock: Clock) -> None
 
 def test_an_untrained_codec_is_done_as_far_as_it_is_evaluated(clock: Clock) -> None:
     tracker = Tracker(UNITS[3:], clock)
+    report(tracker, clock, 0, 0, "start")
     report(tracker, clock, 30, 0, "evaluate", 3, 10)
     assert tracker.left_of_all() == pytest.approx(70)
 

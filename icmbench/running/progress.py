@@ -57,7 +57,8 @@ class Tracker:
     """Follows the events of cells. What is left is estimated from the time that the finished part has taken."""
 
     def __init__(self, units: Sequence[Unit], clock: Callable[[], float] = time.monotonic) -> None:
-        self.units, self.clock, self.start = units, clock, clock()
+        self.units, self.clock = units, clock
+        self.start: float | None = None  # the first report: workers take a while to start
         self.states = [State() for _ in units]
 
     def update(self, event: Event) -> bool:
@@ -67,6 +68,7 @@ class Tracker:
             return False
         if event.phase == "note":
             return True
+        self.start = self.clock() if self.start is None else self.start
         if event.phase != state.phase:
             state.phase, state.since, state.done_since = event.phase, self.clock(), event.done
         state.done, state.total = event.done, event.total
@@ -89,7 +91,7 @@ class Tracker:
     def left_of_all(self) -> float | None:
         """Seconds left until the last cell has ended; None where that is not known yet."""
         done = sum(map(self._fraction, self.units, self.states)) / max(1, len(self.units))
-        return (self.clock() - self.start) * (1 - done) / done if done > 0 else None
+        return (self.clock() - self.start) * (1 - done) / done if done > 0 and self.start is not None else None
 
     def _fraction(self, unit: Unit, state: State) -> float:
         """How much of a cell is done, 0 to 1."""

@@ -77,12 +77,13 @@ def _show(protocol: Protocol, cells: Sequence[Cell], runner: Runner) -> None:
     if not shown:
         return
     longer = [r for r in records if r.protocol.identity == twice and r.label == protocol.anchor]
-    print_table(rows([*shown, *longer], source(store, runner.plugins)), runner.console)
+    metric = protocol.evaluation.metric
+    print_table(rows([*shown, *longer], source(store, runner.plugins), metric), runner.console)
     from icmbench.show.curves import draw  # takes a second to import
     from icmbench.show.figure import interactive
 
     folder = runner.folders.runs / protocol.identity
-    plots = draw(curves(shown)[0], folder)
+    plots = draw(curves(shown, metric)[0], folder)
     lines = {
         "plot": ", ".join([str(plots[0]), *(path.suffix for path in plots[1:])]),
         "interactive view": interactive(str(store)),

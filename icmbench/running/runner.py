@@ -148,23 +148,24 @@ def _try_out(pool: Pool, cells: Sequence[Cell], work: Work) -> int | None:
 def _share(pool: Pool, cells: Sequence[Cell], work: Work) -> Iterator[Event]:
     """The events of the cells; those that another run computes are tried again whenever a worker is free."""
     running: dict[Future[Event], int] = {}
-    todo, told, tried = set(range(len(cells))), set[int](), -RETRY_SECONDS
-    while todo or running:
-        if len(running) < pool.workers and time.monotonic() - tried >= RETRY_SECONDS:
-            for number in sorted(todo):
-                running[pool.submit(_compute_one, number, cells[number], work, pool.share)] = number
-                yield from pool.drain()
-            todo, tried = set(), time.monotonic()
+    todo, elsewhere, tried = list(range(len(cells))), set[int](), -RETRY_SECONDS
+    again: list[int] = []
+    while todo or again or running:
+        if not todo and len(running) < pool.workers and time.monotonic() - tried >= RETRY_SECONDS:
+            todo, again, tried = sorted(again), [], time.monotonic()
+        while todo and not any(future.done() for future in running):  # a pool without workers has computed what it was given
+            number = todo.pop(0)
+            running[pool.submit(_compute_one, number, cells[number], work, pool.share)] = number
         ended, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
         yield from pool.drain()
         for future in ended:
             event = _outcome(number := running.pop(future), future)
-            if event.phase != ELSEWHERE or number not in told:
+            if event.phase != ELSEWHERE or number not in elsewhere:
                 yield event
             if event.phase == ELSEWHERE:
-                todo.add(number)
-                told.add(number)
-        if not running and todo:
+                again.append(number)
+                elsewhere.add(number)
+        if not running and again:
             time.sleep(POLL_SECONDS)
 
 

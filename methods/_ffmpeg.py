@@ -22,16 +22,16 @@ def _convert(arguments: list[str], data: bytes) -> bytes:
     Not through a pipe: VVenC prints warnings into standard output.
     """
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "made"
+        result = Path(folder) / "made"
         try:
-            command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", *arguments, str(made)]
+            command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", *arguments, str(result)]
             done = subprocess.run(command, input=data, capture_output=True, check=False)
         except (OSError, RuntimeError) as error:
             raise UserError(f"FFmpeg cannot be started: {error}.") from error
-        if done.returncode or not made.exists():
+        if done.returncode or not result.exists():
             reason = done.stderr.decode(errors="replace").strip().partition("\n")[0].rpartition("] ")[2].rstrip(".")
             raise UserError(f"FFmpeg failed: {reason or 'nothing came out'}.")
-        return made.read_bytes()
+        return result.read_bytes()
 
 
 class FfmpegMethod(ClassicalMethod):

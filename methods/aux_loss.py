@@ -27,12 +27,12 @@ class AuxLoss(TrainedMethod):
         alpha_mode: Mode = "fixed"
 
     def build(self) -> None:
-        self.latent, self.place = self.tap("latent"), self.tap(self.options.position)
-        self.branch = self.task.light_head(self.place.channels, self.place.stride, self.options.depth, self.options.width)
+        self.latent, self.tapped = self.tap("latent"), self.tap(self.options.position)
+        self.branch = self.task.light_head(self.tapped.channels, self.tapped.stride, self.options.depth, self.options.width)
         self.balance = Balance(self.options.alpha_mode, self.options.alpha)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        with self.latent.capture() as latent, self.place.capture() as features:
+        with self.latent.capture() as latent, self.tapped.capture() as features:
             coded = self.code(batch.images)
             task = self.task.loss(coded.images, batch.targets)
         auxiliary = self.branch.loss(features[0], batch.targets)

@@ -28,13 +28,13 @@ class FeatureLoss(TrainedMethod):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         coded = self.code(batch.images)
         with torch.no_grad():
-            wanted = self.task.features(batch.images)
-        distance = relative_distance(wanted, self.task.features(coded.images))
+            original = self.task.features(batch.images)
+        distance = relative_distance(original, self.task.features(coded.images))
         loss = coded.bpp + self.lmbda * self.options.weight * distance
         return {"loss": loss, "rate": coded.bpp, "distance": distance}
 
 
-def relative_distance(wanted: tuple[Tensor, ...], found: tuple[Tensor, ...]) -> Tensor:
-    """The mean over the levels of the squared error relative to the energy of `wanted`: 0 for equal maps, 1 for blank ones."""
-    pairs = [(a.float(), b.float()) for a, b in zip(wanted, found, strict=True)]
+def relative_distance(original: tuple[Tensor, ...], decoded: tuple[Tensor, ...]) -> Tensor:
+    """The mean over the levels of the squared error relative to the energy of `original`: 0 for equal maps, 1 for blank ones."""
+    pairs = [(a.float(), b.float()) for a, b in zip(original, decoded, strict=True)]
     return torch.stack([(a - b).square().sum() / a.square().sum() for a, b in pairs]).mean()

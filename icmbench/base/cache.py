@@ -43,8 +43,8 @@ def place(kind: str, name: str) -> Path:
 
 def clear_away(kind: str, most: int = MOST) -> None:
     """Remove what nobody used for a month, and beyond `most` what was not used for longest."""
-    found = sorted(((_used(path), path) for path in (cache_root() / kind).glob("*")), reverse=True)
-    for number, (when, path) in enumerate(found):
+    newest_first = sorted(((_used(path), path) for path in (cache_root() / kind).glob("*")), reverse=True)
+    for number, (when, path) in enumerate(newest_first):
         if number >= most or time.time() - when > MONTH:
             _remove(path)
 

@@ -128,10 +128,10 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
         if not folder.exists():
             try:
                 with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-                    made = Path(temporary) / folder.name
-                    made.mkdir()
-                    build(made)
-                    made.rename(folder)
+                    unfinished = Path(temporary) / folder.name
+                    unfinished.mkdir()
+                    build(unfinished)
+                    unfinished.rename(folder)
             except OSError as error:
                 raise UserError(f"cannot write {folder}: {error.strerror or error}.") from error
     return folder

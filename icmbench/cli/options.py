@@ -122,7 +122,7 @@ def add_seeds(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def runner(arguments: argparse.Namespace, found: "Plugins", console: "Console | None" = None) -> "Iterator[Runner]":
+def runner(arguments: argparse.Namespace, plugins: "Plugins", console: "Console | None" = None) -> "Iterator[Runner]":
     """Everything that computing cells takes, and a status file for as long as the block lasts.
 
     Raises UserError for a device that is not there, and for options that contradict each other.
@@ -132,15 +132,15 @@ def runner(arguments: argparse.Namespace, found: "Plugins", console: "Console | 
         raise UserError("--address names a Ray cluster: add --engine ray.")
     if getattr(arguments, "devices", 1) > 1 and (pack or 1) > 1:
         raise UserError("--pack puts several cells on one device, --devices one cell on several: use one of the two.")
-    where, there = devices(arguments), folders(arguments)
+    chosen, locations = devices(arguments), folders(arguments)
     from rich.console import Console
 
     from icmbench.extras.status import StatusFile
     from icmbench.running.runner import Runner
 
-    with StatusFile(there.runs, there.store.folder) as status:
-        start = partial(_pool, engine, where, pack, address)
-        yield Runner(found, there, where, start, console or Console(), status.update, pack)
+    with StatusFile(locations.runs, locations.store.folder) as status:
+        start = partial(_pool, engine, chosen, pack, address)
+        yield Runner(plugins, locations, chosen, start, console or Console(), status.update, pack)
 
 
 def _pool(engine: str | None, device: "Device", pack: int | None, address: str | None, cells: int) -> "Pool":
@@ -172,14 +172,14 @@ def devices(arguments: argparse.Namespace) -> "Device":
     return Device("cuda" if on_cluster else device(arguments.device), getattr(arguments, "devices", 1))
 
 
-def bound(protocol: "Protocol", found: "Plugins") -> "Protocol":
+def bound(protocol: "Protocol", plugins: "Plugins") -> "Protocol":
     """The protocol, bound to its data. Raises UserError for files that are missing or damaged."""
     from icmbench.plugins.requirements import demand
 
     demand(protocol)  # before torch is imported
     from icmbench.experiment.content import bind
 
-    return bind(protocol, found)
+    return bind(protocol, plugins)
 
 
 def device(name: str) -> str:
@@ -223,7 +223,7 @@ def job(arguments: argparse.Namespace, anchor: bool = True) -> "Job":
     from icmbench.running.job import Job
 
     parameters, fields = settings(arguments.set)
-    found = Job(
+    job = Job(
         plugins=plugins(arguments),
         method=arguments.method,
         task=arguments.task,
@@ -234,8 +234,8 @@ def job(arguments: argparse.Namespace, anchor: bool = True) -> "Job":
         seeds=arguments.seeds,
         anchor=anchor,
     )
-    found.rate_indices(found.resolved())
-    return found
+    job.rate_indices(job.resolved())
+    return job
 
 
 def add_anchor_job(parser: argparse.ArgumentParser, seeds: int) -> None:
@@ -251,15 +251,15 @@ def add_anchor_job(parser: argparse.ArgumentParser, seeds: int) -> None:
 @contextmanager
 def anchor_job(arguments: argparse.Namespace) -> "Iterator[tuple[Protocol, Runner]]":
     """The protocol of such a measurement, and what computes it. Raises UserError for wrong names and missing files."""
-    found = plugins(arguments)
-    protocol = bound(found.resolve(arguments.task, arguments.protocol), found)
+    available = plugins(arguments)
+    protocol = bound(available.resolve(arguments.task, arguments.protocol), available)
     from rich.console import Console
 
-    with runner(arguments, found, Console(stderr=arguments.json)) as made:
-        yield protocol, made
+    with runner(arguments, available, Console(stderr=arguments.json)) as started:
+        yield protocol, started
 
 
-def read_records(store: "Store", found: "Plugins") -> "list[Record]":
+def read_records(store: "Store", plugins: "Plugins") -> "list[Record]":
     """The records of a results folder that can be compared; the others are named on standard error.
 
     Raises UserError where there is no such folder or no such record in it.
@@ -267,7 +267,7 @@ def read_records(store: "Store", found: "Plugins") -> "list[Record]":
     from icmbench.compare.comparable import read_comparable
 
     demand_results(store)
-    records, aside = read_comparable(store, found)
+    records, aside = read_comparable(store, plugins)
     for path, reason in aside.items():
         print(f"icmbench: set aside {path}: {reason}", file=sys.stderr)
     if not records:

@@ -201,13 +201,13 @@ class NeuralCodec:
 
         Nothing is collected of a model without a g_a.
         """
-        found: list[Tensor] = []
+        latents: list[Tensor] = []
         if not hasattr(self.model, "g_a"):
-            yield found
+            yield latents
             return
-        hook = self.model.g_a.register_forward_hook(lambda network, given, latent: found.append(latent))
+        hook = self.model.g_a.register_forward_hook(lambda network, given, latent: latents.append(latent))
         try:
-            yield found
+            yield latents
         finally:
             hook.remove()
 

@@ -69,12 +69,12 @@ def _val_images(group: Sequence[Record]) -> list[str]:
 def _ceiling(group: Sequence[Record]) -> list[str]:
     """Ceilings may differ by what another machine gives for the same images."""
     usual = dict(_usual(group, lambda record: tuple(sorted(record.ceiling.items()))))
-    found = []
+    reasons = []
     for record in group:
         name, value = record.metric, record.ceiling[record.metric]
         far = abs(value - usual.get(name, value)) > record.protocol.evaluation.score_tolerance
-        found.append(f"its ceiling is {name} {value:.2f}, that of the others {usual[name]:.2f}" if far else "")
-    return found
+        reasons.append(f"its ceiling is {name} {value:.2f}, that of the others {usual[name]:.2f}" if far else "")
+    return reasons
 
 
 def _method_source(group: Sequence[Record]) -> list[str]:

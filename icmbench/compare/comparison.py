@@ -62,7 +62,7 @@ def rows(records: Sequence[Record], resampled: Source = no_resamples, metric: st
     """
     groups = {group.protocol.identity: group for group in curves(records, metric)}
     twice = {identity: groups.get(doubled(group.protocol).identity) for identity, group in groups.items()}
-    beside = {other.protocol.identity for other in twice.values() if other is not None and only_anchor(other)}
+    beside = {longer.protocol.identity for longer in twice.values() if longer is not None and only_anchor(longer)}
     shown = [group for identity, group in groups.items() if identity not in beside]
     return [row for group in shown for row in group_rows(group, twice[group.protocol.identity], resampled)]
 
@@ -82,17 +82,17 @@ def group_rows(
 
     `comparer`: what stands in for `difference.compare`, where differences are kept.
     """
-    found = {label: against_anchor(group, label, resampled, comparer) for label in group.records}
+    differences = {label: against_anchor(group, label, resampled, comparer) for label in group.records}
     elsewhere = {label for label, seeds in group.records.items() if any(r.trained_under for c in seeds.values() for r in c)}
-    ranks = _ranks(found, group.anchor, elsewhere)
+    ranks = _ranks(differences, group.anchor, elsewhere)
     moved = _moved(group, twice, resampled, comparer)
-    made = [_row(group, label, found[label], ranks.get(label), moved, resampled) for label in group.records]
+    rows = [_row(group, label, differences[label], ranks.get(label), moved, resampled) for label in group.records]
 
     def order(row: Row) -> tuple[float, float]:
         value = 0.0 if row.method == group.anchor else row.bd_rate.value if row.bd_rate else math.inf
         return row.rank or math.inf, value
 
-    return sorted(made, key=order)
+    return sorted(rows, key=order)
 
 
 def _moved(group: Curves, twice: Curves | None, resampled: Source, comparer: Comparer) -> Estimate | None:
@@ -135,28 +135,28 @@ def against_anchor(group: Curves, label: str, resampled: Source, comparer: Compa
     return comparer(group.records[group.anchor], group.records[label], resampled, group.metric)
 
 
-def _ranks(found: dict[str, Difference], anchor: str, apart: set[str]) -> dict[str, int]:
+def _ranks(differences: dict[str, Difference], anchor: str, apart: set[str]) -> dict[str, int]:
     """Rank bands, best first: who is not shown to be worse than the best of a band belongs to it."""
-    values = {label: d.bd_rate.value for label, d in found.items() if d.bd_rate is not None and label not in apart}
+    values = {label: d.bd_rate.value for label, d in differences.items() if d.bd_rate is not None and label not in apart}
     if not values:
         return {}
     values |= {anchor: 0.0}
     ranks: dict[str, int] = {}
     leader = ""
     for position, label in enumerate(sorted(values, key=lambda name: values[name])):
-        if not leader or _resolved(found, leader, label, anchor):
+        if not leader or _resolved(differences, leader, label, anchor):
             leader = label
             rank = position + 1
         ranks[label] = rank
     return ranks
 
 
-def _resolved(found: dict[str, Difference], one: str, other: str, anchor: str) -> bool:
+def _resolved(differences: dict[str, Difference], first: str, second: str, anchor: str) -> bool:
     """Whether two methods' BD-rates differ by more than chance; both are against the same anchor, seed by seed."""
-    if anchor in (one, other):
-        result = found[one if other == anchor else other].bd_rate
+    if anchor in (first, second):
+        result = differences[first if second == anchor else second].bd_rate
         return result is not None and result.resolved
-    a, b = found[one], found[other]
+    a, b = differences[first], differences[second]
     gaps = {}
     for seed in sorted(set(a.log_rates) & set(b.log_rates)):
         (value_a, cloud_a), (value_b, cloud_b) = a.log_rates[seed], b.log_rates[seed]
@@ -192,13 +192,13 @@ def _reason(group: Curves, label: str, results: dict[int, BDRate]) -> str:
 
 def _warnings(group: Curves, label: str, difference: Difference) -> tuple[str, ...]:
     seeds = group.records[label]
-    found = [text for result in difference.results.values() for text in result.warnings]
-    found += [text for curve in seeds.values() for record in curve for text in record.warnings]
-    found += [text for seed, curve in seeds.items() for text in _falling_rate(seed, curve)]
-    found += _other_versions(seeds, group.records.get(group.anchor, {}))
+    warnings = [text for result in difference.results.values() for text in result.warnings]
+    warnings += [text for curve in seeds.values() for record in curve for text in record.warnings]
+    warnings += [text for seed, curve in seeds.items() for text in _falling_rate(seed, curve)]
+    warnings += _other_versions(seeds, group.records.get(group.anchor, {}))
     if difference.bd_rate is not None and difference.bd_rate.interval and not difference.bd_rate.covers_images:
-        found.append("the interval covers the seeds only: the images cannot be resampled")
-    return tuple(dict.fromkeys(found))
+        warnings.append("the interval covers the seeds only: the images cannot be resampled")
+    return tuple(dict.fromkeys(warnings))
 
 
 def _falling_rate(seed: int, curve: Sequence[Record]) -> list[str]:
@@ -215,4 +215,4 @@ def _other_versions(seeds: Seeds, anchor: Seeds) -> list[str]:
             for name, version in record.environment.packages.items():
                 versions.setdefault(name, set()).add(version)
     text = "its records and the anchor's were made with different versions of {} ({}), which can move a score"
-    return [text.format(name, ", ".join(sorted(found))) for name, found in sorted(versions.items()) if len(found) > 1]
+    return [text.format(name, ", ".join(sorted(different))) for name, different in sorted(versions.items()) if len(different) > 1]

@@ -24,8 +24,8 @@ class Difference:
     @property
     def bd_rate(self) -> Estimate | None:
         """BD-rate in percent."""
-        found = mean_of(self.log_rates, self.images)
-        return found.as_percent() if found else None
+        mean = mean_of(self.log_rates, self.images)
+        return mean.as_percent() if mean else None
 
     @property
     def bd_metric(self) -> Estimate | None:
@@ -86,10 +86,10 @@ def plain(curve: Sequence[Record], metric: str) -> list[tuple[float, float]]:
 def _refused(anchor: Sequence[Record], test: Sequence[Record]) -> BDRate | None:
     """No comparison across start codecs: another start moves a curve as much as a better method does."""
     starts = {record.rate_index: record.start_sha256 for record in anchor if _starts(record)}
-    other = [r for r in test if _starts(r) and starts.get(r.rate_index, r.start_sha256) != r.start_sha256]
-    if not other:
+    differing = [r for r in test if _starts(r) and starts.get(r.rate_index, r.start_sha256) != r.start_sha256]
+    if not differing:
         return None
-    return BDRate(None, reason=f"the start codec at {other[0].point} is not the anchor's")
+    return BDRate(None, reason=f"the start codec at {differing[0].point} is not the anchor's")
 
 
 def _starts(record: Record) -> bool:
@@ -99,6 +99,6 @@ def _starts(record: Record) -> bool:
 
 def _cloud(curve: Sequence[Record], resampled: Source, metric: str) -> Array | None:
     """The curve under every resample, [B, points, (bpp, score)]; None where a record cannot be resampled."""
-    found = [resampled(record, metric) for record in curve]
-    present = [np.stack([one.bpp, one.score], 1) for one in found if one is not None]
-    return np.stack(present, 1) if len(present) == len(found) else None
+    resamples = [resampled(record, metric) for record in curve]
+    present = [np.stack([resample.bpp, resample.score], 1) for resample in resamples if resample is not None]
+    return np.stack(present, 1) if len(present) == len(resamples) else None

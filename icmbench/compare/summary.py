@@ -38,18 +38,18 @@ def summary(store: Store, plugins: Plugins, metric: str | None = None) -> Summar
     `metric`: the score to compare by; None: each protocol's own.
     """
     state = cache.key(signature(store.folder, READ), [sha256(path) for path in plugins.files])
-    place = hashlib.sha256(f"{store.folder.resolve()} {metric}".encode()).hexdigest()[:32]
-    path = cache.place("tables", f"{place}.json")
+    name = hashlib.sha256(f"{store.folder.resolve()} {metric}".encode()).hexdigest()[:32]
+    path = cache.place("tables", f"{name}.json")
     try:
         kept = json.loads(path.read_text())
         if kept["state"] == state:
             return _parse(kept["summary"])
     except (OSError, ValueError, KeyError, TypeError):  # none, or not whole
         pass
-    made = _make(store, plugins, metric)
+    table = _make(store, plugins, metric)
     with suppress(UserError):  # a table that cannot be kept can still be shown
-        write_text(path, json.dumps({"state": state, "summary": asdict(made)}))
-    return made
+        write_text(path, json.dumps({"state": state, "summary": asdict(table)}))
+    return table
 
 
 def signature(folder: Path, patterns: Iterable[str]) -> str:
@@ -61,10 +61,10 @@ def signature(folder: Path, patterns: Iterable[str]) -> str:
 
 def _stat(path: str) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)
+        stat = os.stat(path)
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _make(store: Store, plugins: Plugins, metric: str | None) -> Summary:
@@ -83,7 +83,7 @@ def _parse(fields: dict[str, Any]) -> Summary:
 
 def _row(fields: dict[str, Any]) -> Row:
     estimates = {name: _estimate(fields[name]) for name in ("bd_rate", "bd_metric", "anchor_doubled")}
-    points = tuple(Point(one["name"], Estimate(**one["bpp"]), Estimate(**one["score"])) for one in fields["points"])
+    points = tuple(Point(point["name"], Estimate(**point["bpp"]), Estimate(**point["score"])) for point in fields["points"])
     return Row(**fields | estimates | {"points": points, "warnings": tuple(fields["warnings"])})
 
 

@@ -49,16 +49,16 @@ def keeping(folder: Path | None) -> Iterator[Keep]:
         shutil.rmtree(leftover, ignore_errors=True)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-            made, names = Path(temporary) / folder.name, FileNames()
-            made.mkdir()
+            unfinished, names = Path(temporary) / folder.name, FileNames()
+            unfinished.mkdir()
 
             def keep(sample: str, data: bytes) -> None:
-                with replacing(made / (names.name(sample) + SUFFIX)) as path:
+                with replacing(unfinished / (names.name(sample) + SUFFIX)) as path:
                     path.write_bytes(data)
 
             yield keep
             if folder.exists():
                 shutil.rmtree(folder)
-            made.rename(folder)
+            unfinished.rename(folder)
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror or error}.") from error

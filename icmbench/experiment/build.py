@@ -51,8 +51,8 @@ def training_identity(cell: Cell, plugins: Plugins) -> str:
 def parameters_of(cell: Cell, plugins: Plugins) -> Strict:
     """The method's parameters, defaults filled in. Raises UserError for wrong ones."""
     kind = method_class(plugins, cell.method)
-    found: Strict = options(kind.Parameters, dict(cell.parameters), f"the parameters of method {cell.method}")
-    return found
+    parameters: Strict = options(kind.Parameters, dict(cell.parameters), f"the parameters of method {cell.method}")
+    return parameters
 
 
 def start_codec(cell: Cell) -> "CompressionModel":

@@ -72,11 +72,11 @@ def forget(checkpoint: Path) -> None:
 
 def _digest(tensors: dict[str, Tensor]) -> str:
     """SHA-256 of contiguous CPU tensors with their names: safetensors does not notice a changed value."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, value in sorted(tensors.items()):
-        found.update(name.encode())
-        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+        digest.update(name.encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _read(path: Path, identity: str) -> tuple[dict[str, Tensor], Ledger] | None:
@@ -104,12 +104,12 @@ def resume(path: Path, trainable: Trainable, optimizers: list[Any], identity: st
     """Take everything from the last sound checkpoint of this identity, saying which ones are damaged; else start anew."""
     for candidate in (path, previous(path)):
         try:
-            found = _read(candidate, identity)
+            saved = _read(candidate, identity)
         except ValueError as error:
             LOGGER.warning("the checkpoint %s is damaged (%s): going on from the one before, or from the start", candidate, error)
             continue
-        if found:
-            tensors, ledger = found
+        if saved:
+            tensors, ledger = saved
             _restore(tensors, trainable, optimizers)
             return ledger
     return Ledger()

@@ -53,10 +53,10 @@ class ComputeCell:
         """Whether the cell has a record of the method's present source, the present val data and the present measurement."""
         try:
             fields = json.loads(self.folders.record(cell).read_text())
-            found = fields["method_sha256"], fields["protocol"]["content"]["val"], fields["measurement"]
+            measured = fields["method_sha256"], fields["protocol"]["content"]["val"], fields["measurement"]
         except (OSError, ValueError, KeyError, TypeError):
             return False
-        return found == (method_source(cell, self.plugins), cell.protocol.bound.val, MEASUREMENT)
+        return measured == (method_source(cell, self.plugins), cell.protocol.bound.val, MEASUREMENT)
 
     def __call__(self, cell: Cell, share: Share = ALONE, report: Report = silent, wait: bool = True) -> bool:
         """Train, evaluate and record a cell. Returns False where another process has finished it in the meantime.

@@ -32,13 +32,13 @@ def commit() -> str:
 
 def package_versions() -> dict[str, str]:
     """Installed versions of the packages that results depend on."""
-    found = {}
+    versions = {}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "missing"
-    return found
+            versions[name] = "missing"
+    return versions
 
 
 def describe(device: str) -> Environment:

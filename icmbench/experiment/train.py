@@ -117,10 +117,10 @@ class _Steps:
         for part in parts(batch, self.ledger.micro_batch):
             weight = len(part.images) / len(batch.images)
             with record_function(FORWARD):
-                found, total = self.forward(lambda part=part: part)  # Fabric would copy a bare batch leaf by leaf
+                part_terms, total = self.forward(lambda part=part: part)  # Fabric would copy a bare batch leaf by leaf
             with record_function(BACKWARD):
                 self.fabric.backward(total * (len(part.images) / fair))
-            for name, value in found.items():
+            for name, value in part_terms.items():
                 terms[name] = terms[name] + value.detach() * weight if name in terms else value.detach() * weight
         return terms
 

@@ -136,8 +136,8 @@ def _relayed(report: Report) -> Iterator["Queue[Any]"]:
     reports: Queue[Any] = multiprocessing.get_context("spawn").Queue()
 
     def relay() -> None:
-        while said := reports.get():
-            report(*said)
+        while arguments := reports.get():
+            report(*arguments)
 
     thread = threading.Thread(target=relay, daemon=True)
     thread.start()
@@ -152,4 +152,4 @@ def _train_share(
     cell: Cell, plugins: Plugins, folders: Folders, device: Device, share: Share, reports: "Queue[Any]", fabric: "Fabric"
 ) -> None:
     """One process of a training on several devices."""
-    _train_on(fabric, cell, plugins, folders, device, share, lambda *said: reports.put(said))
+    _train_on(fabric, cell, plugins, folders, device, share, lambda *arguments: reports.put(arguments))

@@ -20,8 +20,8 @@ def find(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise UserError(f"there is no file or folder {path}.")
-    if found := sorted(path.glob(f"[!.]*{SUFFIX}")):
-        return found
+    if files := sorted(path.glob(f"[!.]*{SUFFIX}")):
+        return files
     raise UserError(f"there are no {SUFFIX} files in {path}.")
 
 

@@ -171,14 +171,14 @@ def prepare(recipe_file: Path, out: Path, runs: Path, device: str, report: Repor
         report("train", step + 1, steps, terms)
 
     if isinstance(recipe, CodecRecipe):
-        made = prepare_codec(recipe, path, checkpoint, fabric, log)
+        results = prepare_codec(recipe, path, checkpoint, fabric, log)
     else:
-        made = prepare_recognizer(recipe, path, checkpoint, fabric, log)
+        results = prepare_recognizer(recipe, path, checkpoint, fabric, log)
     content = {
         "command": f"icmbench prepare {recipe_file.stem} --device {device}",
         "recipe": recipe.model_dump(mode="json"),
         "sha256": sha256(path),
-        **made,
+        **results,
         "versions": {"icmbench": __version__, "torch": torch.__version__},
     }
     write_text(path.with_suffix(".json"), json.dumps(content, indent=1) + "\n")

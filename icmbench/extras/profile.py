@@ -157,11 +157,11 @@ def _limit(device: torch.device, precision: str) -> float:
     """Floating-point operations a second in the best of five large matrix products."""
     size = MATRIX[device.type]
     dtype = torch.bfloat16 if precision.startswith("bf16") else torch.float32
-    one, other = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     seconds = []
     for _ in range(6):
         start = time.perf_counter()
-        _ = (one @ other)[0, 0].item()  # waits for the GPU
+        _ = (a @ b)[0, 0].item()  # waits for the GPU
         seconds.append(time.perf_counter() - start)
     return 2 * size**3 / min(seconds[1:])
 
@@ -174,15 +174,15 @@ def run(job: Job, protocol: Protocol, runner: Runner, steps: int) -> None:
     [cell, *_] = plan(job.plugins, protocol, {job.method: job.parameters}, rates, 1)
     trace = runs / protocol.identity / cell.label / "profile" / "trace.json"
     trace.parent.mkdir(parents=True, exist_ok=True)
-    found = measure(cell, runner.plugins, runner.device, steps, trace)
-    console.print(f"{protocol.identity}, {cell.name}, on {found.device}", highlight=False, markup=False)
-    console.print(f"a step takes {1000 * found.step:.1f} ms (median of {steps})\n", highlight=False)
-    _print(console, "part of a step", found.parts, runner.device)
-    _print(console, "operator (without what it calls)", found.operators, runner.device)
+    result = measure(cell, runner.plugins, runner.device, steps, trace)
+    console.print(f"{protocol.identity}, {cell.name}, on {result.device}", highlight=False, markup=False)
+    console.print(f"a step takes {1000 * result.step:.1f} ms (median of {steps})\n", highlight=False)
+    _print(console, "part of a step", result.parts, runner.device)
+    _print(console, "operator (without what it calls)", result.operators, runner.device)
     reached = (
-        f"{found.operations / 1e9:.1f} GFLOP a step: {found.speed / 1e9:.1f} GFLOP/s, {found.speed / found.limit:.0%} of the"
+        f"{result.operations / 1e9:.1f} GFLOP a step: {result.speed / 1e9:.1f} GFLOP/s, {result.speed / result.limit:.0%} of the"
     )
-    console.print(f"{reached} {found.limit / 1e9:.1f} that a large matrix product reaches here.", highlight=False)
+    console.print(f"{reached} {result.limit / 1e9:.1f} that a large matrix product reaches here.", highlight=False)
     console.print(f"trace: {trace}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -83,32 +83,32 @@ class Remote:
         except UserError:
             raise
         except Exception as error:
-            place, reason = f"the results at {self.url}", str(error) or type(error).__name__
-            raise UserError(f"cannot {doing} {place}: {reason}; what is here stays in {self.folder}.") from error
+            results, reason = f"the results at {self.url}", str(error) or type(error).__name__
+            raise UserError(f"cannot {doing} {results}: {reason}; what is here stays in {self.folder}.") from error
 
     def _seen(self) -> dict[str, Any]:
         """Name -> version there and version here when the two were last equal."""
         try:
-            found: dict[str, Any] = json.loads(self._seen_path.read_text())
+            seen: dict[str, Any] = json.loads(self._seen_path.read_text())
         except (OSError, ValueError):
             return {}
-        return found
+        return seen
 
     def _here(self, name: str) -> list[int] | None:
         try:
-            found = (self.folder / name).stat()
+            stat = (self.folder / name).stat()
         except FileNotFoundError:
             return None
-        return [found.st_size, found.st_mtime_ns]
+        return [stat.st_size, stat.st_mtime_ns]
 
     def _listed(self) -> dict[str, str]:
         """Name -> version of all files there."""
         self._files.invalidate_cache()
         try:
-            found = self._files.find(self._root, detail=True)
+            infos = self._files.find(self._root, detail=True)
         except FileNotFoundError:
             return {}
-        names = {path[len(self._root) :].lstrip("/"): _version(info) for path, info in found.items()}
+        names = {path[len(self._root) :].lstrip("/"): _version(info) for path, info in infos.items()}
         return {name: version for name, version in names.items() if not Path(name).name.startswith(".")}
 
     def _fetch(self, name: str) -> None:
@@ -166,6 +166,6 @@ class RemoteStore(Store):
         return path
 
 
-def open_store(place: str) -> Store:
+def open_store(address: str) -> Store:
     """The store at a path or at a URL. Raises UserError for a URL that nothing here can open."""
-    return RemoteStore(Remote(place).folder, place) if is_url(place) else Store(Path(place))
+    return RemoteStore(Remote(address).folder, address) if is_url(address) else Store(Path(address))

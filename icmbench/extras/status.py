@@ -156,14 +156,14 @@ def _old(status: Status) -> bool:
 
 def read(runs: Path) -> dict[Path, Status]:
     """The jobs of a runs folder, the latest last; files that are none, or of another version, are left out."""
-    found = {}
+    jobs = {}
     for path in folder_of(runs).glob("*.json"):
         try:
             fields = json.loads(path.read_text())
-            found[path] = Status(**fields | {"running": [Running(**cell) for cell in fields["running"]]})
+            jobs[path] = Status(**fields | {"running": [Running(**cell) for cell in fields["running"]]})
         except (OSError, ValueError, TypeError, KeyError):
             continue
-    return dict(sorted(found.items(), key=lambda item: item[1].started))
+    return dict(sorted(jobs.items(), key=lambda item: item[1].started))
 
 
 def jobs(runs: Path, results: Path | None = None) -> list[Status]:

@@ -66,22 +66,22 @@ class Plugins:
 
     def find(self, kind: Kind) -> dict[str, Plugin]:
         """The plugins of a kind by name; a loose file wins over an installed one, which wins over a built-in one."""
-        found = {plugin.name: plugin for plugin in _built_in(kind)}
-        given = (entry for entry in self.entries if entry.group == f"icmbench.{kind}")
-        for entry in (*entry_points(group=f"icmbench.{kind}"), *given):
-            found[entry.name] = _inspected(entry.name, entry.value.split(":")[0], None)
+        plugins = {plugin.name: plugin for plugin in _built_in(kind)}
+        entries = (entry for entry in self.entries if entry.group == f"icmbench.{kind}")
+        for entry in (*entry_points(group=f"icmbench.{kind}"), *entries):
+            plugins[entry.name] = _inspected(entry.name, entry.value.split(":")[0], None)
         for path in self.files:
             plugin = _inspected(path.stem, LOOSE + path.stem, path)
             if plugin.problem or _kind(path) == kind:
-                found[plugin.name] = plugin
-        return found
+                plugins[plugin.name] = plugin
+        return plugins
 
     def get(self, kind: Kind, name: str) -> Plugin:
         """The plugin of that name. Raises UserError where there is none."""
-        found = self.find(kind)
-        if name not in found:
-            raise unknown(kind.removesuffix("s"), name, found)
-        return found[name]
+        plugins = self.find(kind)
+        if name not in plugins:
+            raise unknown(kind.removesuffix("s"), name, plugins)
+        return plugins[name]
 
     def protocols(self) -> dict[str, Path]:
         """Files of the protocols that the tasks bring, by name."""
@@ -207,8 +207,8 @@ def _default_protocol(plugin: Plugin) -> str:
 
 def _inherited_default_protocol(plugin: Plugin) -> str:
     """The default_protocol of the plugin's class, which it has from a class elsewhere; nothing where it has none."""
-    found = [getattr(value, "default_protocol", "") for value in _own_classes(load(plugin))]
-    return next((str(name) for name in found if name), "")
+    names = [getattr(value, "default_protocol", "") for value in _own_classes(load(plugin))]
+    return next((str(name) for name in names if name), "")
 
 
 def _bases(path: Path) -> set[str]:

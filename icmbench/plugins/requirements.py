@@ -24,13 +24,13 @@ class Requirement:
 
 def requirements(protocol: Protocol) -> list[Requirement]:
     """Everything the protocol needs beside the code: data, start codecs, and the recogniser's checkpoint."""
-    found = [_file(needed) for needed in protocol.files]
+    data = [_file(needed) for needed in protocol.files]
     weights = {point.start.path: point.start for point in protocol.rates}
     checkpoint = protocol.recognizer.get("checkpoint")
     if checkpoint:
-        made: Weights = options(Weights, checkpoint, f"the checkpoint of {protocol.name}")
-        weights[made.path] = made
-    return found + [_weights(item) for item in weights.values()]
+        recognizer: Weights = options(Weights, checkpoint, f"the checkpoint of {protocol.name}")
+        weights[recognizer.path] = recognizer
+    return data + [_weights(item) for item in weights.values()]
 
 
 def _file(needed: NeededFile) -> Requirement:

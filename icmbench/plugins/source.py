@@ -21,13 +21,13 @@ def source_files(plugin: Plugin) -> list[Path]:
     root, top = source_root(plugin), plugin.module.split(".")
     if not plugin.built_in:
         return _files(root, top[0])
-    found, waiting = dict[str, list[Path]](), [top[2]]
+    files_of, waiting = dict[str, list[Path]](), [top[2]]
     while waiting:
         name = waiting.pop()
-        if name not in found:
-            found[name] = _files(root, name)
-            waiting += [other for path in found[name] for other in _siblings(path, ".".join(top[:2]))]
-    return sorted(path for files in found.values() for path in files)
+        if name not in files_of:
+            files_of[name] = _files(root, name)
+            waiting += [sibling for path in files_of[name] for sibling in _siblings(path, ".".join(top[:2]))]
+    return sorted(path for files in files_of.values() for path in files)
 
 
 def source_root(plugin: Plugin) -> Path:

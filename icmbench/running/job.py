@@ -24,8 +24,8 @@ class Job:
 
     def resolved(self) -> Protocol:
         """The protocol with its changed fields. Raises UserError for unknown names and a protocol of another task."""
-        if self.method not in (found := self.plugins.find("methods")):
-            raise unknown("method", self.method, found)
+        if self.method not in (methods := self.plugins.find("methods")):
+            raise unknown("method", self.method, methods)
         return override(self.plugins.resolve(self.task, self.protocol), self.fields)
 
     def rate_indices(self, protocol: Protocol) -> list[int]:

@@ -56,9 +56,9 @@ def _make_bitstreams(cells: Sequence[Cell], runner: Runner) -> bool:
 
 def records_of(cells: Sequence[Cell], runner: Runner) -> list[Record]:
     """The records of these cells that can be compared; those below their protocols that cannot are named."""
-    wanted = {runner.folders.record(cell) for cell in cells}
+    files = {runner.folders.record(cell) for cell in cells}
     records = comparable_records(runner.folders.store, {cell.protocol.identity for cell in cells}, runner.plugins, runner.console)
-    return [record for record in records if runner.folders.store.path_of(record) in wanted]
+    return [record for record in records if runner.folders.store.path_of(record) in files]
 
 
 def comparable_records(store: Store, protocols: set[str], plugins: Plugins, console: Console) -> list[Record]:

@@ -83,8 +83,8 @@ class Runner:
         absent = [cell for cell in cells if not work.finished(cell)]
         for protocol in dict.fromkeys(cell.protocol.identity for cell in cells):
             own, new = ([cell for cell in some if cell.protocol.identity == protocol] for some in (cells, absent))
-            found = f"{len(own)} cells, {len(own) - len(new)} already there"
-            self.console.print(f"{protocol} on {self.device.accelerator}: {found}", highlight=False)
+            counts = f"{len(own)} cells, {len(own) - len(new)} already there"
+            self.console.print(f"{protocol} on {self.device.accelerator}: {counts}", highlight=False)
         smallest = min(cell.protocol.training.batch_size for cell in cells)
         if smallest < self.device.count:
             raise UserError(f"--devices {self.device.count} would leave devices without images: the batches have {smallest}.")
@@ -148,7 +148,7 @@ def _try_out(pool: Pool, cells: Sequence[Cell], work: Work) -> int | None:
 def _share(pool: Pool, cells: Sequence[Cell], work: Work) -> Iterator[Event]:
     """The events of the cells; those that another run computes are tried again whenever a worker is free."""
     running: dict[Future[Event], int] = {}
-    todo, told, tried = set(range(len(cells))), set[int](), -RETRY_SECONDS
+    todo, reported, tried = set(range(len(cells))), set[int](), -RETRY_SECONDS
     while todo or running:
         if len(running) < pool.workers and time.monotonic() - tried >= RETRY_SECONDS:
             for number in sorted(todo):
@@ -159,11 +159,11 @@ def _share(pool: Pool, cells: Sequence[Cell], work: Work) -> Iterator[Event]:
         yield from pool.drain()
         for future in ended:
             event = _outcome(number := running.pop(future), future)
-            if event.phase != ELSEWHERE or number not in told:
+            if event.phase != ELSEWHERE or number not in reported:
                 yield event
             if event.phase == ELSEWHERE:
                 todo.add(number)
-                told.add(number)
+                reported.add(number)
         if not running and todo:
             time.sleep(POLL_SECONDS)
 

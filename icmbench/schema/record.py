@@ -165,26 +165,26 @@ def impossible(record: Record) -> list[str]:
 
 def _wrong_rates(record: Record) -> list[str]:
     rates = {"bpp": record.bpp, "bpp_mean": record.bpp_mean}
-    found = [f"{name} is {value}" for name, value in rates.items() if not (math.isfinite(value) and value > 0)]
+    problems = [f"{name} is {value}" for name, value in rates.items() if not (math.isfinite(value) and value > 0)]
     if record.estimated_bpp <= 0:  # nan for a codec without likelihoods
-        found.append(f"estimated_bpp is {record.estimated_bpp}")
+        problems.append(f"estimated_bpp is {record.estimated_bpp}")
     if not 0 <= record.psnr <= 100:
-        found.append(f"psnr is {record.psnr}")
+        problems.append(f"psnr is {record.psnr}")
     if record.images < 1:
-        found.append(f"images is {record.images}")
-    return found
+        problems.append(f"images is {record.images}")
+    return problems
 
 
 def _wrong_scores(record: Record) -> list[str]:
     metric, noise = record.protocol.evaluation.metric, record.protocol.evaluation.score_noise
     groups = {"the score": record.scores, "the ceiling of": record.ceiling}
-    found = [f"{what} {metric} is missing" for what, values in groups.items() if metric not in values]
+    problems = [f"{what} {metric} is missing" for what, values in groups.items() if metric not in values]
     for what, values in groups.items():
-        found += [f"{what} {name} is {value}" for name, value in values.items() if not -1e-6 <= value <= 100 + 1e-6]
+        problems += [f"{what} {name} is {value}" for name, value in values.items() if not -1e-6 <= value <= 100 + 1e-6]
     score, ceiling = record.scores.get(metric, -math.inf), record.ceiling.get(metric, math.inf)
     if score > ceiling + noise:
-        found.append(f"{metric} is {score:.2f}, above the ceiling {ceiling:.2f} by more than noise")
-    return found
+        problems.append(f"{metric} is {score:.2f}, above the ceiling {ceiling:.2f} by more than noise")
+    return problems
 
 
 def _other_experiment(record: Record) -> list[str]:
@@ -197,13 +197,13 @@ def _other_experiment(record: Record) -> list[str]:
     lmbda = record.rate_point[LAMBDA]
     if not 0 <= record.rate_index < len(protocol.rates) or protocol.rates[record.rate_index].lmbda != lmbda:
         return [f"the protocol has no rate point number {record.rate_index} with λ={lmbda:g}"]
-    found = []
+    problems = []
     start = protocol.rates[record.rate_index].start.sha256
     if not record.start_sha256.startswith(start):
-        found.append(f"the start codec is {record.start_sha256}, the protocol's is {start}")
+        problems.append(f"the start codec is {record.start_sha256}, the protocol's is {start}")
     if cost.steps not in (0, protocol.training.steps):  # 0: a codec that is used as it is
-        found.append(f"trained for {cost.steps} steps, the protocol's budget is {protocol.training.steps}")
-    return found
+        problems.append(f"trained for {cost.steps} steps, the protocol's budget is {protocol.training.steps}")
+    return problems
 
 
 def flaws(record: Record, fields: dict[str, Any]) -> list[str]:

@@ -48,15 +48,15 @@ def with_ends(name: str, estimate: Estimate | None) -> dict[str, float | None]:
 
 def notes(row: Row) -> list[str]:
     """What a reader must know about a row."""
-    found = list(row.warnings)
+    texts = list(row.warnings)
     if row.reason not in ("", "anchor"):
-        found.insert(0, f"no BD-rate{'' if row.bd_rate is None else ' at some seeds'}: {row.reason}")
+        texts.insert(0, f"no BD-rate{'' if row.bd_rate is None else ' at some seeds'}: {row.reason}")
     if row.bd_rate is not None and not row.external:
         if row.bd_rate.interval is None:
-            found.append("one seed: no interval, so the difference is not shown to be resolved")
+            texts.append("one seed: no interval, so the difference is not shown to be resolved")
         elif not row.bd_rate.resolved:
-            found.append("not resolved: the interval contains 0")
-    return found
+            texts.append("not resolved: the interval contains 0")
+    return texts
 
 
 def bd_rate(line: Mapping[str, Any]) -> Cell:

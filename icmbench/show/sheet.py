@@ -80,9 +80,9 @@ class Sheet:
 
     def only(self, *headers: str) -> "Sheet":
         """The table with these columns, in this order."""
-        places = [self.headers.index(header) for header in headers]
-        lines = [[line[place] for place in places] for line in self.lines]
-        return replace(self, columns=[self.columns[place] for place in places], lines=lines)
+        numbers = [self.headers.index(header) for header in headers]
+        lines = [[line[number] for number in numbers] for line in self.lines]
+        return replace(self, columns=[self.columns[number] for number in numbers], lines=lines)
 
     def html(self) -> str:
         """A `table` in a region that scrolls sideways and can be reached by keyboard."""

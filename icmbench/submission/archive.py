@@ -85,10 +85,10 @@ def opened(path: Path) -> Iterator[Archive]:
     with stream, _zip(stream, path) as archive:
         _check_members(archive.infolist())
         manifest = _manifest(archive)
-        listed, there = set(manifest.files), {entry.filename for entry in archive.infolist()} - {MANIFEST}
-        if missing := sorted(listed - there):
+        listed, present = set(manifest.files), {entry.filename for entry in archive.infolist()} - {MANIFEST}
+        if missing := sorted(listed - present):
             raise Refused(f"the manifest lists {len(missing)} file(s) that are not in the archive, {missing[0]!r} among them.")
-        if extra := sorted(there - listed):
+        if extra := sorted(present - listed):
             raise Refused(f"the archive holds {len(extra)} file(s) that the manifest does not list, {extra[0]!r} among them.")
         for name, file in manifest.files.items():
             _check_digest(archive, name, file)
@@ -150,16 +150,16 @@ def _read(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
         return stream.read(limit + 1)
 
 
-def _check_digest(archive: zipfile.ZipFile, name: str, wanted: File) -> None:
+def _check_digest(archive: zipfile.ZipFile, name: str, listed: File) -> None:
     """A member has the size and the digest that the manifest promises; it may be larger than memory."""
     digest, size = hashlib.sha256(), 0
     with _reading(archive, name) as stream:
-        while size <= wanted.bytes and (chunk := stream.read(_CHUNK)):
+        while size <= listed.bytes and (chunk := stream.read(_CHUNK)):
             digest.update(chunk)
             size += len(chunk)
-    if size != wanted.bytes:
-        raise Refused(f"{name} has {archive.getinfo(name).file_size} bytes, its manifest says {wanted.bytes}.")
-    if digest.hexdigest() != wanted.sha256:
+    if size != listed.bytes:
+        raise Refused(f"{name} has {archive.getinfo(name).file_size} bytes, its manifest says {listed.bytes}.")
+    if digest.hexdigest() != listed.sha256:
         raise Refused(f"{name} is damaged or was changed: its SHA-256 is not the manifest's.")
 
 

@@ -88,10 +88,10 @@ def _check_files(manifest: Manifest) -> None:
         used += [cell.bitstream(number) for number in cell.shipped]
     if double := [name for name, count in Counter(used).items() if count > 1]:
         raise Refused(f"the manifest uses {double[0]!r} for two things.")
-    wanted = set(used)
-    if missing := sorted(wanted - set(manifest.files)):
+    needed = set(used)
+    if missing := sorted(needed - set(manifest.files)):
         raise Refused(f"the bundle lacks {missing[0]!r}.")
-    if unused := sorted(set(manifest.files) - wanted - {TRAINING_IMAGES}):
+    if unused := sorted(set(manifest.files) - needed - {TRAINING_IMAGES}):
         raise Refused(f"nothing in the manifest says what {unused[0]!r} is for.")
 
 
@@ -105,8 +105,8 @@ def _claim(bundle: Archive, cell: Cell, plugins: Plugins) -> Claim:
         raise Refused(f"{cell.record} is no record: {error}.") from error
     if problems := flaws(record, fields):
         raise Refused(f"{cell.record} cannot be true: {'; '.join(problems)}.")
-    place = Store(Path("records")).path_of(record)
-    if cell.record != f"records/{place.parent.name}/{place.name}":
+    path = Store(Path("records")).path_of(record)
+    if cell.record != f"records/{path.parent.name}/{path.name}":
         raise Refused(f"{cell.record} lies where another cell's record belongs.")
     if bundle.manifest.files[cell.rows].sha256 != record.rows_sha256:
         raise Refused(f"{cell.rows} is not the file of rows that {cell.record} was made with.")
@@ -162,31 +162,31 @@ def _check_sums(cell: Cell, record: Record, rows: pd.DataFrame, tally: type[Tall
         "estimated_bpp": estimated.sum() / pixels.sum(),
         "psnr": psnr.mean(),
     }
-    for name, found in sums.items():
-        said = getattr(record, name)
-        if not math.isclose(said, found, rel_tol=ROUNDING) and not (math.isnan(said) and math.isnan(found)):
-            raise Refused(f"{cell.record} says {name} {said:.6g}, the rows of its images give {found:.6g}.")
-    for name, found in tallied(record, rows, tally).items():
-        if not abs(found - record.scores[name]) < ROUNDING * 100:
-            said = record.scores[name]
-            raise Refused(f"{cell.record} says {name} {said:.4f}, the rows of its images give {found:.4f}.")
+    for name, computed in sums.items():
+        claimed = getattr(record, name)
+        if not math.isclose(claimed, computed, rel_tol=ROUNDING) and not (math.isnan(claimed) and math.isnan(computed)):
+            raise Refused(f"{cell.record} says {name} {claimed:.6g}, the rows of its images give {computed:.6g}.")
+    for name, computed in tallied(record, rows, tally).items():
+        if not abs(computed - record.scores[name]) < ROUNDING * 100:
+            claimed = record.scores[name]
+            raise Refused(f"{cell.record} says {name} {claimed:.4f}, the rows of its images give {computed:.4f}.")
 
 
 def tallied(record: Record, rows: pd.DataFrame, kind: type[Tally] | None) -> dict[str, float]:
     """The record's scores as the tallies in `rows` give them, those that the `kind` of tally knows. Raises Refused."""
     if kind is None:
         return {}
-    weights, found = np.ones((1, len(rows))), {}
+    weights, scores = np.ones((1, len(rows))), {}
     try:
         tally = kind(rows)
         for name in record.scores:
             try:
-                found[name] = float(tally.score(name, weights)[0])
+                scores[name] = float(tally.score(name, weights)[0])
             except KeyError:
                 continue
     except (KeyError, ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
         raise Refused(f"the rows hold no tally of the kind '{record.tally}': {_first_line(error)}.") from error
-    return found
+    return scores
 
 
 def _check_identity(manifest: Manifest, claims: tuple[Claim, ...]) -> None:
@@ -197,7 +197,7 @@ def _check_identity(manifest: Manifest, claims: tuple[Claim, ...]) -> None:
             raise Refused(f"the manifest says {manifest.label}, a record is of {record.label}.")
         if record.parameters != manifest.parameters or record.trained_under:
             raise Refused("the manifest has other parameters than a record.")
-    if double := [place for place, count in Counter(claim.cell.record for claim in claims).items() if count > 1]:
+    if double := [name for name, count in Counter(claim.cell.record for claim in claims).items() if count > 1]:
         raise Refused(f"{double[0]} is there twice.")
 
 
@@ -217,10 +217,10 @@ def _check_plugin(bundle: Archive, record: Record) -> None:
 def _check_curves(claims: tuple[Claim, ...]) -> None:
     """Each seed has every rate point, so that nobody leaves out what spoils a curve; all have the same images."""
     protocol = claims[0].record.protocol
-    there = {(claim.record.rate_index, claim.record.seed) for claim in claims}
+    points = {(claim.record.rate_index, claim.record.seed) for claim in claims}
     if LAMBDA in claims[0].record.rate_point:
-        for seed in sorted({seed for _, seed in there}):
-            if missing := [number for number in range(len(protocol.rates)) if (number, seed) not in there]:
+        for seed in sorted({seed for _, seed in points}):
+            if missing := [number for number in range(len(protocol.rates)) if (number, seed) not in points]:
                 raise Refused(f"the curve has a hole: seed {seed} has no record at λ={protocol.rates[missing[0]].lmbda:g}.")
     images = claims[0].rows["image"].tolist()
     for claim in claims:

@@ -121,6 +121,6 @@ def sample(protocol: Protocol, images: int) -> tuple[int, ...]:
 
     Which ones follows from the protocol's hash, so that nobody chooses them.
     """
-    wanted = protocol.evaluation.submitted_bitstreams or images
+    count = protocol.evaluation.submitted_bitstreams or images
     order = sorted(range(images), key=lambda number: hashlib.sha256(f"{protocol.hash}/{number}".encode()).digest())
-    return tuple(sorted(order[:wanted]))
+    return tuple(sorted(order[:count]))

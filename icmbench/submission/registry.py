@@ -57,7 +57,7 @@ def folder_of(results: Path, protocol: str, label: str) -> Path:
 
 def read(results: Path) -> tuple[dict[tuple[str, str], Submission], dict[Path, str]]:
     """The submissions of a results folder by (protocol identity, label), and the files that are none with the reason."""
-    found, broken = {}, {}
+    submissions, broken = {}, {}
     for path in sorted((results / "submissions").glob("*@*/*/submission.json")):
         try:
             submission = Submission.model_validate_json(path.read_text())
@@ -67,10 +67,10 @@ def read(results: Path) -> tuple[dict[tuple[str, str], Submission], dict[Path, s
             broken[path] = str(error)
         else:
             if path.parent == folder_of(results, submission.protocol, submission.label):
-                found[submission.protocol, submission.label] = submission
+                submissions[submission.protocol, submission.label] = submission
             else:
                 broken[path] = "it lies where another submission belongs"
-    return found, broken
+    return submissions, broken
 
 
 def source_files(results: Path, submission: Submission) -> list[Path]:
@@ -86,31 +86,31 @@ def accept(results: Path, path: Path, submission: Submission) -> list[Path]:
     if sha256(path) != submission.bundle_sha256:
         raise UserError(f"{path} was changed while it was being verified.")
     with opened(path) as bundle:
-        found = contents(bundle)
+        submitted = contents(bundle)
         store = Store(results)
-        files = [store.path_of(claim.record) for claim in found.claims]
-        _demand_free(results, bundle, found, files)
-        for claim, file in zip(found.claims, files, strict=True):
+        files = [store.path_of(claim.record) for claim in submitted.claims]
+        _demand_free(results, bundle, submitted, files)
+        for claim, file in zip(submitted.claims, files, strict=True):
             _write(rows_path(file), bundle.read(claim.cell.rows))
             _write(file, bundle.read(claim.cell.record))
         folder = folder_of(results, submission.protocol, submission.label)
         shutil.rmtree(folder / "plugin", ignore_errors=True)
-        for name in found.manifest.plugin.files:
+        for name in submitted.manifest.plugin.files:
             _write(folder / name, bundle.read(name))
     write_text(folder / "submission.json", submission.model_dump_json(indent=1) + "\n")
     return files
 
 
-def seals(bundle: Archive, found: Contents) -> tuple[str, ...]:
+def seals(bundle: Archive, submitted: Contents) -> tuple[str, ...]:
     """`content_sha256` of the records of a bundle."""
-    return tuple(sorted(str(json.loads(bundle.read(claim.cell.record))["content_sha256"]) for claim in found.claims))
+    return tuple(sorted(str(json.loads(bundle.read(claim.cell.record))["content_sha256"]) for claim in submitted.claims))
 
 
-def _demand_free(results: Path, bundle: Archive, found: Contents, files: Sequence[Path]) -> None:
+def _demand_free(results: Path, bundle: Archive, submitted: Contents, files: Sequence[Path]) -> None:
     """No record of the method is there but those that the bundle brings, byte for byte."""
-    there = set(files[0].parent.glob("*.json"))
-    same = {file for claim, file in zip(found.claims, files, strict=True) if _is(file, bundle.read(claim.cell.record))}
-    if others := sorted(there - same):
+    present = set(files[0].parent.glob("*.json"))
+    same = {file for claim, file in zip(submitted.claims, files, strict=True) if _is(file, bundle.read(claim.cell.record))}
+    if others := sorted(present - same):
         raise UserError(f"{others[0]} is there already and is not this bundle's; retract the method or move its records away.")
 
 
@@ -128,11 +128,11 @@ def retract(results: Path, protocol: str, label: str, reason: str) -> list[Path]
 
     Returns the records' files, which are gone. Raises UserError where there is no such submission.
     """
-    found, _ = read(results)
-    if (protocol, label) not in found:
-        known = ", ".join(f"{label} under {protocol}" for protocol, label in found) or "none"
+    submissions, _ = read(results)
+    if (protocol, label) not in submissions:
+        known = ", ".join(f"{label} under {protocol}" for protocol, label in submissions) or "none"
         raise UserError(f"there is no submission of {label} under {protocol} in {results}; there: {known}.")
-    submission = found[protocol, label]
+    submission = submissions[protocol, label]
     gone = list(_records(results, submission))
     for file in gone:
         file.unlink()
@@ -155,21 +155,21 @@ def _records(results: Path, submission: Submission) -> Iterator[Path]:
                 continue
 
 
-def add_external(results: Path, name: str, found: Contents, points: Sequence[tuple[float, float]]) -> ExternalCurve:
+def add_external(results: Path, name: str, submitted: Contents, points: Sequence[tuple[float, float]]) -> ExternalCurve:
     """Keep what was measured of a bundle as an external curve, which stands beside the methods and is not ranked with them.
 
     `points`: (bits per pixel, score in percent). Raises UserError where another curve has the name.
     """
-    about = found.manifest.about
+    about = submitted.manifest.about
     source = "; ".join([", ".join(about.authors), *filter(None, (about.title, about.link)), "decoded and scored again"])
     try:
         curve = ExternalCurve(
             name=name,
             source=source,
-            metric=found.protocol.evaluation.metric,
+            metric=submitted.protocol.evaluation.metric,
             points=tuple(points),
-            protocol=found.manifest.protocol,
-            anchor=found.protocol.anchor,
+            protocol=submitted.manifest.protocol,
+            anchor=submitted.protocol.anchor,
             created=now(),
         )
     except ValidationError as error:

@@ -117,10 +117,10 @@ def _walls(program: str, readable: Sequence[Path]) -> list[str]:
         walls += ["--ro-bind-try", item, item]
     # read-only: root inside is root outside where root runs this, and the files of /proc/sys ask for no more than that
     walls += ["--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
-    for place, size in (("/dev/shm", 64 * 2**20), ("/tmp", 512 * 2**20)):
-        walls += ["--size", str(size), "--tmpfs", place]
-    for place in dict.fromkeys(str(path) for path in [*_python(), *readable]):
-        walls += ["--ro-bind", place, place]
+    for path, size in (("/dev/shm", 64 * 2**20), ("/tmp", 512 * 2**20)):
+        walls += ["--size", str(size), "--tmpfs", path]
+    for path in dict.fromkeys(str(source) for source in [*_python(), *readable]):
+        walls += ["--ro-bind", path, path]
     if (tasks := package("icmbench.tasks")) not in readable:
         walls += ["--tmpfs", str(tasks)] if tasks.is_relative_to(sys.prefix) else []
     return walls

@@ -34,8 +34,8 @@ class NotHere(UserError):
 class SandboxRun:
     """A scratch folder for one run in the sandbox: what goes in, what comes out. Files have random numbers for names."""
 
-    def __init__(self, bundle: Archive, found: Contents, chance: random.Random) -> None:
-        self.bundle, self.found, self.chance = bundle, found, chance
+    def __init__(self, bundle: Archive, submitted: Contents, rng: random.Random) -> None:
+        self.bundle, self.submitted, self.rng = bundle, submitted, rng
         self.steps: dict[int, Step] = {}
 
     def __enter__(self) -> "SandboxRun":
@@ -44,7 +44,7 @@ class SandboxRun:
         self.inside, self.out = self.folder / "in", self.folder / "out"
         for path in (self.inside, self.out):
             path.mkdir()
-        for name in self.found.manifest.plugin.files:
+        for name in self.submitted.manifest.plugin.files:
             self._put(self.inside / name, self.bundle.read(name))
         return self
 
@@ -58,7 +58,7 @@ class SandboxRun:
 
     def add(self, data: bytes, image: Tensor | None = None) -> int:
         """Something to be coded, an image to be encoded if `image` is given; returns its number."""
-        number = self.chance.getrandbits(60)
+        number = self.rng.getrandbits(60)
         self._put(self.inside / str(number), data)
         self.steps[number] = {"number": number}
         if image is not None:
@@ -69,11 +69,11 @@ class SandboxRun:
         """What the codec of a record does, in an order of chance."""
         record, codec = claim.record, ""
         if claim.cell.codec:
-            codec = f"{self.chance.getrandbits(60)}.safetensors"
+            codec = f"{self.rng.getrandbits(60)}.safetensors"
             self._put(self.inside / codec, self.bundle.read(claim.cell.codec))
             _check_codec(self.inside / codec, record)
         rate = next(iter(record.rate_point.values()))
-        steps = [self.steps[number] for number in self.chance.sample(list(numbers), len(numbers))]
+        steps = [self.steps[number] for number in self.rng.sample(list(numbers), len(numbers))]
         return {"codec": codec, "rate": rate, "steps": steps}
 
     def run(self, work: list[Work], show: Callable[[int, int], None]) -> None:
@@ -91,11 +91,11 @@ class SandboxRun:
         return sandbox.run(["-m", WORKER], self.folder, limits, lambda files: None, readable)
 
     def _put_job(self, limits: Limits, what: dict[str, Any]) -> None:
-        plugin = self.found.manifest.plugin
+        plugin = self.submitted.manifest.plugin
         job = {
             "name": plugin.name,
             "module": plugin.module,
-            "parameters": self.found.manifest.parameters,
+            "parameters": self.submitted.manifest.parameters,
             "memory": limits.memory,
             "file_size": FILE_BYTES,
             "seconds": int(limits.seconds),
@@ -150,12 +150,12 @@ def _check_codec(path: Path, record: Record) -> None:
 
 
 def _check_outcome(outcome: Outcome) -> None:
-    said = outcome.printed.splitlines()[-1][:300] if outcome.printed else ""
+    last_line = outcome.printed.splitlines()[-1][:300] if outcome.printed else ""
     if outcome.broken_limit:
         raise Refused(f"the codec was stopped: {outcome.broken_limit}.")
-    if outcome.status == CANNOT and "icmbench.tasks" in said:
+    if outcome.status == CANNOT and "icmbench.tasks" in last_line:
         raise Refused("the codec imports tasks: what can look at the data set is no codec.")
     if outcome.status == CANNOT:
-        raise NotHere(f"the codec cannot run here: {said}.")
+        raise NotHere(f"the codec cannot run here: {last_line}.")
     if outcome.status:
-        raise Refused(f"the codec failed with status {outcome.status}: {said or 'it printed nothing'}")
+        raise Refused(f"the codec failed with status {outcome.status}: {last_line or 'it printed nothing'}")

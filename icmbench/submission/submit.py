@@ -57,7 +57,7 @@ def pack(
     if hashes := training_images([cell for _, cell in records], plugins, device):
         content.add(TRAINING_IMAGES, "".join(f"{digest}\n" for digest in hashes).encode())
     content.add(ENVIRONMENT, _installed().encode())
-    made = Manifest(
+    written = Manifest(
         about=about,
         protocol=protocol.identity,
         parameters=parameters,
@@ -66,8 +66,8 @@ def pack(
         cells=cells,
         files={name: archive.describe(item) for name, item in content.files.items()},
     )
-    archive.write(out, made, content.files)
-    return made
+    archive.write(out, written, content.files)
+    return written
 
 
 def _records(
@@ -79,16 +79,16 @@ def _records(
     for path, reason in broken.items():
         if path.parent.name == label:
             raise UserError(f"{path} cannot be submitted: {reason}.")
-    mine = [record for record in records if record.label == label]
-    if not mine:
+    own = [record for record in records if record.label == label]
+    if not own:
         raise UserError(f"there are no records of {label} under {protocol.identity} in {folders.store}; run it first.")
-    found = sorted(mine, key=lambda record: (record.seed, record.rate_index))
-    _demand_whole(protocol, found)
+    records = sorted(own, key=lambda record: (record.seed, record.rate_index))
+    _demand_whole(protocol, records)
     pairs = tuple(parameters.items())
-    cells = [_cell(protocol, record, pairs) for record in found]
-    if stale := [cell.name for record, cell in zip(found, cells, strict=True) if not _current(record, cell, plugins)]:
+    cells = [_cell(protocol, record, pairs) for record in records]
+    if stale := [cell.name for record, cell in zip(records, cells, strict=True) if not _current(record, cell, plugins)]:
         raise UserError(f"{stale[0]} was made by another version of the plugin {method}, or on other val images: run it again.")
-    return list(zip(found, cells, strict=True))
+    return list(zip(records, cells, strict=True))
 
 
 def _current(record: Record, cell: Cell, plugins: Plugins) -> bool:
@@ -104,10 +104,10 @@ def _cell(protocol: Protocol, record: Record, parameters: tuple[tuple[str, objec
 def _demand_whole(protocol: Protocol, records: Sequence[Record]) -> None:
     if LAMBDA not in records[0].rate_point:
         return
-    there = {(record.rate_index, record.seed) for record in records}
+    present = {(record.rate_index, record.seed) for record in records}
     for seed in sorted({record.seed for record in records}):
         for number, point in enumerate(protocol.rates):
-            if (number, seed) not in there:
+            if (number, seed) not in present:
                 raise UserError(f"the curve has a hole: seed {seed} has no record at λ={point.lmbda:g}; run it first.")
 
 
@@ -142,8 +142,8 @@ def _add_cell(content: _Content, record: Record, cell: Cell, plugins: Plugins, f
 
 
 def _digests(streams: Iterable[Path], bits: Iterable[int], cell: Cell) -> Iterator[str]:
-    for path, wanted in zip(streams, bits, strict=True):
-        if not path.is_file() or 8 * path.stat().st_size != wanted:
+    for path, length in zip(streams, bits, strict=True):
+        if not path.is_file() or 8 * path.stat().st_size != length:
             raise UserError(f"{path} is not the bitstream that the record of {cell.name} was made from; delete its folder.")
         yield sha256(path)
 

@@ -91,9 +91,9 @@ def verify(path: Path, plugins: Plugins, protocol: str | None = None, progress: 
     )
     try:
         with opened(path) as bundle:
-            found = contents(bundle, plugins)
-            verdict = verdict.model_copy(update={"protocol": found.manifest.protocol, "label": found.manifest.label})
-            cells = Verification(bundle, found, _protocol(found, plugins, protocol), plugins, progress).run()
+            submitted = contents(bundle, plugins)
+            verdict = verdict.model_copy(update={"protocol": submitted.manifest.protocol, "label": submitted.manifest.label})
+            cells = Verification(bundle, submitted, _protocol(submitted, plugins, protocol), plugins, progress).run()
         ended = {"status": "verified", "cells": cells}
     except Refused as error:
         ended = {"status": "rejected", "reason": str(error)}
@@ -106,9 +106,9 @@ def _environment() -> Environment:
     return environment.describe(device_name(torch.device("cpu")))
 
 
-def _protocol(found: Contents, plugins: Plugins, name: str | None) -> Protocol:
+def _protocol(submitted: Contents, plugins: Plugins, name: str | None) -> Protocol:
     """The protocol as this machine knows it."""
-    claimed = found.protocol
+    claimed = submitted.protocol
     if name is None and claimed.name not in plugins.protocols():
         raise NotHere(f"this machine knows no protocol {claimed.name}; it may be of a task that is not installed.")
     ours = plugins.protocol(name or claimed.name)
@@ -149,11 +149,11 @@ class Places:
 class Verification:
     """The steps that verify one bundle of sound shape. Each raises Refused or NotHere."""
 
-    def __init__(self, bundle: Archive, found: Contents, protocol: Protocol, plugins: Plugins, progress: Progress) -> None:
-        self.bundle, self.found, self.protocol, self.progress = bundle, found, protocol, progress
+    def __init__(self, bundle: Archive, submitted: Contents, protocol: Protocol, plugins: Plugins, progress: Progress) -> None:
+        self.bundle, self.submitted, self.protocol, self.progress = bundle, submitted, protocol, progress
         self.task: Task = load_task(protocol, plugins, Device())
         self.dataset = self.task.dataset("val")
-        self.chance = random.SystemRandom()  # what a submitter cannot foresee
+        self.rng = random.SystemRandom()  # what a submitter cannot foresee
 
     def run(self) -> tuple[Measured, ...]:
         """All steps, for every record."""
@@ -174,21 +174,21 @@ class Verification:
 
     def _groups(self) -> list[list[Claim]]:
         """The records, as many together as have decoded images of SCRATCH_BYTES: a run in the sandbox starts slowly."""
-        size = 3 * int(self.found.claims[0].rows["pixels"].sum())
+        size = 3 * int(self.submitted.claims[0].rows["pixels"].sum())
         each = max(1, SCRATCH_BYTES // size)
-        claims = self.found.claims
+        claims = self.submitted.claims
         return [list(claims[first : first + each]) for first in range(0, len(claims), each)]
 
     def check_images(self) -> None:
         """The rows are those of the protocol's images, and none of these was trained on."""
-        rows, seen = self.found.claims[0].rows, []
+        rows, seen = self.submitted.claims[0].rows, []
         if len(rows) != len(self.dataset):
             raise Refused(f"the rows are of {len(rows)} images, the protocol has {len(self.dataset)}.")
         for number, (name, size) in enumerate(zip(rows["image"], rows["pixels"], strict=True)):
             sample = self.dataset[number]
             if (name, size) != (sample.name, pixels(sample.image)):
                 raise Refused(f"the rows tell of {name!r} with {size} pixels where the protocol has {sample.name!r}.")
-            if pixels_sha256(sample.image) in self.found.training_images:
+            if pixels_sha256(sample.image) in self.submitted.training_images:
                 seen.append(name)
             self.progress("images", number + 1, len(rows))
         if seen:
@@ -197,28 +197,28 @@ class Verification:
     def check_ceiling(self) -> None:
         """The recogniser on uncompressed pictures gives the ceiling that the records claim."""
         measured = evaluate_uncompressed(self.task, partial(self.progress, "ceiling"))
-        self._same_scores("the ceiling", self.found.claims[0].record.ceiling, measured)
+        self._same_scores("the ceiling", self.submitted.claims[0].record.ceiling, measured)
 
     def _same_scores(self, what: str, claimed: dict[str, float], measured: dict[str, float]) -> None:
         tolerance = self.protocol.evaluation.score_tolerance
         for name, value in claimed.items():
-            found = measured.get(name, math.nan)
-            if not abs(found - value) <= tolerance and not (math.isnan(found) and math.isnan(value)):
-                raise Refused(f"{what} is claimed with {name} {value:.2f}, here it is {found:.2f}.")
+            here = measured.get(name, math.nan)
+            if not abs(here - value) <= tolerance and not (math.isnan(here) and math.isnan(value)):
+                raise Refused(f"{what} is claimed with {name} {value:.2f}, here it is {here:.2f}.")
 
     def probes(self) -> list[Probe]:
         """A few of the images, mirrored and shifted around by chance: the same content, which no table can hold."""
-        numbers = self.chance.sample(range(len(self.dataset)), min(PROBES, len(self.dataset)))
+        numbers = self.rng.sample(range(len(self.dataset)), min(PROBES, len(self.dataset)))
         return [Probe(number, self._moved(self.dataset[number].image)) for number in numbers]
 
     def _moved(self, image: Tensor) -> Tensor:
-        shifts = [self.chance.randrange(1, max(side, 2)) for side in image.shape[1:]]
+        shifts = [self.rng.randrange(1, max(side, 2)) for side in image.shape[1:]]
         return image.flip(2).roll(shifts, (1, 2)).contiguous()
 
     def encode(self, probes: Sequence[Probe]) -> dict[str, list[bytes]]:
         """The bitstreams of the probes, for every record."""
-        claims = self.found.claims
-        with SandboxRun(self.bundle, self.found, self.chance) as run:
+        claims = self.submitted.claims
+        with SandboxRun(self.bundle, self.submitted, self.rng) as run:
             work, numbers = [], {}
             for claim in claims:
                 numbers[claim.cell.record] = [run.add(probe.image.numpy().tobytes(), probe.image) for probe in probes]
@@ -228,7 +228,7 @@ class Verification:
 
     def measure(self, claims: Sequence[Claim], probes: Sequence[Probe], streams: dict[str, list[bytes]]) -> list[Measured]:
         """Decode the bitstreams of records and those of the probes, and score the pictures."""
-        with SandboxRun(self.bundle, self.found, self.chance) as run:
+        with SandboxRun(self.bundle, self.submitted, self.rng) as run:
             places, work = [], []
             for claim in claims:
                 images = [run.add(self.bundle.read(claim.cell.bitstream(number))) for number in claim.cell.shipped]

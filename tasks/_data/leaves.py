@@ -19,8 +19,8 @@ class Leaves(Dataset):
     def __init__(self, split: str, seed: int = 0) -> None:
         def build(folder: Path) -> None:
             for index in range(COUNT[split]):
-                made = picture(seed, FIRST[split] + index, SIZE)
-                write_png(folder / f"{index:05d}.png", made)
+                image = picture(seed, FIRST[split] + index, SIZE)
+                write_png(folder / f"{index:05d}.png", image)
 
         self.count, self.origin = COUNT[split], origin("leaves", VERSION, COUNT[split], SIZE, FIRST[split], seed, split)
         self.folder = build_once(cache_root() / f"leaves-v{VERSION}-seed{seed}-{split}", build)

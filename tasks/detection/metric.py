@@ -50,7 +50,7 @@ class AveragePrecision(Metric):
 
     def __init__(self, dataset: CocoFolder) -> None:
         self.dataset = dataset
-        self.found: list[dict[str, Any]] = []
+        self.detections: list[dict[str, Any]] = []
         self.images: list[int] = []
         # Numbered anew: the evaluation takes an object with the id 0 for "no match".
         self.annotations = [{**row, "id": number} for number, row in enumerate(dataset.coco["annotations"], 1)]
@@ -66,7 +66,7 @@ class AveragePrecision(Metric):
         for box, score, label in zip(sizes.tolist(), scores.tolist(), labels.tolist(), strict=True):
             category = self.dataset.categories[label]["id"]
             row = {"image_id": sample.target.image_id, "category_id": category, "bbox": box, "score": score}
-            self.found.append(row)
+            self.detections.append(row)
         return _columns(self._truths(sample.target.image_id), sizes.astype(np.float64), scores, labels)
 
     def _truths(self, image: int) -> Truths:
@@ -78,15 +78,15 @@ class AveragePrecision(Metric):
         return Truths(boxes, labels, crowd, crowd | (areas < 0) | (areas > LARGEST))
 
     def merge(self, other: "AveragePrecision") -> None:
-        self.found += other.found
+        self.detections += other.detections
         self.images += other.images
 
     def compute(self) -> dict[str, float]:
         """The six scores in percent over the pictures seen; a score without any ground truth is left out."""
-        if not self.found:
+        if not self.detections:
             return dict.fromkeys(NAMES, 0.0)
         truth = COCO({**self.dataset.coco, "annotations": self.annotations})
-        evaluation = COCOeval_faster(truth, truth.loadRes(self.found), "bbox")
+        evaluation = COCOeval_faster(truth, truth.loadRes(self.detections), "bbox")
         evaluation.params.imgIds = sorted(self.images)
         evaluation.evaluate()
         evaluation.accumulate()
@@ -151,8 +151,8 @@ def _take_best(truths: Truths, ious: Floats, free: Bools) -> tuple[int, int]:
     fits = free & (ious >= IOU_THRESHOLDS[:, None])
     counted = fits & ~truths.ignored
     hit = np.asarray(counted.any(1))
-    wanted = np.where(hit[:, None], counted, fits)
-    matched = np.asarray(wanted.any(1))
-    best = len(ious) - 1 - np.where(wanted, ious, -1)[:, ::-1].argmax(1)
+    candidates = np.where(hit[:, None], counted, fits)
+    matched = np.asarray(candidates.any(1))
+    best = len(ious) - 1 - np.where(candidates, ious, -1)[:, ::-1].argmax(1)
     free[matched, best[matched]] = truths.crowd[best[matched]]
     return int(BITS[hit].sum()), int(BITS[matched & ~hit].sum())

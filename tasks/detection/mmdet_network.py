@@ -36,7 +36,7 @@ def build(config: ConfigDict) -> nn.Module:
 
 def samples(inputs: Tensor, shape: tuple[int, int], targets: Sequence[Boxes], scale: float) -> list[Any]:
     """mmdet's data samples for a batch: boxes in pixels of the network's input, of which `shape` is picture."""
-    made = []
+    samples = []
     for target in targets:
         meta = {
             "img_shape": shape,
@@ -49,8 +49,8 @@ def samples(inputs: Tensor, shape: tuple[int, int], targets: Sequence[Boxes], sc
         sample = DetDataSample(metainfo=meta)
         sample.gt_instances = instances
         sample.ignored_instances = InstanceData(bboxes=inputs.new_zeros(0, 4))
-        made.append(sample)
-    return made
+        samples.append(sample)
+    return samples
 
 
 def total_loss(network: nn.Module, inputs: Tensor, batch: list[Any]) -> Tensor:

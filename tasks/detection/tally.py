@@ -133,11 +133,11 @@ def _categories(rows: pd.DataFrame) -> list[_Category]:
     """The categories that have objects in any image."""
     images, scores = _flat(rows["detection_score"], np.float64)
     labels, hits, ignored = (_flat(rows[f"detection_{name}"], np.int64)[1] for name in ("label", "hits", "ignored"))
-    homes, truths = _flat(rows["truth_label"], np.int64)
+    truth_images, truths = _flat(rows["truth_label"], np.int64)
     order = np.argsort(-scores, kind="stable")
     categories = []
     for label in np.unique(truths):
-        counts = np.bincount(homes[truths == label], minlength=len(rows)).astype(np.float64)
+        counts = np.bincount(truth_images[truths == label], minlength=len(rows)).astype(np.float64)
         best = order[labels[order] == label]
         categories.append(_category(int(label), counts, images[best], hits[best], ignored[best]))
     return categories
@@ -159,21 +159,21 @@ def _average_precision(category: _Category, used: Sequence[int], weights: list[A
     Only true positives matter: there the recall rises, and the precision falls at all other detections.
     """
     width, total = len(truths), np.zeros_like(truths)
-    found = _running_sums(weights, category.images, category.rows, scratch.table(0, len(category.rows), width))
+    detected = _running_sums(weights, category.images, category.rows, scratch.table(0, len(category.rows), width))
     for matches in (category.matches[threshold] for threshold in used):
         if len(matches.rows):
             here = scratch.table(1, len(matches.rows), width)
-            found.take(matches.rows, 0, out=here, mode="clip")
+            detected.take(matches.rows, 0, out=here, mode="clip")
             total += _one_threshold(matches, weights, here, truths, scratch)
     return total / len(used)
 
 
-def _one_threshold(matches: _Matches, weights: list[Array], found: Array, truths: Array, scratch: _Scratch) -> Array:
-    """The same at one threshold; `found` [T, B]: weight of the detections down to each true positive (overwritten)."""
+def _one_threshold(matches: _Matches, weights: list[Array], detected: Array, truths: Array, scratch: _Scratch) -> Array:
+    """The same at one threshold; `detected` [T, B]: weight of the detections down to each true positive (overwritten)."""
     if len(matches.ignored):
-        found -= _ignored(matches, weights)
-    right = _running_sums(weights, matches.images, np.arange(len(found)), scratch.table(2, *found.shape))
-    precision = np.divide(right, np.maximum(found, TINY, out=found), out=found)
+        detected -= _ignored(matches, weights)
+    right = _running_sums(weights, matches.images, np.arange(len(detected)), scratch.table(2, *detected.shape))
+    precision = np.divide(right, np.maximum(detected, TINY, out=detected), out=detected)
     for worse, better in zip(precision[:0:-1], precision[-2::-1], strict=True):
         np.maximum(worse, better, out=better)
     percent = np.divide(np.multiply(right, 100, out=right), truths, out=right)

@@ -80,8 +80,8 @@ class Detection(OpenMMLabTask[CocoFolder]):
     def predict(self, image: Tensor, sample: Sample) -> tuple[Tensor, Tensor, Tensor]:
         scale = self.preprocess.scale_of(image.shape[1], image.shape[2])
         device = next(self.recognizer.parameters()).device
-        found = self._detect(image[None].to(device) / 255, scale)[0]
-        return found.bboxes.cpu(), found.scores.cpu(), found.labels.cpu()
+        detections = self._detect(image[None].to(device) / 255, scale)[0]
+        return detections.bboxes.cpu(), detections.scores.cpu(), detections.labels.cpu()
 
     def _detect(self, images: Tensor, scale: float) -> list[Any]:
         """Instances (`bboxes` in pixels of the images, `scores`, `labels`) in each of images float [B, 3, H, W] in 0..1."""
@@ -89,15 +89,15 @@ class Detection(OpenMMLabTask[CocoFolder]):
         size = (images.shape[2], images.shape[3])
         blank = Boxes(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), size, 0)
         samples = mmdet_network.samples(inputs, shape, [blank] * len(images), scale)
-        return [found.pred_instances for found in self.recognizer.predict(inputs, samples, rescale=True)]  # type: ignore[operator]
+        return [sample.pred_instances for sample in self.recognizer.predict(inputs, samples, rescale=True)]  # type: ignore[operator]
 
     @torch.no_grad()
     def own_targets(self, images: Tensor) -> list[Boxes]:
         """The detections with a score of at least `OWN_SCORE`, none narrower than a crop's annotations may be."""
         size = (images.shape[2], images.shape[3])
         instances = self._detect(images, self.options.crop_scale)
-        sure = [found[(found.scores >= OWN_SCORE) & _wide_enough(found.bboxes)] for found in instances]
-        return [Boxes(found.bboxes, found.labels, size, number) for number, found in enumerate(sure)]
+        sure = [detections[(detections.scores >= OWN_SCORE) & _wide_enough(detections.bboxes)] for detections in instances]
+        return [Boxes(detections.bboxes, detections.labels, size, number) for number, detections in enumerate(sure)]
 
     def object_masks(self, targets: Sequence[Any], size: tuple[int, int]) -> Tensor:
         """An object's pixels are those with their middle inside its box."""

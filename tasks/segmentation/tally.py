@@ -11,8 +11,8 @@ def confusion_scores(confusion: Array) -> dict[str, Array]:
 
     A class that neither truth nor prediction contains does not count in mIoU, one that the truth lacks not in mAcc.
     """
-    right, truth, found = confusion.diagonal(axis1=-2, axis2=-1), confusion.sum(-1), confusion.sum(-2)
-    union = truth + found - right
+    right, truth, predicted = confusion.diagonal(axis1=-2, axis2=-1), confusion.sum(-1), confusion.sum(-2)
+    union = truth + predicted - right
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
             "mIoU": 100 * np.where(union > 0, right / union, 0).sum(-1) / (union > 0).sum(-1),

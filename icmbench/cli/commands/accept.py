@@ -37,15 +37,15 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{external.path_of(arguments.results.folder, curve.name)}: {len(points)} points, external")
         return 0
     with opened(arguments.bundle) as bundle:
-        found = contents(bundle)
+        submitted = contents(bundle)
         submission = registry.Submission(
             status=verdict.status,
             reason=verdict.reason,
             protocol=verdict.protocol,
             label=verdict.label,
-            about=found.manifest.about,
+            about=submitted.manifest.about,
             bundle_sha256=verdict.bundle_sha256,
-            seals=registry.seals(bundle, found),
+            seals=registry.seals(bundle, submitted),
             images=sum(cell.images for cell in verdict.cells),
             same=sum(cell.same for cell in verdict.cells),
             environment=verdict.environment,

@@ -30,12 +30,12 @@ def _next(arguments: argparse.Namespace) -> list[str]:
     """What to type, in order, as it works on this machine."""
     from icmbench.extras.authoring import new
 
-    place = arguments.into / ("" if arguments.file else arguments.name)
-    first = [] if arguments.file else [f"{_installer()} --no-deps --no-build-isolation --editable {place}"]
-    enter = [f"cd {place}"] if place != Path() and arguments.file else []
+    folder = arguments.into / ("" if arguments.file else arguments.name)
+    first = [] if arguments.file else [f"{_installer()} --no-deps --no-build-isolation --editable {folder}"]
+    enter = [f"cd {folder}"] if folder != Path() and arguments.file else []
     commands = new.commands(arguments.kind, arguments.name, arguments.file)
     program = "icmbench" if shutil.which("icmbench") else f"{sys.executable} -m icmbench"
-    test = f"{sys.executable} -m pytest {f'test_{arguments.name}.py' if arguments.file else place}"
+    test = f"{sys.executable} -m pytest {f'test_{arguments.name}.py' if arguments.file else folder}"
     return [*enter, *first, *(line.replace("icmbench", program, 1) for line in commands), test]
 
 

@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     path = prepare.find_recipe(arguments.recipe)
     with one_thing(path.stem, Console()) as report:
-        made = prepare.prepare(path, arguments.out, arguments.runs, options.device(arguments.device), report)
-    print(f"{arguments.out / path.stem}.safetensors  sha256 {made['sha256']}")
-    print("reached: " + ", ".join(f"{name} {value:.3f}" for name, value in made["reached"].items()))
+        description = prepare.prepare(path, arguments.out, arguments.runs, options.device(arguments.device), report)
+    print(f"{arguments.out / path.stem}.safetensors  sha256 {description['sha256']}")
+    print("reached: " + ", ".join(f"{name} {value:.3f}" for name, value in description["reached"].items()))
     return 0

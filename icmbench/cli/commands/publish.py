@@ -17,15 +17,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    made = import_module(MODULE)
+    site = import_module(MODULE)
 
     def report(protocol: str) -> None:
         print(f"making the tables of {protocol} ...", flush=True)
 
     if not arguments.check:
-        pages = made.publish(arguments.results.folder, arguments.out, report)
+        pages = site.publish(arguments.results.folder, arguments.out, report)
         print(f"{arguments.out / 'index.html'}: {pages} page{'s' if pages > 1 else ''}")
         return 0
-    found = made.differences(arguments.results.folder, arguments.out, report)
-    print("\n".join(found) if found else f"{arguments.out} is up to date")
-    return 1 if found else 0
+    differences = site.differences(arguments.results.folder, arguments.out, report)
+    print("\n".join(differences) if differences else f"{arguments.out} is up to date")
+    return 1 if differences else 0

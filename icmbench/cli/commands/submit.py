@@ -40,9 +40,10 @@ def run(arguments: argparse.Namespace) -> int:
     from icmbench.submission.submit import pack
 
     folders, device = options.folders(arguments), options.devices(arguments)
-    made = pack(plugins, folders, device, protocol, arguments.method, parameters, about, arguments.out)
-    images = sum(len(cell.shipped) for cell in made.cells)
+    manifest = pack(plugins, folders, device, protocol, arguments.method, parameters, about, arguments.out)
+    images = sum(len(cell.shipped) for cell in manifest.cells)
     size = arguments.out.stat().st_size / 2**20
-    print(f"{arguments.out}: {made.label} under {made.protocol}; {len(made.cells)} records, {images} bitstreams, {size:.1f} MiB.")
+    held = f"{len(manifest.cells)} records, {images} bitstreams, {size:.1f} MiB"
+    print(f"{arguments.out}: {manifest.label} under {manifest.protocol}; {held}.")
     print(f"Look at it as others will: icmbench verify {arguments.out}")
     return 0

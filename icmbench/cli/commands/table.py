@@ -32,12 +32,12 @@ def run(arguments: argparse.Namespace) -> int:
     store = arguments.results
     options.demand_results(store)
     plugins = options.plugins(arguments)
-    found = summary(store, plugins, arguments.metric)
-    for name, reason in found.aside:
+    table = summary(store, plugins, arguments.metric)
+    for name, reason in table.aside:
         print(f"icmbench: set aside {store.folder / name}: {reason}", file=sys.stderr)
-    if not found.rows:
+    if not table.rows:
         raise _no_rows(store, plugins, arguments.metric)
-    rows = _with_external(store.folder, found.rows)
+    rows = _with_external(store.folder, table.rows)
     if arguments.form == "text":
         bdrate_table.print_table(rows)
     else:

@@ -82,8 +82,8 @@ def sheet(entries: Sequence[Entry]) -> Sheet:
 
 def to_json(entries: Sequence[Entry]) -> str:
     """A list with the names, the whole row (null where there are no records) and the notes of each entry."""
-    found = [e.names | {"mark": e.mark, "row": asdict(e.row) if e.row else None, "notes": e.notes} for e in entries]
-    return json.dumps(found, indent=1, ensure_ascii=False)
+    items = [e.names | {"mark": e.mark, "row": asdict(e.row) if e.row else None, "notes": e.notes} for e in entries]
+    return json.dumps(items, indent=1, ensure_ascii=False)
 
 
 def to_csv(entries: Sequence[Entry]) -> str:

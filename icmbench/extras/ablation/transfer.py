@@ -37,13 +37,13 @@ class Matrix:
 
 def protocols(plugins: Plugins, names: Sequence[str], fields: dict[str, Any]) -> list[Protocol]:
     """The protocols called so, with changed fields. Raises UserError for an unknown one, one twice, and fewer than two."""
-    found = [override(plugins.protocol(name), fields) for name in names]
-    called = [protocol.name for protocol in found]
+    protocols = [override(plugins.protocol(name), fields) for name in names]
+    called = [protocol.name for protocol in protocols]
     if twice := next((name for name in called if called.count(name) > 1), None):
         raise UserError(f"the protocol {twice} is there twice.")
-    if len(found) < 2:
+    if len(protocols) < 2:
         raise UserError("transfer goes from one protocol to another: name at least two, --protocols NAME NAME.")
-    return found
+    return protocols
 
 
 def matrix(plugins: Plugins, protocols: Sequence[Protocol], method: str | None, parameters: dict[str, Any], seeds: int) -> Matrix:
@@ -74,27 +74,27 @@ def matrix(plugins: Plugins, protocols: Sequence[Protocol], method: str | None, 
     return Matrix(label, tuple(protocols), (*(cell for cells in at_home.values() for cell in cells), *elsewhere))
 
 
-def run(wanted: Matrix, runner: Runner) -> int:
+def run(matrix: Matrix, runner: Runner) -> int:
     """Compute the cells that are missing and end with the figure and the table; 1 if a cell failed."""
-    complete = runner.fill(wanted.cells)
-    entries = entries_of(wanted, records_of(wanted.cells, runner), source(runner.folders.store, runner.plugins))
-    name = report.folder_name(wanted.label, *(protocol.identity for protocol in wanted.protocols))
+    complete = runner.fill(matrix.cells)
+    entries = entries_of(matrix, records_of(matrix.cells, runner), source(runner.folders.store, runner.plugins))
+    name = report.folder_name(matrix.label, *(protocol.identity for protocol in matrix.protocols))
     folder = runner.folders.runs / "transfer" / name
     report.show(entries, runner.console)
-    drawn = matrix_figure.draw(entries, f"{wanted.label}: BD-rate against the anchor of the protocol that scores", folder)
+    drawn = matrix_figure.draw(entries, f"{matrix.label}: BD-rate against the anchor of the protocol that scores", folder)
     report.say_where([*drawn, *report.write(entries, folder)], str(runner.folders.store), runner.console)
     return 0 if complete else 1
 
 
-def entries_of(wanted: Matrix, records: Sequence[Record], resampled: Source) -> list[Entry]:
+def entries_of(matrix: Matrix, records: Sequence[Record], resampled: Source) -> list[Entry]:
     """Every pair of protocols with its row, as `icmbench table` would make it of these records, by scoring protocol."""
     table = {(row.protocol, row.method): row for row in rows(records, resampled)}
     return [
         Entry(
             {SCORED_WITH: there.identity, TRAINED_UNDER: home.identity},
-            table.get((there.identity, wanted.row_label(home, there))),
+            table.get((there.identity, matrix.row_label(home, there))),
             "own" if home is there else "",
         )
-        for there in wanted.protocols
-        for home in wanted.protocols
+        for there in matrix.protocols
+        for home in matrix.protocols
     ]

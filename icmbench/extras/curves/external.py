@@ -65,7 +65,7 @@ def add(results: Path, curve: ExternalCurve) -> bool:
     path = path_of(results, curve.name)
     if path.exists():
         known, _ = read(results)
-        if any(one.model_copy(update={"created": curve.created}) == curve for one in known):
+        if any(stored.model_copy(update={"created": curve.created}) == curve for stored in known):
             return False
         raise UserError(f"{path} is there already with other content; choose another name, or delete it first.")
     write_text(path, curve.model_dump_json(indent=1) + "\n")

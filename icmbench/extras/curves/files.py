@@ -58,8 +58,8 @@ def _check_header(path: Path, header: list[str]) -> None:
             raise UserError(f"{path} needs one column called '{name}'; its columns are: {', '.join(header)}.")
 
 
-def _number(path: Path, line: int, name: str, cells: list[str], place: int) -> float:
-    text = cells[place] if place < len(cells) else ""
+def _number(path: Path, line: int, name: str, cells: list[str], column: int) -> float:
+    text = cells[column] if column < len(cells) else ""
     try:
         value = float(text)
     except ValueError:
@@ -118,15 +118,15 @@ def _results(text: str, path: Path) -> dict[str, Any]:
 
 def _key(results: dict[str, Any], metric: str | None, path: Path) -> str:
     lists = [name for name, values in results.items() if isinstance(values, list)]
-    found = [name for name in lists if name != "bpp" and not name.endswith("_time")]
+    metrics = [name for name in lists if name != "bpp" and not name.endswith("_time")]
     if metric is None:
-        if len(found) != 1:
-            raise UserError(f"{path} has {len(found)} metrics; name one with --metric: {', '.join(found) or 'none found'}.")
-        return found[0]
+        if len(metrics) != 1:
+            raise UserError(f"{path} has {len(metrics)} metrics; name one with --metric: {', '.join(metrics) or 'none metrics'}.")
+        return metrics[0]
     keys = (metric, f"{metric}-rgb", metric.removesuffix("-rgb"))
-    if not any(key in found for key in keys):
-        raise unknown(f"metric in {path}", metric, found)
-    return next(key for key in keys if key in found)
+    if not any(key in metrics for key in keys):
+        raise unknown(f"metric in {path}", metric, metrics)
+    return next(key for key in keys if key in metrics)
 
 
 def _numbers(values: Any, what: str) -> list[float]:

@@ -75,14 +75,14 @@ def object_mask(task: Task, sample: Sample) -> Tensor | None:
 def allocate(codec: NeuralCodec, task: Task, progress: Progress = no_progress) -> Allocation:
     """Bits inside and outside objects over all `val` pictures."""
     dataset = task.dataset("val")
-    found = Allocation(pixels=[], bits=[], pixels_inside=[], bits_inside=[])
+    allocation = Allocation(pixels=[], bits=[], pixels_inside=[], bits_inside=[])
     for index in range(len(dataset)):
         sample = dataset[index]
         bits, mask = bit_map(codec, sample.image), object_mask(task, sample)
-        found.pixels.append(pixels(sample.image))
-        found.bits.append(float(bits.sum()))
+        allocation.pixels.append(pixels(sample.image))
+        allocation.bits.append(float(bits.sum()))
         if mask is not None:
-            found.pixels_inside.append(float(mask.sum()))
-            found.bits_inside.append(float((bits * mask).sum()))
+            allocation.pixels_inside.append(float(mask.sum()))
+            allocation.bits_inside.append(float((bits * mask).sum()))
         progress(index + 1, len(dataset))
-    return found
+    return allocation

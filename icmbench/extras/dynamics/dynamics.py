@@ -50,9 +50,9 @@ def _finish(cells: Sequence[Cell], work: WatchCell, console: Console) -> None:
     """Figures, numbers and summary of the cells of one rate point, whose results are there."""
     results: dict[str, list[Dynamics]] = {}
     for cell in cells:
-        found = work.result(cell)
-        assert found is not None
-        results.setdefault(cell.label, []).append(found)
+        result = work.result(cell)
+        assert result is not None
+        results.setdefault(cell.label, []).append(result)
     protocol, lmbda, label = cells[0].protocol, cells[0].rate.lmbda, cells[-1].label
     images = _images([cell for cell in cells if cell.seed == 0], work)
     study = Study(protocol.identity, lmbda, results, images)
@@ -68,13 +68,13 @@ def _images(cells: Sequence[Cell], work: WatchCell) -> list[Picture]:
     task = load_task(cells[0].protocol, work.plugins, work.device)
     codecs = {START: ready_start_codec(cells[0], work.device)} | {cell.label: work.trained_codec(cell) for cell in cells}
     dataset = task.dataset("val")
-    found = []
+    images = []
     for index in sorted({int(index) for index in np.linspace(0, len(dataset) - 1, PICTURES)}):
         sample = dataset[index]
         mask = object_mask(task, sample)
         maps = {name: bit_map(codec, sample.image).numpy() for name, codec in codecs.items()}
-        found.append(Picture(sample.image.permute(1, 2, 0).numpy(), None if mask is None else mask.numpy(), maps))
-    return found
+        images.append(Picture(sample.image.permute(1, 2, 0).numpy(), None if mask is None else mask.numpy(), maps))
+    return images
 
 
 def summary(study: Study) -> dict[str, Any]:
@@ -124,11 +124,11 @@ def _mean(values: Values) -> float | None:
 def describe(numbers: dict[str, Any]) -> str:
     """The summary in plain words."""
     lines = [f"{numbers['protocol']}, λ = {numbers['lambda']:g}: gradients of the single terms, without λ and other weights"]
-    for label, found in numbers["methods"].items():
-        for part, norms in found["norms"].items():
+    for label, figures in numbers["methods"].items():
+        for part, norms in figures["norms"].items():
             ends = (f"{term} {a:.3g} → {b:.3g}" for term, (a, b) in norms.items() if a is not None and b is not None)
             lines.append(f"{label}: gradient norm in the {part}, start → end: {', '.join(ends)}")
-        for part, cosines in found["cosines"].items():
+        for part, cosines in figures["cosines"].items():
             known = [f"{term} {value:+.2f}" for term, value in cosines.items() if value is not None and term != "loss"]
             if known:
                 lines.append(f"{label}: mean cosine with the task's gradient in the {part}: {', '.join(known)}")
@@ -139,7 +139,7 @@ def describe(numbers: dict[str, Any]) -> str:
 def _bits(numbers: dict[str, Any]) -> str:
     codecs = {START: numbers["start"]} | numbers["methods"]
     if numbers["area_inside"] is None:
-        rates = (f"{name} {found['bpp']:.3f}" for name, found in codecs.items())
+        rates = (f"{name} {numbers_of['bpp']:.3f}" for name, numbers_of in codecs.items())
         return f"bits per pixel: {', '.join(rates)}; the task does not say where objects are, so no share of bits inside them"
-    shares = (f"{name} {found['bits_inside']:.1%} of {found['bpp']:.3f} bpp" for name, found in codecs.items())
+    shares = (f"{name} {numbers_of['bits_inside']:.1%} of {numbers_of['bpp']:.3f} bpp" for name, numbers_of in codecs.items())
     return f"bits inside objects: {', '.join(shares)}; objects cover {numbers['area_inside']:.1%} of the area"

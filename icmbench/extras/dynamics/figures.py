@@ -186,14 +186,14 @@ def _cosines(study: Study) -> Figure | None:
     if not maps:
         return None
     figure, panels = _panels(len(maps), 4.0, 1.9 + 0.27 * len(maps[0].layers), sharey=True)
-    for axes, found in zip(panels, maps, strict=True):
+    for axes, cosines in zip(panels, maps, strict=True):
         axes.set_facecolor("lightgrey")
         axes.spines[:].set_visible(False)
-        image = axes.imshow(found.values, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
-        ticks = np.linspace(0, len(found.steps) - 1, min(5, len(found.steps))).astype(int)
-        axes.set_xticks(ticks, [str(found.steps[tick]) for tick in ticks])
-        axes.set_yticks(range(len(found.layers)), found.layers, fontsize=8)
-        axes.set_title(f"task loss and {found.title}\nmean {_mean_text(found.values)}", fontsize=10)
+        image = axes.imshow(cosines.values, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
+        ticks = np.linspace(0, len(cosines.steps) - 1, min(5, len(cosines.steps))).astype(int)
+        axes.set_xticks(ticks, [str(cosines.steps[tick]) for tick in ticks])
+        axes.set_yticks(range(len(cosines.layers)), cosines.layers, fontsize=8)
+        axes.set_title(f"task loss and {cosines.title}\nmean {_mean_text(cosines.values)}", fontsize=10)
         axes.set_xlabel("training step")
     panels[0].set_ylabel("layer")
     figure.colorbar(image, ax=panels, label="cosine", shrink=0.9)

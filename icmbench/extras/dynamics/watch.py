@@ -94,8 +94,10 @@ def layers_of(codec: nn.Module) -> dict[str, list[nn.Parameter]]:
 
 def gradient(term: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
     """Gradient of a scalar to each parameter, zeros where it does not depend on it; the graph is kept."""
-    found = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True) if term.requires_grad else ()
-    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found or [None] * len(parameters), strict=True)]
+    gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True) if term.requires_grad else ()
+    return [
+        torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients or [None] * len(parameters), strict=True)
+    ]
 
 
 def inner_products(gradients: Sequence[Tensor]) -> Tensor:
@@ -165,12 +167,12 @@ def summarise(terms: Sequence[str], products: Sequence[NDArray[np.float64]]) -> 
     table = np.stack(products)
     norms = np.sqrt(np.diagonal(table, axis1=1, axis2=2))
     norms[norms == 0] = np.nan
-    found = Gradients(norms={name: _known(norms[:, k]) for k, name in enumerate(terms)}, cosines={})
+    summary = Gradients(norms={name: _known(norms[:, k]) for k, name in enumerate(terms)}, cosines={})
     if "task" in terms:
         task = terms.index("task")
         cosines = table[:, task] / (norms[:, task, None] * norms)
-        found.cosines = {name: _known(cosines[:, k]) for k, name in enumerate(terms) if k != task}
-    return found
+        summary.cosines = {name: _known(cosines[:, k]) for k, name in enumerate(terms) if k != task}
+    return summary
 
 
 def _known(values: NDArray[np.float64]) -> Values:
@@ -203,11 +205,11 @@ class WatchCell:
     def result(self, cell: Cell) -> Dynamics | None:
         """The finished result of this identity, whose codec is there too; else None."""
         try:
-            found = Dynamics.model_validate_json(self.path(cell).read_text())
+            result = Dynamics.model_validate_json(self.path(cell).read_text())
         except (OSError, ValidationError):
             return None
-        there = found.identity == self.identity(cell) and saved_training(cell, self.plugins, self.folders)
-        return found if there else None
+        valid = result.identity == self.identity(cell) and saved_training(cell, self.plugins, self.folders)
+        return result if valid else None
 
     def finished(self, cell: Cell) -> bool:
         """Whether there is a result."""
@@ -225,7 +227,7 @@ class WatchCell:
             if not saved_training(cell, self.plugins, self.folders):
                 save_codec(cell, self.plugins, self.folders, probed.method, ledger)
             task, before = load_task(cell.protocol, self.plugins, self.device), ready_start_codec(cell, self.device)
-            found = Dynamics(
+            result = Dynamics(
                 identity=self.identity(cell),
                 label=cell.label,
                 lmbda=cell.rate.lmbda,
@@ -240,7 +242,7 @@ class WatchCell:
                 train_seconds=ledger.seconds,
                 probe_seconds=probed.seconds,
             )
-            write_text(self.path(cell), found.model_dump_json(indent=1))
+            write_text(self.path(cell), result.model_dump_json(indent=1))
             return True
 
     def trained_codec(self, cell: Cell) -> NeuralCodec:

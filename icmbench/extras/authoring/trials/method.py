@@ -36,8 +36,8 @@ def _fingerprint(module: torch.nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
-def _same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+def _same(before: dict[str, Tensor], after: dict[str, Tensor]) -> bool:
+    return before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
 
 
 def _gets_gradient(module: torch.nn.Module) -> bool:
@@ -148,8 +148,8 @@ class MethodTrial:
         """The loss is a set of named, finite scalars with one called loss."""
         method = self.method()
         terms: Any = method.loss(self.batches()[0])
-        wanted = 'a dictionary of named terms, {"loss": …, "rate": …}'
-        require(isinstance(terms, dict), f"loss() returned a {type(terms).__name__}, not {wanted}")
+        expected = 'a dictionary of named terms, {"loss": …, "rate": …}'
+        require(isinstance(terms, dict), f"loss() returned a {type(terms).__name__}, not {expected}")
         require("loss" in terms, f"loss() returned the terms {sorted(terms)}; the one to be minimised must be called 'loss'")
         for name, value in terms.items():
             require(isinstance(value, Tensor), f"the term '{name}' is a {type(value).__name__}, not a tensor")

@@ -131,8 +131,8 @@ class TaskTrial:
         """Two merged metrics give what one gives that saw all."""
         together, first, second = (self._metric_over(part) for part in ([0, 1], [0], [1]))
         first.merge(second)
-        one, other = together.compute(), first.compute()
-        require(one == other, f"{one} became {other}")
+        whole, merged = together.compute(), first.compute()
+        require(whole == merged, f"{whole} became {merged}")
 
     def tallies(self) -> None:
         """What the images contribute, if the metric says so, gives the same score."""

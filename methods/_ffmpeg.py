@@ -48,7 +48,7 @@ class FfmpegMethod(ClassicalMethod):
 
     def __init__(self, parameters: Any, rate: float) -> None:
         super().__init__(parameters, rate)
-        _pillow.demand_working(self, ADVICE)
+        _pillow.require_working(self, ADVICE)
 
     @abstractmethod
     def settings(self) -> list[str]:
@@ -99,5 +99,5 @@ class IntraMethod(FfmpegMethod):
         image = super().decode(b"".join(content.strings))
         height, width = content.size
         if tuple(image.shape[1:]) != content.latent or not (0 < height <= image.shape[1] and 0 < width <= image.shape[2]):
-            raise UserError("the bitstream is damaged: its picture has another size than its header says.")
+            raise UserError("the bitstream is damaged: its image has another size than its header says.")
         return image[:, :height, :width].contiguous()

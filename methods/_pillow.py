@@ -24,14 +24,14 @@ def write(image: Tensor, form: str, **settings: Any) -> bytes:
 def read(data: bytes, form: str) -> Tensor:
     """A file of Pillow's format `form` to the image uint8 [3, H, W] RGB. Raises UserError where the bytes are not one."""
     try:
-        with Image.open(BytesIO(data), formats=[form]) as picture:
-            pixels = np.array(picture.convert("RGB"))
+        with Image.open(BytesIO(data), formats=[form]) as opened:
+            pixels = np.array(opened.convert("RGB"))
     except Exception as error:  # the readers raise many kinds
         raise UserError(f"the bitstream is damaged or not a {form} file.") from error
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
-def demand_working(method: ClassicalMethod, advice: str) -> None:
+def require_working(method: ClassicalMethod, advice: str) -> None:
     """Code one pixel. Raises UserError with the reason and the advice where that fails: software was built without a codec."""
     try:
         method.decode(method.encode(torch.zeros(3, 1, 1, dtype=torch.uint8)))
@@ -46,7 +46,7 @@ class PillowMethod(ClassicalMethod):
 
     def __init__(self, parameters: Any, rate: float) -> None:
         super().__init__(parameters, rate)
-        demand_working(self, "install Pillow from its own wheels, which have all codecs")
+        require_working(self, "install Pillow from its own wheels, which have all codecs")
 
     def settings(self) -> dict[str, Any]:
         """What Pillow's `save` is told at this rate."""

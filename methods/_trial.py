@@ -7,5 +7,5 @@ from icmbench.api import Task
 
 
 def blank(task: Task) -> Tensor:
-    """A black picture, float [1, 3, 64, 64], where the recogniser lies."""
+    """A black image, float [1, 3, 64, 64], where the recogniser lies."""
     return torch.zeros(1, 3, 64, 64, device=next(task.recognizer.parameters()).device)

@@ -5,8 +5,8 @@ the same recogniser predicts on the original crops, which the task makes into ta
 segmentation: the most likely class of every pixel). The annotations are not used.
 
 After arXiv 2406.07938, whose strategy this is: the task loss between the analysis network's predictions on the compressed and
-on the original image. Other than there: codec, network and data are the protocol's, and so are the training pictures, whereas
-the paper goes on to add pictures without annotation. How its predictions become targets may differ.
+on the original image. Other than there: codec, network and data are the protocol's, and so are the training images, whereas
+the paper goes on to add images without annotation. How its predictions become targets may differ.
 """
 
 from torch import Tensor

@@ -58,7 +58,7 @@ def codec_taps(model: "CompressionModel") -> dict[str, Tap]:
 
 
 def _probe(model: "CompressionModel", module: nn.Module, side: Side) -> Tap:
-    """Measure channels and stride at a side of `module` on a blank 128x128 picture."""
+    """Measure channels and stride at a side of `module` on a blank 128x128 image."""
     caught: list[Tensor] = []
     handle = _hook(module, side, caught)
     training = model.training

@@ -20,7 +20,7 @@ from icmbench.stats.tally import Tally
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture as the protocol loads it: `image` uint8 [3, H, W] RGB, the task's `target`, and a `name`."""
+    """One image as the protocol loads it: `image` uint8 [3, H, W] RGB, the task's `target`, and a `name`."""
 
     image: Tensor
     target: Any
@@ -67,7 +67,7 @@ class Metric(ABC):
 
     @abstractmethod
     def update(self, sample: Sample, prediction: Any) -> Mapping[str, Any]:
-        """Take one picture; returns columns for its row: `score` where it has one of its own, and those of the tally."""
+        """Take one image; returns columns for its row: `score` where it has one of its own, and those of the tally."""
 
     @abstractmethod
     def merge(self, other: Any) -> None:
@@ -100,11 +100,11 @@ class Task(ABC):
 
     @abstractmethod
     def dataset(self, split: str) -> Dataset:
-        """The `train` or `val` pictures."""
+        """The `train` or `val` images."""
 
     @abstractmethod
     def crop(self, sample: Sample, size: int, flip: bool, rng: np.random.Generator) -> Sample:
-        """A random crop of size x size pixels (padded where the picture is smaller), mirrored at random if `flip`."""
+        """A random crop of size x size pixels (padded where the image is smaller), mirrored at random if `flip`."""
 
     @abstractmethod
     def loss(self, images: Tensor, targets: Sequence[Any]) -> Tensor:
@@ -116,7 +116,7 @@ class Task(ABC):
 
     @abstractmethod
     def metric(self) -> Metric:
-        """A fresh metric over the `val` pictures."""
+        """A fresh metric over the `val` images."""
 
     @property
     @abstractmethod
@@ -136,23 +136,23 @@ class Task(ABC):
         `images`: float [B, 3, H, W] in 0..1, preprocessed at the scale of crops as in `loss`. Raises UserError where the
         task does not define them, as do the two below: a method can try them in its `build`.
         """
-        raise self._unsaid("which feature maps its recogniser's head reads")
+        raise self._undefined("which feature maps its recogniser's head reads")
 
     def own_targets(self, images: Tensor) -> Sequence[Any]:
         """What the recogniser itself finds on images float [B, 3, H, W] in 0..1, as targets for `loss`, one each, no gradient.
 
         Annotations play no part in it.
         """
-        raise self._unsaid("what its recogniser's own predictions are as targets")
+        raise self._undefined("what its recogniser's own predictions are as targets")
 
     def object_masks(self, targets: Sequence[Any], size: tuple[int, int]) -> Tensor:
         """Where the objects are: float [B, 1, H, W], 1 inside an object and 0 elsewhere.
 
-        `targets`: those of a training batch or of samples, whose pictures all have the `size` (H, W); none gives [0, 1, H, W].
+        `targets`: those of a training batch or of samples, whose images all have the `size` (H, W); none gives [0, 1, H, W].
         """
-        raise self._unsaid("where the objects are")
+        raise self._undefined("where the objects are")
 
-    def _unsaid(self, what: str) -> UserError:
+    def _undefined(self, what: str) -> UserError:
         return UserError(f"the task {type(self).__name__} does not say {what}.")
 
     def recognizer_fingerprint(self) -> str:

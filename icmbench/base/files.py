@@ -78,7 +78,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def demand_writable(folder: Path) -> None:
+def require_writable(folder: Path) -> None:
     """Raises UserError where files cannot be written into `folder`, which is made if it is not there."""
     with replacing(folder / ".writable") as temporary:
         temporary.touch()

@@ -45,7 +45,7 @@ def store(text: str) -> "Store":
     return open_store(text)
 
 
-def add_place(parser: argparse.ArgumentParser) -> None:
+def add_locations(parser: argparse.ArgumentParser) -> None:
     """Where cells are computed: `--results`, `--runs`, `--device`, `--plugin`."""
     add_results(parser)
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="checkpoints, codecs, logs (default runs)")
@@ -174,9 +174,9 @@ def devices(arguments: argparse.Namespace) -> "Device":
 
 def bound(protocol: "Protocol", plugins: "Plugins") -> "Protocol":
     """The protocol, bound to its data. Raises UserError for files that are missing or damaged."""
-    from icmbench.plugins.requirements import demand
+    from icmbench.plugins.requirements import require
 
-    demand(protocol)  # before torch is imported
+    require(protocol)  # before torch is imported
     from icmbench.experiment.content import bind
 
     return bind(protocol, plugins)
@@ -215,7 +215,7 @@ def add_job(parser: argparse.ArgumentParser, rates: str) -> None:
     add_set(parser)
     add_seeds(parser)
     parser.add_argument("--rates", metavar="λ,λ,…", help=rates)
-    add_place(parser)
+    add_locations(parser)
 
 
 def job(arguments: argparse.Namespace, anchor: bool = True) -> "Job":
@@ -244,7 +244,7 @@ def add_anchor_job(parser: argparse.ArgumentParser, seeds: int) -> None:
     parser.add_argument("--protocol", metavar="NAME|FILE", help="default: the task's own")
     parser.add_argument("--seeds", type=positive, default=seeds, metavar="N", help=f"seeds 0 to N - 1 (default {seeds})")
     parser.add_argument("--json", action="store_true", help="figures as JSON on standard output, progress on standard error")
-    add_place(parser)
+    add_locations(parser)
     add_engine(parser)
 
 
@@ -266,7 +266,7 @@ def read_records(store: "Store", plugins: "Plugins") -> "list[Record]":
     """
     from icmbench.compare.comparable import read_comparable
 
-    demand_results(store)
+    require_results(store)
     records, aside = read_comparable(store, plugins)
     for path, reason in aside.items():
         print(f"icmbench: set aside {path}: {reason}", file=sys.stderr)
@@ -275,7 +275,7 @@ def read_records(store: "Store", plugins: "Plugins") -> "list[Record]":
     return records
 
 
-def demand_results(store: "Store") -> None:
+def require_results(store: "Store") -> None:
     """Raises UserError where the results folder does not exist."""
     if not store.folder.is_dir():
         raise UserError(f"there is no results folder {store}.")

@@ -3,7 +3,7 @@
     magic "IC" | version (1 byte) | height | width | latent height | latent width | number of strings
     | length of each string | the strings
 
-Every number after the version is an unsigned LEB128 varint. About 12 bytes for a small picture, all counted as rate.
+Every number after the version is an unsigned LEB128 varint. About 12 bytes for a small image, all counted as rate.
 """
 
 from collections.abc import Sequence

@@ -36,7 +36,7 @@ class FileNames:
 
 
 @contextmanager
-def keeping(folder: Path | None) -> Iterator[Keep]:
+def writer(folder: Path | None) -> Iterator[Keep]:
     """Takes samples' names and bitstreams; `folder` holds them, and nothing else, when the block has ended without an error.
 
     Until then it is not there, or is the earlier one: an interrupted run leaves no part that looks whole. None: keep nothing.

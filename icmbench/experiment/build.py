@@ -92,7 +92,7 @@ def load_codec(path: Path, plugins: Plugins, device: torch.device) -> NeuralCode
     return NeuralCodec.load(path, device, extend)
 
 
-def decoder_called(name: str, plugins: Plugins, device: torch.device) -> Codec:
+def find_decoder(name: str, plugins: Plugins, device: torch.device) -> Codec:
     """For decoding: the classical method of that name, else the codec saved in the file of that name.
 
     Raises UserError where there is neither.

@@ -64,7 +64,7 @@ def previous(checkpoint: Path) -> Path:
     return checkpoint.with_stem(f"{checkpoint.stem}-previous")
 
 
-def forget(checkpoint: Path) -> None:
+def delete_checkpoints(checkpoint: Path) -> None:
     """Delete both checkpoints."""
     for path in (checkpoint, previous(checkpoint)):
         path.unlink(missing_ok=True)

@@ -21,11 +21,11 @@ from icmbench.codecs.neural import Codec, NeuralCodec
 from icmbench.experiment import bitstreams, cost, environment
 from icmbench.experiment.build import build_method, load_codec, load_task, method_source, parameters_of
 from icmbench.experiment.cell import Cell
-from icmbench.experiment.checkpoint import Ledger, forget
+from icmbench.experiment.checkpoint import Ledger, delete_checkpoints
 from icmbench.experiment.devices import device_name, torch_device
 from icmbench.experiment.evaluate import Evaluation, Keep, evaluate, evaluate_uncompressed, networks
 from icmbench.experiment.folders import Device, Folders, Share
-from icmbench.experiment.report import START, Report, silent
+from icmbench.experiment.report import START, Report, no_report
 from icmbench.experiment.train_cell import saved_training, train_cell
 from icmbench.plugins.find import Plugins
 from icmbench.plugins.weights import verified_path
@@ -58,7 +58,7 @@ class ComputeCell:
             return False
         return measured == (method_source(cell, self.plugins), cell.protocol.bound.val, MEASUREMENT)
 
-    def __call__(self, cell: Cell, share: Share = ALONE, report: Report = silent, wait: bool = True) -> bool:
+    def __call__(self, cell: Cell, share: Share = ALONE, report: Report = no_report, wait: bool = True) -> bool:
         """Train, evaluate and record a cell. Returns False where another process has finished it in the meantime.
 
         Raises UserError for what the user can mend, and, without `wait`, Busy for a cell that another process computes.
@@ -73,10 +73,10 @@ class ComputeCell:
             train_cell(cell, self.plugins, self.folders, self.device, share, report)
             ceiling = measure_ceiling(cell, self.plugins, self.folders, self.device, report)
             kept = self.folders.bitstreams(cell) if self.keep_bitstreams else None
-            with bitstreams.keeping(kept) as keep:
+            with bitstreams.writer(kept) as keep:
                 result, codec = evaluate_cell(cell, self.plugins, self.folders, self.device, share, keep, report)
             record_cell(cell, self.plugins, self.folders, self.device, share, result, codec, ceiling)
-            forget(self.folders.checkpoint(cell))
+            delete_checkpoints(self.folders.checkpoint(cell))
             return True
 
 
@@ -100,7 +100,7 @@ def saved_codec(cell: Cell, plugins: Plugins, folders: Folders, device: Device) 
 
 
 def evaluate_cell(
-    cell: Cell, plugins: Plugins, folders: Folders, device: Device, share: Share, keep: Keep, report: Report = silent
+    cell: Cell, plugins: Plugins, folders: Folders, device: Device, share: Share, keep: Keep, report: Report = no_report
 ) -> tuple[Evaluation, Codec]:
     """Rate and scores of the cell's saved codec on the val images, whose bitstreams `keep` gets; and that codec."""
     codec = saved_codec(cell, plugins, folders, device)
@@ -109,7 +109,9 @@ def evaluate_cell(
     return evaluate(codec, task, partial(_progress, report, "evaluate"), keep, share.cores), codec
 
 
-def measure_ceiling(cell: Cell, plugins: Plugins, folders: Folders, device: Device, report: Report = silent) -> dict[str, float]:
+def measure_ceiling(
+    cell: Cell, plugins: Plugins, folders: Folders, device: Device, report: Report = no_report
+) -> dict[str, float]:
     """Scores on uncompressed images, from their file if they were measured before."""
     path = folders.ceiling(cell, device)
     with locked(path.with_suffix(".lock")):
@@ -214,7 +216,7 @@ def make_bitstreams(cell: Cell, plugins: Plugins, folders: Folders, device: Devi
             if not there:
                 raise UserError(f"{cell.name} has a record, but its bitstreams cannot be made: {needed} is gone.")
         codec, dataset = saved_codec(cell, plugins, folders, device), load_task(cell.protocol, plugins, device).dataset("val")
-        with bitstreams.keeping(folder) as keep:
+        with bitstreams.writer(folder) as keep:
             for index, bits in enumerate(pd.read_parquet(rows)["bits"]):
                 sample = dataset[index]
                 data = codec.encode(sample.image)

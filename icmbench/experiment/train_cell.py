@@ -23,7 +23,7 @@ from icmbench.experiment.cell import Cell
 from icmbench.experiment.checkpoint import Ledger
 from icmbench.experiment.devices import device_name
 from icmbench.experiment.folders import Device, Folders, Share
-from icmbench.experiment.report import Report, silent
+from icmbench.experiment.report import Report, no_report
 from icmbench.experiment.train import LOADERS, Batches, train
 from icmbench.plugins.find import Plugins
 
@@ -41,7 +41,7 @@ def saved_training(cell: Cell, plugins: Plugins, folders: Folders) -> dict[str, 
     return metadata if metadata.get("identity") == training_identity(cell.origin, plugins) else {}
 
 
-def train_cell(cell: Cell, plugins: Plugins, folders: Folders, device: Device, share: Share, report: Report = silent) -> None:
+def train_cell(cell: Cell, plugins: Plugins, folders: Folders, device: Device, share: Share, report: Report = no_report) -> None:
     """Train to the end of the budget and save the codec alone, unless that was done before."""
     if cell.origin is not cell:
         with locked(folders.lock(cell.origin)):

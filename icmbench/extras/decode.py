@@ -37,7 +37,7 @@ class Decoded:
 def decode(files: Iterable[Path], codec: Codec, out: Path) -> Iterator[Decoded]:
     """Decode bitstreams to NAME.png (RGB, 8 bit) in the folder `out`, one after the other; a damaged one stops none.
 
-    Raises UserError where a picture cannot be written.
+    Raises UserError where an image cannot be written.
     """
     for file in files:
         png = out / f"{file.stem}.png"

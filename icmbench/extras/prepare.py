@@ -29,7 +29,7 @@ from icmbench.base.files import replacing, sha256, write_text
 from icmbench.codecs.neural import NeuralCodec, build_model, code_for_training, load_weights
 from icmbench.experiment.devices import seed_torch
 from icmbench.experiment.evaluate import Evaluation, code_dataset, evaluate_uncompressed
-from icmbench.experiment.report import Report, silent
+from icmbench.experiment.report import Report, no_report
 from icmbench.experiment.train import Batches, Log, train
 from icmbench.plugins.find import Plugins
 from icmbench.plugins.weights import shipped_folder, verified_path
@@ -37,7 +37,7 @@ from icmbench.schema.protocol import CodecSpec, Strict, Training, Weights, descr
 
 
 class CodecRecipe(Strict):
-    """A codec trained for L = R + λ·255²·MSE (R in bits per pixel) on pictures.
+    """A codec trained for L = R + λ·255²·MSE (R in bits per pixel) on images.
 
     `pictures` names a callable, "package.module:name", that takes a split and returns a data set. `start`: weights to
     begin from, as a codec of another quality is cheaply made from its neighbour; none: from scratch.
@@ -53,7 +53,7 @@ class CodecRecipe(Strict):
 
 
 class RecognizerRecipe(Strict):
-    """A task's recogniser trained with the task's own loss on uncompressed pictures; `data` and `recognizer` as in a protocol."""
+    """A task's recogniser trained with the task's own loss on uncompressed images; `data` and `recognizer` as in a protocol."""
 
     kind: Literal["recognizer"]
     task: str
@@ -92,8 +92,8 @@ class RecognizerTraining(Trainable):
         return {"loss": self.task.loss(batch.images, batch.targets)}
 
 
-def picture_batch(dataset: Dataset, indices: Sequence[int], size: int, flip: bool, rng: np.random.Generator) -> Batch:
-    """Crops of pictures, without targets."""
+def image_batch(dataset: Dataset, indices: Sequence[int], size: int, flip: bool, rng: np.random.Generator) -> Batch:
+    """Crops of images, without targets."""
     pieces = []
     for index in indices:
         image = dataset[index].image
@@ -103,25 +103,25 @@ def picture_batch(dataset: Dataset, indices: Sequence[int], size: int, flip: boo
 
 
 def prepare_codec(recipe: CodecRecipe, path: Path, checkpoint: Path, fabric: Fabric, log: Log) -> dict[str, Any]:
-    """Train the codec into `path`; returns the ledger and what it reached on the `val` pictures."""
+    """Train the codec into `path`; returns the ledger and what it reached on the `val` images."""
     module, name = recipe.pictures.split(":")
-    pictures: Callable[[str], Dataset] = getattr(import_module(module), name)
+    open_split: Callable[[str], Dataset] = getattr(import_module(module), name)
     seed_torch("prepare", recipe.seed)
     trainable = DistortionTraining(recipe.codec, recipe.mse_lambda)
     if recipe.start:
         load_weights(trainable.codec, verified_path(recipe.start))
-    batches = Batches(picture_batch, pictures("train"), recipe.training, seeds.derive("prepare", recipe.seed))
+    batches = Batches(image_batch, open_split("train"), recipe.training, seeds.derive("prepare", recipe.seed))
     ledger = train(trainable, batches, fabric, checkpoint, recipe.model_dump_json(), log)
     codec = NeuralCodec(trainable.codec, recipe.codec)
     codec.refit()
     with replacing(path) as temporary:
         codec.save(temporary)
-    result = Evaluation({}, [row for _, _, row in code_dataset(codec, pictures("val"))])
+    result = Evaluation({}, [row for _, _, row in code_dataset(codec, open_split("val"))])
     return {"ledger": ledger.__dict__, "reached": {"bpp": result.bpp, "psnr": result.psnr}}
 
 
 def prepare_recognizer(recipe: RecognizerRecipe, path: Path, checkpoint: Path, fabric: Fabric, log: Log) -> dict[str, Any]:
-    """Train the recogniser into `path` (16-bit floats); returns the ledger and the scores on uncompressed `val` pictures."""
+    """Train the recogniser into `path` (16-bit floats); returns the ledger and the scores on uncompressed `val` images."""
     seed_torch("prepare", recipe.seed)
     task = make_task(Plugins(), recipe.task, recipe.data, recipe.recognizer)
     batches = Batches(task.batch, task.dataset("train"), recipe.training, seeds.derive("prepare", recipe.seed))
@@ -157,7 +157,7 @@ def read_recipe(path: Path) -> CodecRecipe | RecognizerRecipe:
         raise UserError(f"{path} is not a valid recipe: {describe_errors(error)}.") from error
 
 
-def prepare(recipe_file: Path, out: Path, runs: Path, device: str, report: Report = silent) -> dict[str, Any]:
+def prepare(recipe_file: Path, out: Path, runs: Path, device: str, report: Report = no_report) -> dict[str, Any]:
     """Follow a recipe: writes NAME.safetensors and NAME.json below `out` and returns the content of the latter.
 
     Raises UserError where the recipe is wrong. Interrupted, the same call goes on where it was.

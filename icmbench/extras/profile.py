@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from icmbench.api.method import TrainedMethod
 from icmbench.base.errors import UserError
-from icmbench.base.files import demand_writable, replacing
+from icmbench.base.files import replacing, require_writable
 from icmbench.experiment.build import build_method
 from icmbench.experiment.cell import Cell
 from icmbench.experiment.devices import device_name, torch_device
@@ -169,7 +169,7 @@ def _limit(device: torch.device, precision: str) -> float:
 def run(job: Job, protocol: Protocol, runner: Runner, steps: int) -> None:
     """Measure one rate point of a method (the middle one unless the job says another), print tables, write the trace."""
     runs, console = runner.folders.runs, runner.console
-    demand_writable(runs)
+    require_writable(runs)
     rates = job.rate_indices(protocol) if job.rates else [len(protocol.rates) // 2]
     [cell, *_] = plan(job.plugins, protocol, {job.method: job.parameters}, rates, 1)
     trace = runs / protocol.identity / cell.label / "profile" / "trace.json"

@@ -26,7 +26,7 @@ class RayPool:
 
     def __init__(self, device: Device, pack: int | None, address: str | None) -> None:
         self.device, self.address, self.ray = device, address, _ray()
-        _demand_reachable(address)
+        _require_reachable(address)
         try:
             self.ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -88,7 +88,7 @@ def _ray() -> Any:
     return ray
 
 
-def _demand_reachable(address: str | None) -> None:
+def _require_reachable(address: str | None) -> None:
     """Raises UserError where nothing answers: Ray itself would go on asking for many minutes."""
     host, colon, port = (address or "").rpartition(":")
     if not (host and colon and port.isdecimal()) or "://" in host:

@@ -45,7 +45,7 @@ class Remote:
     def pull(self) -> None:
         """Fetch what is new, changed or missing here, and drop what is gone there; what was changed here since stays."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._talking("read"), locked(self._seen_path.with_suffix(".lock")):
+        with self._access("read"), locked(self._seen_path.with_suffix(".lock")):
             seen, there = self._seen(), self._listed()
             for name in [name for name in seen if name not in there]:
                 if self._here(name) == seen.pop(name)["here"]:
@@ -61,7 +61,7 @@ class Remote:
 
     def push(self) -> None:
         """Send what is new or changed here since `pull`, and remove there what was removed here."""
-        with self._talking("write"), locked(self._seen_path.with_suffix(".lock")):
+        with self._access("write"), locked(self._seen_path.with_suffix(".lock")):
             seen = self._seen()
             files = (path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith("."))
             names = {path.relative_to(self.folder).as_posix() for path in files}
@@ -76,7 +76,7 @@ class Remote:
             write_text(self._seen_path, json.dumps(seen))
 
     @contextmanager
-    def _talking(self, doing: str) -> Iterator[None]:
+    def _access(self, doing: str) -> Iterator[None]:
         """A block that talks to the place. The exceptions of file systems are of all kinds; each becomes a UserError."""
         try:
             yield

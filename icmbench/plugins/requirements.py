@@ -47,7 +47,7 @@ def _weights(weights: Weights) -> Requirement:
     return Requirement(path, path.exists(), size, f"sha256 {weights.sha256}", source, fetched)
 
 
-def demand(protocol: Protocol) -> None:
+def require(protocol: Protocol) -> None:
     """Raises UserError naming exactly what is missing; a file that can be fetched does not count as missing."""
     missing = [item for item in requirements(protocol) if not item.present and not item.fetched]
     if missing:

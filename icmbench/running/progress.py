@@ -139,7 +139,7 @@ def display(tracker: Tracker, console: Console) -> "Live | Log":
 
 
 @contextmanager
-def one_thing(name: str, console: Console) -> Iterator[Report]:
+def show_progress(name: str, console: Console) -> Iterator[Report]:
     """A report whose phases are shown under one name, for work that is not a cell."""
     tracker = Tracker([Unit(name)])
     with display(tracker, console) as shown:

@@ -14,7 +14,7 @@ from rich.console import Console
 from icmbench.api.classes import method_class
 from icmbench.api.method import TrainedMethod
 from icmbench.base.errors import UserError
-from icmbench.base.files import demand_writable
+from icmbench.base.files import require_writable
 from icmbench.experiment import cost
 from icmbench.experiment.build import build_method
 from icmbench.experiment.cell import Cell
@@ -79,7 +79,7 @@ class Runner:
         if work is None:
             work = ComputeCell(self.plugins, self.folders, self.device)
         for folder in (self.folders.store.folder, self.folders.runs):
-            demand_writable(folder)
+            require_writable(folder)
         absent = [cell for cell in cells if not work.finished(cell)]
         for protocol in dict.fromkeys(cell.protocol.identity for cell in cells):
             own, new = ([cell for cell in some if cell.protocol.identity == protocol] for some in (cells, absent))

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from icmbench.compare.row import Row
 from icmbench.show import markup
-from icmbench.show.sheet import NOTHING, Cell, Column, Sheet, interval, number, say, whole
+from icmbench.show.sheet import NOTHING, Cell, Column, Sheet, interval, number, print_line, whole
 from icmbench.stats.confidence import Estimate
 
 COLUMNS = (
@@ -137,7 +137,7 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
         Sheet(sheet.name, caption, sheet.columns, sheet.lines).only(*SHOWN).show(console)
         for row in group:
             for line in (_details(row), *notes(row)):
-                say(f"  {row.method}: {line}", console)
+                print_line(f"  {row.method}: {line}", console)
 
 
 def _details(row: Row) -> str:

@@ -146,7 +146,7 @@ def _terminal_cell(column: Column, cell: Cell) -> Text:
     return Text(markup.broken(text, NAME) if column.names else text)
 
 
-def say(line: str, console: Console) -> None:
+def print_line(line: str, console: Console) -> None:
     """Print a line as it is: without markup, emoji codes, colours of its own and line breaks, and without control characters."""
     console.print(markup.for_terminal(line), highlight=False, markup=False, emoji=False, soft_wrap=True)
 

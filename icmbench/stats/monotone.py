@@ -24,7 +24,7 @@ def is_rising(points: Points) -> NDArray[np.bool_]:
 def constrained_cubic(points: Points) -> Points:
     """The least-squares cubic of quality over log rate whose slope is nowhere negative, at the rates of the points.
 
-    After the curve fitting of MPEG's VCM test conditions (H. Wang and others, Picture Coding Symposium 2024), which ask for the
+    After the curve fitting of MPEG's VCM test conditions (H. Wang and others, Image Coding Symposium 2024), which ask for the
     slope at the points only. Fewer than four rates: a polynomial of lower degree. A flat fit leaves one point, and where the
     fit is flat in part the later points go.
     """

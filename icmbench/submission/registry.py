@@ -89,7 +89,7 @@ def accept(results: Path, path: Path, submission: Submission) -> list[Path]:
         submitted = contents(bundle)
         store = Store(results)
         files = [store.path_of(claim.record) for claim in submitted.claims]
-        _demand_free(results, bundle, submitted, files)
+        _require_free(results, bundle, submitted, files)
         for claim, file in zip(submitted.claims, files, strict=True):
             _write(rows_path(file), bundle.read(claim.cell.rows))
             _write(file, bundle.read(claim.cell.record))
@@ -106,7 +106,7 @@ def seals(bundle: Archive, submitted: Contents) -> tuple[str, ...]:
     return tuple(sorted(str(json.loads(bundle.read(claim.cell.record))["content_sha256"]) for claim in submitted.claims))
 
 
-def _demand_free(results: Path, bundle: Archive, submitted: Contents, files: Sequence[Path]) -> None:
+def _require_free(results: Path, bundle: Archive, submitted: Contents, files: Sequence[Path]) -> None:
     """No record of the method is there but those that the bundle brings, byte for byte."""
     present = set(files[0].parent.glob("*.json"))
     same = {file for claim, file in zip(submitted.claims, files, strict=True) if _is(file, bundle.read(claim.cell.record))}

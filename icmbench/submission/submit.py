@@ -83,7 +83,7 @@ def _records(
     if not own:
         raise UserError(f"there are no records of {label} under {protocol.identity} in {folders.store}; run it first.")
     records = sorted(own, key=lambda record: (record.seed, record.rate_index))
-    _demand_whole(protocol, records)
+    _require_whole(protocol, records)
     pairs = tuple(parameters.items())
     cells = [_cell(protocol, record, pairs) for record in records]
     if stale := [cell.name for record, cell in zip(records, cells, strict=True) if not _current(record, cell, plugins)]:
@@ -101,7 +101,7 @@ def _cell(protocol: Protocol, record: Record, parameters: tuple[tuple[str, objec
     return Cell(protocol, record.method, parameters, record.rate_index, record.seed, own)
 
 
-def _demand_whole(protocol: Protocol, records: Sequence[Record]) -> None:
+def _require_whole(protocol: Protocol, records: Sequence[Record]) -> None:
     if LAMBDA not in records[0].rate_point:
         return
     present = {(record.rate_index, record.seed) for record in records}

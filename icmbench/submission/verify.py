@@ -27,7 +27,7 @@ from icmbench.experiment.devices import device_name
 from icmbench.experiment.evaluate import evaluate_uncompressed, pixels, pixels_sha256, psnr
 from icmbench.experiment.folders import Device
 from icmbench.plugins.find import Plugins
-from icmbench.plugins.requirements import demand
+from icmbench.plugins.requirements import require
 from icmbench.schema.protocol import Protocol, Strict
 from icmbench.schema.record import Environment
 from icmbench.submission import sandbox
@@ -45,7 +45,7 @@ PROBE_DECIBELS = 1.5  # how much worse it may look
 Progress = Callable[[str, int, int], None]  # phase, done, total
 
 
-def silent(phase: str, done: int, total: int) -> None:
+def no_progress(phase: str, done: int, total: int) -> None:
     """Shows nothing."""
 
 
@@ -80,7 +80,7 @@ class Verdict(Strict):
     seconds: float
 
 
-def verify(path: Path, plugins: Plugins, protocol: str | None = None, progress: Progress = silent) -> Verdict:
+def verify(path: Path, plugins: Plugins, protocol: str | None = None, progress: Progress = no_progress) -> Verdict:
     """Verify the bundle at `path` against the protocol of its name, or against `protocol` (a name or a file).
 
     Raises UserError where the file cannot be read.
@@ -113,7 +113,7 @@ def _protocol(submitted: Contents, plugins: Plugins, name: str | None) -> Protoc
         raise NotHere(f"this machine knows no protocol {claimed.name}; it may be of a task that is not installed.")
     ours = plugins.protocol(name or claimed.name)
     try:
-        demand(ours)
+        require(ours)
     except UserError as error:
         raise NotHere(str(error)) from error
     ours = bind(ours, plugins)
@@ -131,14 +131,14 @@ def _protocol(submitted: Contents, plugins: Plugins, name: str | None) -> Protoc
 
 @dataclass(frozen=True)
 class Probe:
-    """A picture that no codec has seen: image `number` of the data set, mirrored and shifted around its edges."""
+    """An image that no codec has seen: image `number` of the data set, mirrored and shifted around its edges."""
 
     number: int
     image: Tensor
 
 
 @dataclass(frozen=True)
-class Places:
+class RunFiles:
     """Under which numbers a record's bitstreams, and those of the probes, lie in a run: they tell nothing of the order."""
 
     claim: Claim
@@ -195,7 +195,7 @@ class Verification:
             raise Refused(f"the codec was trained on {len(seen)} of the images that it is scored on, {seen[0]!r} among them.")
 
     def check_ceiling(self) -> None:
-        """The recogniser on uncompressed pictures gives the ceiling that the records claim."""
+        """The recogniser on uncompressed images gives the ceiling that the records claim."""
         measured = evaluate_uncompressed(self.task, partial(self.progress, "ceiling"))
         self._same_scores("the ceiling", self.submitted.claims[0].record.ceiling, measured)
 
@@ -227,39 +227,39 @@ class Verification:
             return {name: [run.result(number, limit=2**28) for number in of] for name, of in numbers.items()}
 
     def measure(self, claims: Sequence[Claim], probes: Sequence[Probe], streams: dict[str, list[bytes]]) -> list[Measured]:
-        """Decode the bitstreams of records and those of the probes, and score the pictures."""
+        """Decode the bitstreams of records and those of the probes, and score the images."""
         with SandboxRun(self.bundle, self.submitted, self.rng) as run:
-            places, work = [], []
+            files, work = [], []
             for claim in claims:
                 images = [run.add(self.bundle.read(claim.cell.bitstream(number))) for number in claim.cell.shipped]
-                places.append(Places(claim, images, [run.add(data) for data in streams[claim.cell.record]]))
-                work.append(run.work(claim, [*places[-1].images, *places[-1].probes]))
+                files.append(RunFiles(claim, images, [run.add(data) for data in streams[claim.cell.record]]))
+                work.append(run.work(claim, [*files[-1].images, *files[-1].probes]))
             run.run(work, partial(self.progress, "decode"))
-            return [self._measure(run, place, probes, streams[place.claim.cell.record]) for place in places]
+            return [self._measure(run, file, probes, streams[file.claim.cell.record]) for file in files]
 
-    def _measure(self, run: SandboxRun, places: Places, probes: Sequence[Probe], streams: Sequence[bytes]) -> Measured:
-        claim = places.claim
-        score, same = self._check_scores(run, places)
-        bits, gained = self._check_probes(run, places, probes, streams)
+    def _measure(self, run: SandboxRun, files: RunFiles, probes: Sequence[Probe], streams: Sequence[bytes]) -> Measured:
+        claim = files.claim
+        score, same = self._check_scores(run, files)
+        bits, gained = self._check_probes(run, files, probes, streams)
         return Measured(
             record=claim.cell.record,
             bpp=claim.record.bpp,
             claimed_score=claim.record.scores[claim.record.metric],
             score=score,
-            images=len(places.images),
+            images=len(files.images),
             same=same,
             probe_bits=bits,
             probe_psnr=gained,
         )
 
-    def _check_scores(self, run: SandboxRun, places: Places) -> tuple[float, int]:
+    def _check_scores(self, run: SandboxRun, files: RunFiles) -> tuple[float, int]:
         """The primary score of the decoded images, and how many of them have the pixels that the rows name."""
-        record, cell = places.claim.record, places.claim.cell
+        record, cell = files.claim.record, files.claim.cell
         metric, rows, same = self.task.metric(), [], 0
-        claimed = places.claim.rows.iloc[list(cell.shipped)]
-        for done, (number, place) in enumerate(zip(cell.shipped, places.images, strict=True)):
+        claimed = files.claim.rows.iloc[list(cell.shipped)]
+        for done, (number, file) in enumerate(zip(cell.shipped, files.images, strict=True)):
             sample, row = self.dataset[number], claimed.iloc[done]
-            image = run.image(place, sample.image)
+            image = run.image(file, sample.image)
             decibels = psnr(image, sample.image)
             if abs(decibels - row["psnr"]) > DECIBELS:
                 raise Refused(
@@ -274,17 +274,17 @@ class Verification:
         return measured.get(self.protocol.evaluation.metric, math.nan), same
 
     def _check_probes(
-        self, run: SandboxRun, places: Places, probes: Sequence[Probe], streams: Sequence[bytes]
+        self, run: SandboxRun, files: RunFiles, probes: Sequence[Probe], streams: Sequence[bytes]
     ) -> tuple[float, float]:
         """Bits and PSNR of the probes against those of the images that they were made of."""
-        rows = places.claim.rows.iloc[[probe.number for probe in probes]]
+        rows = files.claim.rows.iloc[[probe.number for probe in probes]]
         bits = 8 * sum(map(len, streams)) / float(rows["bits"].sum())
-        images = [run.image(place, probe.image) for place, probe in zip(places.probes, probes, strict=True)]
+        images = [run.image(file, probe.image) for file, probe in zip(files.probes, probes, strict=True)]
         decibels = [psnr(image, probe.image) for image, probe in zip(images, probes, strict=True)]
         gained = float(np.mean(decibels) - rows["psnr"].mean())
         if bits > PROBE_BITS or gained < -PROBE_DECIBELS:
             raise Refused(
-                f"the codec of {places.claim.cell.record} knows the images that it is scored on: mirrored and shifted, they take "
+                f"the codec of {files.claim.cell.record} knows the images that it is scored on: mirrored and shifted, they take "
                 f"{bits:.2f} times the bits at {gained:+.1f} dB."
             )
         return bits, gained

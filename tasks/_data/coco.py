@@ -21,14 +21,14 @@ USED = {  # of the annotation file; polygons and licences are not
 
 @dataclass(frozen=True)
 class Boxes:
-    """Objects of one picture: `boxes` float32 [N, 4] (x0, y0, x1, y1 in pixels), `labels` int64 [N] (0-based).
+    """Objects of one image: `boxes` float32 [N, 4] (x0, y0, x1, y1 in pixels), `labels` int64 [N] (0-based).
 
-    `picture` is the (height, width) of the picture or, in training, of the crop.
+    `size` is the (height, width) of the image or, in training, of the crop.
     """
 
     boxes: Tensor
     labels: Tensor
-    picture: tuple[int, int]
+    size: tuple[int, int]
     image_id: int
 
 

@@ -39,7 +39,7 @@ class MaskFolder(Dataset):
         self.masks = [masks / f"{path.stem}.png" for path in self.images]
         lost = next((path for path in self.masks if not path.exists()), None)
         if lost:
-            raise UserError(f"{lost} is missing: every picture needs a mask.")
+            raise UserError(f"{lost} is missing: every image needs a mask.")
         self.kept: Kept[Sample] = Kept()
 
     def __len__(self) -> int:
@@ -59,6 +59,6 @@ class MaskFolder(Dataset):
         image, mask = read_image(self.images[index]), read_mask(self.masks[index])
         if mask.shape != image.shape[1:]:
             sizes = f"{tuple(mask.shape)} and {tuple(image.shape[1:])}"
-            raise UserError(f"{self.masks[index]} and its picture differ in size: {sizes}.")
+            raise UserError(f"{self.masks[index]} and its image differ in size: {sizes}.")
         sample = Sample(image, self.labels(mask), self.images[index].name)
         return self.kept.keep(index, sample, image.numel() + 8 * mask.numel())

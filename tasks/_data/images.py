@@ -1,4 +1,4 @@
-"""Reading pictures and keeping decoded ones within a memory budget."""
+"""Reading images and keeping decoded ones within a memory budget."""
 
 from pathlib import Path
 from typing import Generic, TypeVar

@@ -21,12 +21,12 @@ STOCK = {"mmdet": "mmdetection", "mmseg": "mmsegmentation"}
 
 
 class RecognizerOptions(Strict):
-    """Which network, and how it wants its pictures.
+    """Which network, and how it wants its images.
 
     `config`: an OpenMMLab config: `mmdet:PATH` or `mmseg:PATH` for a stock one, `tasks:PATH` for one shipped here,
     else a path (absolute or below `$ICMBENCH_DATA`). `checkpoint`: none means fresh weights.
-    `scale`: (long, short) side that a whole picture is resized to fit, aspect kept; none: as it is.
-    `crop_scale`: the resize factor of training crops, which should be the usual factor of whole pictures.
+    `scale`: (long, short) side that a whole image is resized to fit, aspect kept; none: as it is.
+    `crop_scale`: the resize factor of training crops, which should be the usual factor of whole images.
     """
 
     config: str
@@ -138,14 +138,14 @@ class Preprocessor:
         self.options = options
 
     def scale_of(self, height: int, width: int) -> float:
-        """Resize factor for a whole picture."""
+        """Resize factor for a whole image."""
         if self.options.scale is None:
             return 1.0
         long, short = max(self.options.scale), min(self.options.scale)
         return min(long / max(height, width), short / min(height, width))
 
     def __call__(self, images: Tensor, scale: float) -> tuple[Tensor, tuple[int, int]]:
-        """Network input, and the (height, width) of it that is picture rather than padding."""
+        """Network input, and the (height, width) of it that is the image rather than padding."""
         height, width = (round(side * scale) for side in images.shape[-2:])
         if scale != 1:
             images = F.interpolate(images, (height, width), mode="bilinear", align_corners=False)

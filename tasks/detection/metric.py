@@ -26,7 +26,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Truths:
-    """Objects of one picture: `boxes` float64 [N, 4] (x, y, width, height), `labels` [N] (0-based).
+    """Objects of one image: `boxes` float64 [N, 4] (x, y, width, height), `labels` [N] (0-based).
 
     `crowd` [N]: regions that take any number of detections. `ignored` [N]: not to be found; whatever matches one counts
     neither as right nor as wrong.
@@ -59,7 +59,7 @@ class AveragePrecision(Metric):
             self.truths[row["image_id"]].append(row)
 
     def update(self, sample: Sample, prediction: tuple[Tensor, Tensor, Tensor]) -> dict[str, Any]:
-        """Add a picture; returns its columns of the tally."""
+        """Add an image; returns its columns of the tally."""
         boxes, scores, labels = (value.numpy() for value in prediction)
         sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
         self.images.append(sample.target.image_id)
@@ -82,7 +82,7 @@ class AveragePrecision(Metric):
         self.images += other.images
 
     def compute(self) -> dict[str, float]:
-        """The six scores in percent over the pictures seen; a score without any ground truth is left out."""
+        """The six scores in percent over the images seen; a score without any ground truth is left out."""
         if not self.detections:
             return dict.fromkeys(NAMES, 0.0)
         truth = COCO({**self.dataset.coco, "annotations": self.annotations})
@@ -96,7 +96,7 @@ class AveragePrecision(Metric):
 
 
 def _columns(truths: Truths, boxes: Floats, scores: NDArray[np.float32], labels: Ints) -> dict[str, Any]:
-    """The tally's columns for one picture; boxes float64 [D, 4] (x, y, width, height), scores and labels [D]."""
+    """The tally's columns for one image; boxes float64 [D, 4] (x, y, width, height), scores and labels [D]."""
     order = np.lexsort((-scores, labels))
     order = order[_places(labels[order]) < MOST]
     boxes, labels = boxes[order], labels[order]
@@ -127,7 +127,7 @@ def _outside(boxes: Floats) -> Bools:
 
 
 def match(truths: Truths, boxes: Floats) -> tuple[Ints, Ints]:
-    """Which detections of a picture and category, float64 [D, 4] and best first, find an object: (hits, ignored) [D].
+    """Which detections of an image and category, float64 [D, 4] and best first, find an object: (hits, ignored) [D].
 
     Bit t belongs to the t-th IoU threshold. As in COCO's evaluation, each detection in turn takes the object of the
     highest IoU that is free, the last of equal ones, and one that is to be ignored only if no other is left.

@@ -35,13 +35,13 @@ def build(config: ConfigDict) -> nn.Module:
 
 
 def samples(inputs: Tensor, shape: tuple[int, int], targets: Sequence[Boxes], scale: float) -> list[Any]:
-    """mmdet's data samples for a batch: boxes in pixels of the network's input, of which `shape` is picture."""
+    """mmdet's data samples for a batch: boxes in pixels of the network's input, of which `shape` is the image."""
     samples = []
     for target in targets:
         meta = {
             "img_shape": shape,
-            "ori_shape": target.picture,
-            "scale_factor": (shape[1] / target.picture[1], shape[0] / target.picture[0]),
+            "ori_shape": target.size,
+            "scale_factor": (shape[1] / target.size[1], shape[0] / target.size[0]),
             "pad_shape": tuple(inputs.shape[-2:]),
             "batch_input_shape": tuple(inputs.shape[-2:]),
         }

@@ -30,7 +30,7 @@ class CocoSplit(Strict):
 
 
 class DetectionData(Strict):
-    """`shapes`: the procedural pictures; `coco`: any COCO-format folders, one per split."""
+    """`shapes`: the procedural images; `coco`: any COCO-format folders, one per split."""
 
     source: Literal["shapes", "coco"]
     seed: int = 0
@@ -111,7 +111,7 @@ class Detection(OpenMMLabTask[CocoFolder]):
 
 
 class LightDetector(LightHead):
-    """The recogniser's own kind of detector, narrow, reading a feature map instead of a picture."""
+    """The recogniser's own kind of detector, narrow, reading a feature map instead of an image."""
 
     def __init__(self, network: nn.Module, task: Detection) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class LightDetector(LightHead):
     def loss(self, features: Tensor, targets: Sequence[Any]) -> Tensor:
         task = self.task[0]
         scale = task.options.crop_scale
-        height, width = (round(side * scale) for side in targets[0].picture)
+        height, width = (round(side * scale) for side in targets[0].size)
         grid = (height + -height % task.preprocess.divisor, width + -width % task.preprocess.divisor)
         self.network.backbone.grid = grid  # type: ignore[union-attr]
         samples = mmdet_network.samples(features.new_empty(len(targets), 3, *grid), (height, width), targets, scale)

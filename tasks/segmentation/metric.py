@@ -24,7 +24,7 @@ class MeanIoU(Metric):
         self.confusion = torch.zeros(len(classes), len(classes), dtype=torch.int64)  # [truth, prediction]
 
     def update(self, sample: Sample, prediction: Tensor) -> dict[str, Any]:
-        """Add a picture; returns its pixel accuracy in percent as `score`, and its `confusion`."""
+        """Add an image; returns its pixel accuracy in percent as `score`, and its `confusion`."""
         counted = sample.target != 255
         size = len(self.classes)
         pairs = size * sample.target[counted] + prediction[counted]

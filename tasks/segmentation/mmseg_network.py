@@ -45,7 +45,7 @@ def total_loss(network: nn.Module, inputs: Tensor, masks: Sequence[Tensor]) -> T
 
 
 def predict(network: nn.Module, inputs: Tensor, shape: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Class numbers int64 [B, H, W] of pictures of `size`, of whose network input `shape` is not padding."""
+    """Class numbers int64 [B, H, W] of images of `size`, of whose network input `shape` is not padding."""
     meta = {"ori_shape": size, "img_shape": tuple(inputs.shape[-2:]), "pad_shape": tuple(inputs.shape[-2:])}
     logits = network.inference(inputs, [meta] * len(inputs))[..., : shape[0], : shape[1]]  # type: ignore[operator]
     if tuple(logits.shape[-2:]) != size:

@@ -24,7 +24,7 @@ BACKGROUND = "background"  # the class that is no object
 class MaskSplit(Strict):
     """A folder of images and one of index masks, below `$ICMBENCH_DATA` unless absolute.
 
-    `names`: a text file with one stem a line, where only some of the pictures belong to the split.
+    `names`: a text file with one stem a line, where only some of the images belong to the split.
     """
 
     images: Path
@@ -33,7 +33,7 @@ class MaskSplit(Strict):
 
 
 class SegmentationData(Strict):
-    """`shapes`: the procedural pictures; `folders`: image + index-mask folders, one pair per split.
+    """`shapes`: the procedural images; `folders`: image + index-mask folders, one pair per split.
 
     `classes` are the class names; an index in a mask that has none is ignored, as is `ignore`.
     With `reduce_zero_label` index 0 is ignored and the others are lowered by one (mmsegmentation's convention).
@@ -132,7 +132,7 @@ def _read_names(path: Path) -> list[str]:
 
 
 class LightSegmenter(LightHead):
-    """The recogniser's own kind of segmenter, narrow, reading a feature map instead of a picture."""
+    """The recogniser's own kind of segmenter, narrow, reading a feature map instead of an image."""
 
     def __init__(self, network: nn.Module, scale: float) -> None:
         super().__init__()

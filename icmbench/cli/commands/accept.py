@@ -19,14 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from icmbench.base.files import demand_writable
+    from icmbench.base.files import require_writable
     from icmbench.extras.curves import external
     from icmbench.submission import registry
     from icmbench.submission.archive import opened
     from icmbench.submission.inspect import contents, inspect
 
-    demand_writable(arguments.results.folder)
-    verdict = verify.reached(arguments)
+    require_writable(arguments.results.folder)
+    verdict = verify.verify_bundle(arguments)
     if verdict.status == "rejected":
         return verify.STATUS[verdict.status]
     if arguments.external:

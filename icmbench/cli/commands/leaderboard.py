@@ -22,7 +22,7 @@ QUIET = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_results(parser)
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="codecs, for pictures (default runs)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="codecs, for images (default runs)")
     parser.add_argument("--port", type=_port, default=8501, metavar="N", help="default 8501")
     parser.add_argument(
         "--address", default="localhost", metavar="HOST", help="default localhost: this machine only; 0.0.0.0 is for everybody"

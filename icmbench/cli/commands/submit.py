@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--title", help="what the method is, in a line")
     parser.add_argument("--link", metavar="ADDRESS", help="a paper, or where the code lives")
     options.add_set(parser)
-    options.add_place(parser)
+    options.add_locations(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

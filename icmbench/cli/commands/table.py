@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     from icmbench.show import bdrate_table
 
     store = arguments.results
-    options.demand_results(store)
+    options.require_results(store)
     plugins = options.plugins(arguments)
     table = summary(store, plugins, arguments.metric)
     for name, reason in table.aside:

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--protocols", nargs="+", metavar="NAME|FILE", help="at least two (default: the own one of every task)")
     options.add_set(parser)
     options.add_seeds(parser)
-    options.add_place(parser)
+    options.add_locations(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -28,21 +28,21 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    verdict = reached(arguments, arguments.json)
+    verdict = verify_bundle(arguments, arguments.json)
     if arguments.json:
         print(verdict.model_dump_json(indent=1))
     return STATUS[verdict.status]
 
 
-def reached(arguments: argparse.Namespace, quiet: bool = False) -> "Verdict":
+def verify_bundle(arguments: argparse.Namespace, quiet: bool = False) -> "Verdict":
     """The verdict on the arguments' bundle, with a progress bar on the way, and told unless `quiet`."""
     from rich.console import Console
 
-    from icmbench.running.progress import one_thing
+    from icmbench.running.progress import show_progress
     from icmbench.submission.verify import verify
 
     console = Console(stderr=quiet)
-    with one_thing(arguments.bundle.name, console) as report:
+    with show_progress(arguments.bundle.name, console) as report:
         verdict = verify(
             arguments.bundle, options.plugins(arguments), arguments.protocol,
             lambda phase, done, total: report(phase, done, total, {}),
@@ -53,7 +53,7 @@ def reached(arguments: argparse.Namespace, quiet: bool = False) -> "Verdict":
 
 
 def _print(verdict: "Verdict", console: "Console") -> None:
-    from icmbench.show.sheet import Cell, Column, Sheet, number, say
+    from icmbench.show.sheet import Cell, Column, Sheet, number, print_line
 
     if verdict.cells:
         columns = [Column("record", names=True)]
@@ -68,4 +68,4 @@ def _print(verdict: "Verdict", console: "Console") -> None:
         ]  # fmt: skip
         Sheet("verdict", f"{verdict.label} under {verdict.protocol}", columns, lines).show(console)
     reason = f": {verdict.reason}" if verdict.reason else ""
-    say(f"{verdict.status.upper()}{reason} ({verdict.seconds:.0f} s, sha256 {verdict.bundle_sha256[:12]})", console)
+    print_line(f"{verdict.status.upper()}{reason} ({verdict.seconds:.0f} s, sha256 {verdict.bundle_sha256[:12]})", console)

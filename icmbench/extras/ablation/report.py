@@ -14,7 +14,7 @@ from icmbench.base.files import write_text
 from icmbench.compare.row import Row
 from icmbench.show import bdrate_table, markup
 from icmbench.show.figure import interactive
-from icmbench.show.sheet import Cell, Column, Sheet, say
+from icmbench.show.sheet import Cell, Column, Sheet, print_line
 from icmbench.stats.confidence import Estimate
 
 SHOWN = ("seeds", "BD-rate", "95 % interval", "BD-metric", "Akima", "overlap")
@@ -103,13 +103,13 @@ def show(entries: Sequence[Entry], console: Console) -> None:
         sheet(group).only(second, *SHOWN).show(console)
         for entry in group:
             for note in entry.notes:
-                say(f"  {entry.short}: {note}", console)
+                print_line(f"  {entry.short}: {note}", console)
 
 
-def say_where(paths: Sequence[Path], results: Path | str, console: Console) -> None:
+def print_paths(paths: Sequence[Path], results: Path | str, console: Console) -> None:
     """Name the files that were written, and how to see the interactive figures of `results`."""
     for line in (*map(str, paths), f"interactive view: {interactive(results)}"):
-        say(line, console)
+        print_line(line, console)
 
 
 def folder_name(*parts: str) -> str:

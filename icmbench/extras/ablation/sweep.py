@@ -127,7 +127,7 @@ def run(job: Job, settings: Sequence[Setting], runner: Runner) -> int:
     report.show(entries, runner.console)
     anchors = sorted({setting.protocol.anchor for setting in settings})
     drawn = axis_figure.draw(entries, title(job, settings), " or ".join(anchors), folder)
-    report.say_where([*drawn, *report.write(entries, folder)], str(store), runner.console)
+    report.print_paths([*drawn, *report.write(entries, folder)], str(store), runner.console)
     return 0 if complete else 1
 
 

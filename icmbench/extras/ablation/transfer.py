@@ -82,7 +82,7 @@ def run(matrix: Matrix, runner: Runner) -> int:
     folder = runner.folders.runs / "transfer" / name
     report.show(entries, runner.console)
     drawn = matrix_figure.draw(entries, f"{matrix.label}: BD-rate against the anchor of the protocol that scores", folder)
-    report.say_where([*drawn, *report.write(entries, folder)], str(runner.folders.store), runner.console)
+    report.print_paths([*drawn, *report.write(entries, folder)], str(runner.folders.store), runner.console)
     return 0 if complete else 1
 
 

@@ -81,13 +81,13 @@ def _one_thread() -> Iterator[None]:
 
 
 def _method_points(plugins: Plugins, name: str, task: str, folder: Path) -> list[Callable[[], None]]:
-    members.demand_method(method_class(plugins, name))
+    members.require_method(method_class(plugins, name))
     protocol = bind(override(plugins.protocol(plugins.default_protocol(task)), TINY), plugins)
     return MethodTrial(plugins, name, protocol, folder).points()
 
 
 def _task_points(plugins: Plugins, name: str) -> list[Callable[[], None]]:
-    members.demand_task(task_class(plugins, name))
+    members.require_task(task_class(plugins, name))
     return TaskTrial(plugins, override(plugins.protocol(plugins.default_protocol(name)), TINY)).points()
 
 

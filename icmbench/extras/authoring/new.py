@@ -26,8 +26,8 @@ def write(kind: Kind, name: str, into: Path, single: bool, plugins: Plugins) -> 
     Raises UserError for a name that cannot be used, for what is there already, and where files cannot be written.
     """
     files = _files(kind, name, single)
-    _demand_free([into / (path if single else name) for path in files])
-    _demand_usable(name, plugins)
+    _require_free([into / (path if single else name) for path in files])
+    _require_usable(name, plugins)
     texts = _rendered(kind, name, single, files)
     for path, text in texts.items():
         write_text(into / path, text)
@@ -55,13 +55,13 @@ def _files(kind: Kind, name: str, single: bool) -> dict[str, str]:
     return files | {f"{name}/tests/test_{name}.py": "test.py"}
 
 
-def _demand_free(paths: list[Path]) -> None:
+def _require_free(paths: list[Path]) -> None:
     for path in paths:
         if path.exists():
             raise UserError(f"{path} is there already.")
 
 
-def _demand_usable(name: str, plugins: Plugins) -> None:
+def _require_usable(name: str, plugins: Plugins) -> None:
     if not re.fullmatch("[a-z][a-z0-9_]{1,39}", name):
         raise UserError(f"'{name}' cannot be a name: it takes 2 to 40 of a-z, 0-9 and _, a letter first.")
     if keyword.iskeyword(name) or keyword.issoftkeyword(name) or keyword.iskeyword(_class_name(name)):

@@ -1,4 +1,4 @@
-"""Where the bits go: maps of estimated bits over a picture, and the share of them that lies inside objects."""
+"""Where the bits go: maps of estimated bits over an image, and the share of them that lies inside objects."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from icmbench.experiment.evaluate import Progress, no_progress, pixels
 
 
 class Allocation(BaseModel):
-    """Estimated bits of a codec on the `val` pictures, one entry a picture; the `_inside` lists are empty without masks.
+    """Estimated bits of a codec on the `val` images, one entry an image; the `_inside` lists are empty without masks.
 
     Bits and pixels of the padding are left out.
     """
@@ -73,7 +73,7 @@ def object_mask(task: Task, sample: Sample) -> Tensor | None:
 
 
 def allocate(codec: NeuralCodec, task: Task, progress: Progress = no_progress) -> Allocation:
-    """Bits inside and outside objects over all `val` pictures."""
+    """Bits inside and outside objects over all `val` images."""
     dataset = task.dataset("val")
     allocation = Allocation(pixels=[], bits=[], pixels_inside=[], bits_inside=[])
     for index in range(len(dataset)):

@@ -15,14 +15,14 @@ from icmbench.base.files import write_text
 from icmbench.experiment.build import load_task
 from icmbench.experiment.cell import Cell
 from icmbench.extras.dynamics.allocation import bit_map, object_mask
-from icmbench.extras.dynamics.figures import START, Picture, Study, draw
+from icmbench.extras.dynamics.figures import START, ImageMaps, Study, draw
 from icmbench.extras.dynamics.watch import Dynamics, Gradients, Values, WatchCell, ready_start_codec
 from icmbench.running.job import Job
 from icmbench.running.plan import plan
 from icmbench.running.runner import Runner
 from icmbench.schema.protocol import Protocol
 
-PICTURES = 4
+IMAGES = 4
 ENDS = 4  # probes that are averaged for "at the start" and "at the end": the gradient of one batch is noisy
 
 
@@ -63,17 +63,17 @@ def _finish(cells: Sequence[Cell], work: WatchCell, console: Console) -> None:
     console.print("\n".join([describe(numbers), *map(str, paths)]), highlight=False, markup=False, soft_wrap=True)
 
 
-def _images(cells: Sequence[Cell], work: WatchCell) -> list[Picture]:
+def _images(cells: Sequence[Cell], work: WatchCell) -> list[ImageMaps]:
     """Some val images with the bit maps of the start codec and of each cell's."""
     task = load_task(cells[0].protocol, work.plugins, work.device)
     codecs = {START: ready_start_codec(cells[0], work.device)} | {cell.label: work.trained_codec(cell) for cell in cells}
     dataset = task.dataset("val")
     images = []
-    for index in sorted({int(index) for index in np.linspace(0, len(dataset) - 1, PICTURES)}):
+    for index in sorted({int(index) for index in np.linspace(0, len(dataset) - 1, IMAGES)}):
         sample = dataset[index]
         mask = object_mask(task, sample)
         maps = {name: bit_map(codec, sample.image).numpy() for name, codec in codecs.items()}
-        images.append(Picture(sample.image.permute(1, 2, 0).numpy(), None if mask is None else mask.numpy(), maps))
+        images.append(ImageMaps(sample.image.permute(1, 2, 0).numpy(), None if mask is None else mask.numpy(), maps))
     return images
 
 

@@ -27,8 +27,8 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture uint8 [H, W, 3], where its objects are ([H, W] of 0 and 1), and bits per pixel [H, W] by codec."""
+class ImageMaps:
+    """An image uint8 [H, W, 3], where its objects are ([H, W] of 0 and 1), and bits per pixel [H, W] by codec."""
 
     image: NDArray[np.uint8]
     mask: NDArray[Any] | None
@@ -47,7 +47,7 @@ class Study:
     protocol: str
     lmbda: float
     results: dict[str, list[Dynamics]]
-    pictures: list[Picture]
+    images: list[ImageMaps]
 
     @property
     def title(self) -> str:
@@ -208,26 +208,26 @@ def _mean_text(values: Floats) -> str:
 
 def colour_scale(study: Study) -> float:
     """Upper end of the common colour scale of the bit maps: all but the hundredth part of the pixels lie below."""
-    return float(np.quantile(np.concatenate([m.ravel() for p in study.pictures for m in p.maps.values()]), 0.99))
+    return float(np.quantile(np.concatenate([m.ravel() for p in study.images for m in p.maps.values()]), 0.99))
 
 
 def _bits(study: Study) -> Figure:
-    codecs, rows = [START, *study.results], len(study.pictures)
+    codecs, rows = [START, *study.results], len(study.images)
     figure = plt.figure(figsize=(2.3 * (1 + len(codecs)) + 3.2, 2.35 * rows + 0.8), layout="constrained")
     left, right = cast(Any, figure.subfigures(1, 2, width_ratios=(2.3 * (1 + len(codecs)) + 0.6, 2.6)))
     panels = left.subplots(rows, 1 + len(codecs), squeeze=False)
-    for row, picture in zip(panels, study.pictures, strict=True):
-        row[0].imshow(picture.image)
+    for row, image in zip(panels, study.images, strict=True):
+        row[0].imshow(image.image)
         for axes, codec in zip(row[1:], codecs, strict=True):
-            bits = axes.imshow(picture.maps[codec], cmap=SEQUENTIAL, vmin=0, vmax=colour_scale(study), interpolation="nearest")
-            inside = "" if picture.mask is None else f", {picture.share(codec):.0%} inside"
-            axes.set_title(f"{picture.maps[codec].mean():.3f} bpp{inside}", fontsize=8)
+            bits = axes.imshow(image.maps[codec], cmap=SEQUENTIAL, vmin=0, vmax=colour_scale(study), interpolation="nearest")
+            inside = "" if image.mask is None else f", {image.share(codec):.0%} inside"
+            axes.set_title(f"{image.maps[codec].mean():.3f} bpp{inside}", fontsize=8)
         for axes in row:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-            if picture.mask is not None and picture.mask.min() < picture.mask.max():
-                axes.contour(picture.mask, levels=[0.5], colors=[VERMILLION], linewidths=1)
-    for axes, name in zip(panels[0], ["picture", *codecs], strict=True):
+            if image.mask is not None and image.mask.min() < image.mask.max():
+                axes.contour(image.mask, levels=[0.5], colors=[VERMILLION], linewidths=1)
+    for axes, name in zip(panels[0], ["image", *codecs], strict=True):
         axes.set_title(f"{name}\n{axes.get_title()}".rstrip("\n"), fontsize=9)
     left.colorbar(bits, ax=panels.ravel().tolist(), label="estimated bits per pixel, all latents", location="bottom", aspect=50)
     _shares(right.subplots(), study)
@@ -236,7 +236,7 @@ def _bits(study: Study) -> Figure:
 
 
 def _shares(axes: Axes, study: Study) -> None:
-    """Bars: the share of bits inside objects over all `val` pictures, beside their share of the area."""
+    """Bars: the share of bits inside objects over all `val` images, beside their share of the area."""
     start = next(iter(study.results.values()))[0].before
     if not math.isfinite(start.area_share):
         axes.text(0.5, 0.5, "the task does not say\nwhere objects are", ha="center", va="center")
@@ -253,7 +253,7 @@ def _shares(axes: Axes, study: Study) -> None:
     axes.margins(y=0.1)
     axes.set_xticks(range(len(bars)), list(bars), rotation=30, ha="right", fontsize=9)
     axes.set_ylabel("share inside objects (%)")
-    axes.set_title(f"area and bits inside objects,\nall {len(start.bits)} val pictures", fontsize=9)
+    axes.set_title(f"area and bits inside objects,\nall {len(start.bits)} val images", fontsize=9)
 
 
 def bit_shares(study: Study) -> dict[str, list[float]]:

@@ -31,7 +31,7 @@ from icmbench.experiment.compute import ALONE, Busy
 from icmbench.experiment.devices import torch_device
 from icmbench.experiment.evaluate import synchronised_seconds
 from icmbench.experiment.folders import Device, Folders, Share
-from icmbench.experiment.report import START, Report, silent
+from icmbench.experiment.report import START, Report, no_report
 from icmbench.experiment.train import train
 from icmbench.experiment.train_cell import save_codec, saved_training, training_batches
 from icmbench.extras.dynamics.allocation import Allocation, allocate
@@ -215,7 +215,7 @@ class WatchCell:
         """Whether there is a result."""
         return self.result(cell) is not None
 
-    def __call__(self, cell: Cell, share: Share = ALONE, report: Report = silent, wait: bool = True) -> bool:
+    def __call__(self, cell: Cell, share: Share = ALONE, report: Report = no_report, wait: bool = True) -> bool:
         """Train with probes, save the codec unless there is one, and write the result. Returns and raises as `ComputeCell`."""
         with locked(self.folders.lock(cell), wait) as mine:
             if not mine:

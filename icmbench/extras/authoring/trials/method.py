@@ -199,14 +199,14 @@ class MethodTrial:
     def two_processes(self) -> None:
         """What one process encodes, another decodes to the same image."""
         codec, image = self.codec(), self.task.dataset("val")[0].image
-        data, bits = codec.encode(image), self.folder / "picture.icm"
+        data, bits = codec.encode(image), self.folder / "image.icm"
         bits.write_bytes(data)
         name = self.cell.method if issubclass(self.kind, ClassicalMethod) else self.folders.codec(self.cell)
         command = [sys.executable, "-m", "icmbench", "decode", *map(str, (bits, name, self.folder))]
         loose = [argument for file in self.plugins.files for argument in ("--plugin", str(file))]
         done = subprocess.run([*command, *loose, "--device", "cpu"], capture_output=True, text=True, check=False)
         require(done.returncode == 0, f"decoding in a fresh process failed: {done.stderr.strip()[-300:]}")
-        decoded = torch.from_numpy(np.array(Image.open(self.folder / "picture.png"))).permute(2, 0, 1)
+        decoded = torch.from_numpy(np.array(Image.open(self.folder / "image.png"))).permute(2, 0, 1)
         require(torch.equal(decoded, codec.decode(data)), "the fresh process decoded another image")
 
     def same_numbers(self) -> None:

@@ -25,7 +25,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 class TaskTrial:
-    """A task tried on two pictures."""
+    """A task tried on two images."""
 
     def __init__(self, plugins: Plugins, protocol: Protocol) -> None:
         self.plugins, self.protocol = plugins, protocol
@@ -42,10 +42,10 @@ class TaskTrial:
         return batch.images, list(batch.targets)
 
     def samples(self) -> None:
-        """Pictures are uint8 [3, H, W] with a name."""
+        """Images are uint8 [3, H, W] with a name."""
         for split in ("train", "val"):
             sample: Any = self.task.dataset(split)[0]
-            first = f"the first picture of {split}"
+            first = f"the first image of {split}"
             require(isinstance(sample, Sample), f"{first} is a {type(sample).__name__}, not an icmbench.api.Sample")
             image = sample.image
             good = image.dtype == torch.uint8 and image.ndim == 3 and image.shape[0] == 3
@@ -60,7 +60,7 @@ class TaskTrial:
         require(once[0] != once[1], f"train and val both have {once[0]}")
 
     def crops(self) -> None:
-        """Crops have the size asked for, also where the picture is smaller."""
+        """Crops have the size asked for, also where the image is smaller."""
         sample = self.task.dataset("train")[0]
         for size in (64, 2 * max(sample.image.shape[1:])):
             shape = tuple(self.task.crop(sample, size, True, np.random.default_rng(0)).image.shape)

@@ -126,12 +126,9 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
         return folder
     with locked(folder.with_name(folder.name + ".lock")):
         if not folder.exists():
-            try:
-                with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-                    unfinished = Path(temporary) / folder.name
-                    unfinished.mkdir()
-                    build(unfinished)
-                    unfinished.rename(folder)
-            except OSError as error:
-                raise UserError(f"cannot write {folder}: {error.strerror or error}.") from error
+            with writing(folder), tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+                unfinished = Path(temporary) / folder.name
+                unfinished.mkdir()
+                build(unfinished)
+                unfinished.rename(folder)
     return folder

@@ -5,68 +5,21 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
+from importlib import import_module
+from keyword import iskeyword
 from typing import TYPE_CHECKING
 
 from icmbench import __version__
 from icmbench.base.errors import UserError
-from icmbench.cli.commands import (
-    accept,
-    bdrate,
-    check,
-    converge,
-    decode,
-    doctor,
-    dynamics,
-    export,
-    import_,
-    leaderboard,
-    list_,
-    new,
-    power,
-    prepare,
-    profile,
-    publish,
-    retract,
-    run,
-    show,
-    status,
-    submit,
-    sweep,
-    table,
-    transfer,
-    verify,
-)
 
 if TYPE_CHECKING:
     from icmbench.schema.store import Store
 
-COMMANDS = {
-    "run": run,
-    "list": list_,
-    "show": show,
-    "status": status,
-    "table": table,
-    "leaderboard": leaderboard,
-    "publish": publish,
-    "bdrate": bdrate,
-    "sweep": sweep,
-    "transfer": transfer,
-    "power": power,
-    "converge": converge,
-    "dynamics": dynamics,
-    "profile": profile,
-    "doctor": doctor,
-    "new": new,
-    "check": check,
-    "decode": decode,
-    "submit": submit,
-    "verify": verify,
-    "accept": accept,
-    "retract": retract,
-    "prepare": prepare,
-    "import": import_,
-    "export": export,
-}
+COMMANDS = (
+    "run", "list", "show", "status", "table", "leaderboard", "publish", "bdrate", "sweep", "transfer", "power", "converge",
+    "dynamics", "profile", "doctor", "new", "check", "decode", "submit", "verify", "accept", "retract", "prepare", "import",
+    "export",
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,7 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("icmbench", description="Benchmark of image coding for machines.")
     parser.add_argument("--version", action="version", version=f"icmbench {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, module in COMMANDS.items():
+    for name in COMMANDS:
+        module = import_module(f"icmbench.cli.commands.{name}{'_' * iskeyword(name)}")
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
         command.set_defaults(command=module.run)
         module.add_arguments(command)

@@ -73,10 +73,7 @@ def only_anchor(group: Curves) -> bool:
 
 
 def group_rows(
-    group: Curves,
-    twice: Curves | None = None,
-    resampled: Source = no_resamples,
-    comparer: Comparer = compare,
+    group: Curves, twice: Curves | None = None, resampled: Source = no_resamples, comparer: Comparer = compare
 ) -> list[Row]:
     """The rows of one protocol, in the order of `rows`. `twice`: the curves under its doubled budget.
 

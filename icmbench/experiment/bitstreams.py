@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from icmbench.base.errors import UserError
-from icmbench.base.files import replacing
+from icmbench.base.files import replacing, writing
 from icmbench.experiment.evaluate import Keep, no_keep
 
 SUFFIX = ".icm"
@@ -47,18 +46,15 @@ def writer(folder: Path | None) -> Iterator[Keep]:
         return
     for leftover in folder.parent.glob(f".{folder.name}.*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-            unfinished, names = Path(temporary) / folder.name, FileNames()
-            unfinished.mkdir()
+    with writing(folder), tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        unfinished, names = Path(temporary) / folder.name, FileNames()
+        unfinished.mkdir()
 
-            def keep(sample: str, data: bytes) -> None:
-                with replacing(unfinished / (names.name(sample) + SUFFIX)) as path:
-                    path.write_bytes(data)
+        def keep(sample: str, data: bytes) -> None:
+            with replacing(unfinished / (names.name(sample) + SUFFIX)) as path:
+                path.write_bytes(data)
 
-            yield keep
-            if folder.exists():
-                shutil.rmtree(folder)
-            unfinished.rename(folder)
-    except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror or error}.") from error
+        yield keep
+        if folder.exists():
+            shutil.rmtree(folder)
+        unfinished.rename(folder)

@@ -60,13 +60,8 @@ class Batches(torch.utils.data.Dataset[Batch]):
     def loader(self, first: int, device: torch.device) -> DataLoader[Batch]:
         """Batches `first` to the last, made ahead in worker processes for a GPU."""
         workers = max(1, self.workers) if device.type == "cuda" else 0
-        return DataLoader(
-            self,
-            batch_size=None,
-            sampler=range(first, self.training.steps),
-            num_workers=workers,
-            pin_memory=workers > 0,
-        )
+        steps = range(first, self.training.steps)
+        return DataLoader(self, batch_size=None, sampler=steps, num_workers=workers, pin_memory=workers > 0)
 
 
 class _Forward(nn.Module):

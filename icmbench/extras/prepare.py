@@ -14,7 +14,6 @@ import numpy as np
 import safetensors.torch
 import torch
 from lightning_fabric import Fabric
-from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -33,7 +32,7 @@ from icmbench.experiment.report import Report, no_report
 from icmbench.experiment.train import Batches, Log, train
 from icmbench.plugins.find import Plugins
 from icmbench.plugins.weights import shipped_folder, verified_path
-from icmbench.schema.protocol import CodecSpec, Strict, Training, Weights, describe_errors, read_toml
+from icmbench.schema.protocol import CodecSpec, Strict, Training, Weights, read_toml, validated
 
 
 class CodecRecipe(Strict):
@@ -150,11 +149,8 @@ def read_recipe(path: Path) -> CodecRecipe | RecognizerRecipe:
     fields = read_toml(path)
     if fields.get("kind") not in ("codec", "recognizer"):
         raise UserError(f"{path}: kind must be 'codec' or 'recognizer'.")
-    try:
-        recipe = CodecRecipe if fields["kind"] == "codec" else RecognizerRecipe
-        return recipe.model_validate(fields)
-    except ValidationError as error:
-        raise UserError(f"{path} is not a valid recipe: {describe_errors(error)}.") from error
+    problem = f"{path} is not a valid recipe"
+    return validated(CodecRecipe, fields, problem) if fields["kind"] == "codec" else validated(RecognizerRecipe, fields, problem)
 
 
 def prepare(recipe_file: Path, out: Path, runs: Path, device: str, report: Report = no_report) -> dict[str, Any]:
@@ -170,10 +166,8 @@ def prepare(recipe_file: Path, out: Path, runs: Path, device: str, report: Repor
     def log(step: int, terms: dict[str, float]) -> None:
         report("train", step + 1, steps, terms)
 
-    if isinstance(recipe, CodecRecipe):
-        results = prepare_codec(recipe, path, checkpoint, fabric, log)
-    else:
-        results = prepare_recognizer(recipe, path, checkpoint, fabric, log)
+    train_recipe: Any = prepare_codec if isinstance(recipe, CodecRecipe) else prepare_recognizer
+    results = train_recipe(recipe, path, checkpoint, fabric, log)
     content = {
         "command": f"icmbench prepare {recipe_file.stem} --device {device}",
         "recipe": recipe.model_dump(mode="json"),

@@ -17,10 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ValidationError
-
 from icmbench.base.errors import UserError, unknown
-from icmbench.schema.protocol import Protocol, Strict, describe_errors, parse, read_toml
+from icmbench.schema.protocol import Protocol, Strict, parse, read_toml, validated
 
 if TYPE_CHECKING:  # imports pandas, and listing plugins does not need it
     from icmbench.stats.tally import Tally
@@ -149,10 +147,7 @@ INSTALLED = Plugins()  # what is built in or installed, without the user's loose
 
 def options(model: type[Strict], values: dict[str, Any], what: str) -> Any:
     """Typed options from plain values. Raises UserError naming every wrong one."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise UserError(f"{what} are not valid: {describe_errors(error)}.") from error
+    return validated(model, values, f"{what} are not valid")
 
 
 def _built_in(kind: Kind) -> Iterator[Plugin]:

@@ -48,11 +48,7 @@ def verified_path(weights: Weights) -> Path:
 
 def _fetch(url: str, path: Path) -> None:
     try:
-        with (
-            urllib.request.urlopen(url, timeout=60) as stream,
-            replacing(path) as temporary,
-            temporary.open("wb") as out,
-        ):
+        with urllib.request.urlopen(url, timeout=60) as stream, replacing(path) as temporary, temporary.open("wb") as out:
             shutil.copyfileobj(stream, out)
     except (OSError, ValueError, HTTPException, UserError) as error:
         raise UserError(f"cannot fetch {url}: {error}; put the file at {path} by hand.") from error

@@ -9,14 +9,14 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from icmbench.base.errors import UserError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-
+Model = TypeVar("Model", bound=BaseModel)
 
 NOT_TRAINED_ON = {"name", "summary", "anchor", "evaluation", "files", "assumed"}  # changing these retrains nothing
 VAL = "val"
@@ -190,12 +190,17 @@ def describe_errors(error: ValidationError) -> str:
     return "; ".join(parts)
 
 
+def validated(model: type[Model], fields: dict[str, Any], problem: str) -> Model:
+    """The fields as a model. Raises UserError that begins with `problem` and names every wrong field."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise UserError(f"{problem}: {describe_errors(error)}.") from error
+
+
 def parse(fields: dict[str, Any], origin: str) -> Protocol:
     """Check the fields of a protocol. Raises UserError naming every wrong field."""
-    try:
-        return Protocol.model_validate(fields)
-    except ValidationError as error:
-        raise UserError(f"{origin} is not a valid protocol: {describe_errors(error)}.") from error
+    return validated(Protocol, fields, f"{origin} is not a valid protocol")
 
 
 def read_toml(path: Path) -> dict[str, Any]:

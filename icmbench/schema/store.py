@@ -1,7 +1,7 @@
 """A results folder: one JSON file a record, and beside it the rows of its images as Parquet."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +10,36 @@ from typing import Any
 from pydantic import ValidationError
 
 from icmbench.base.files import sha256, write_text
-from icmbench.schema.protocol import Protocol, describe_errors
+from icmbench.schema.protocol import Model, Protocol, describe_errors
 from icmbench.schema.record import Record, flaws, impossible, point_name, seal
 
 
 def rows_path(record: Path) -> Path:
     """Where the rows of the images lie, from the path of their record."""
     return record.with_suffix(".parquet")
+
+
+def read_models(
+    paths: Iterable[Path], model: type[Model], path_of: Callable[[Model], Path]
+) -> tuple[list[Model], dict[Path, str]]:
+    """The models in JSON files, in the order of the paths, and the files that cannot be used, with the reason.
+
+    `path_of`: where the file of a model belongs.
+    """
+    models, broken = [], {}
+    for path in sorted(paths):
+        try:
+            content = model.model_validate_json(path.read_text())
+        except ValidationError as error:
+            broken[path] = describe_errors(error)
+        except (OSError, ValueError) as error:
+            broken[path] = str(error)
+        else:
+            if path == path_of(content):
+                models.append(content)
+            else:
+                broken[path] = f"its content belongs in {path_of(content)}"
+    return models, broken
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
 from icmbench.base.errors import UserError
 from icmbench.base.files import replacing, sha256, write_text
 from icmbench.extras.curves import external
 from icmbench.extras.curves.external import ExternalCurve
-from icmbench.schema.protocol import Strict, describe_errors
+from icmbench.schema.protocol import Strict, validated
 from icmbench.schema.record import Environment
-from icmbench.schema.store import Store, rows_path
+from icmbench.schema.store import Store, read_models, rows_path
 from icmbench.submission.archive import Archive, opened
 from icmbench.submission.inspect import Contents, contents
 from icmbench.submission.manifest import About, Digest, Identity, Line
@@ -57,20 +55,12 @@ def folder_of(results: Path, protocol: str, label: str) -> Path:
 
 def read(results: Path) -> tuple[dict[tuple[str, str], Submission], dict[Path, str]]:
     """The submissions of a results folder by (protocol identity, label), and the files that are none with the reason."""
-    submissions, broken = {}, {}
-    for path in sorted((results / "submissions").glob("*@*/*/submission.json")):
-        try:
-            submission = Submission.model_validate_json(path.read_text())
-        except ValidationError as error:
-            broken[path] = describe_errors(error)
-        except (OSError, ValueError) as error:
-            broken[path] = str(error)
-        else:
-            if path.parent == folder_of(results, submission.protocol, submission.label):
-                submissions[submission.protocol, submission.label] = submission
-            else:
-                broken[path] = "it lies where another submission belongs"
-    return submissions, broken
+
+    def path_of(submission: Submission) -> Path:
+        return folder_of(results, submission.protocol, submission.label) / "submission.json"
+
+    submissions, broken = read_models((results / "submissions").glob("*@*/*/submission.json"), Submission, path_of)
+    return {(submission.protocol, submission.label): submission for submission in submissions}, broken
 
 
 def source_files(results: Path, submission: Submission) -> list[Path]:
@@ -162,18 +152,16 @@ def add_external(results: Path, name: str, submitted: Contents, points: Sequence
     """
     about = submitted.manifest.about
     source = "; ".join([", ".join(about.authors), *filter(None, (about.title, about.link)), "decoded and scored again"])
-    try:
-        curve = ExternalCurve(
-            name=name,
-            source=source,
-            metric=submitted.protocol.evaluation.metric,
-            points=tuple(points),
-            protocol=submitted.manifest.protocol,
-            anchor=submitted.protocol.anchor,
-            created=now(),
-        )
-    except ValidationError as error:
-        raise UserError(f"{name} cannot be kept as an external curve: {describe_errors(error)}.") from error
+    fields = {
+        "name": name,
+        "source": source,
+        "metric": submitted.protocol.evaluation.metric,
+        "points": tuple(points),
+        "protocol": submitted.manifest.protocol,
+        "anchor": submitted.protocol.anchor,
+        "created": now(),
+    }
+    curve = validated(ExternalCurve, fields, f"{name} cannot be kept as an external curve")
     external.add(results, curve)
     return curve
 

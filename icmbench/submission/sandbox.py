@@ -78,19 +78,8 @@ def run(
     if reason := why_not():
         raise UserError(f"code of strangers cannot be isolated on this machine: {reason}.")
     program = shutil.which("bwrap") or "bwrap"
-    binds = ["--ro-bind", str(scratch / "in"), "/scratch/in", "--bind", str(scratch / "out"), "/scratch/out"]
-    command = [
-        *_walls(program, readable),
-        *binds,
-        "--remount-ro",
-        "/",
-        "--chdir",
-        "/scratch/out",
-        "--",
-        sys.executable,
-        "-I",
-        "-B",
-    ]
+    binds = ["--ro-bind", str(scratch / "in"), "/scratch/in", "--bind", str(scratch / "out"), "/scratch/out", "--remount-ro", "/"]
+    command = [*_walls(program, readable), *binds, "--chdir", "/scratch/out", "--", sys.executable, "-I", "-B"]
     with tempfile.TemporaryFile() as printed:
         process = subprocess.Popen([*command, *words], stdin=subprocess.DEVNULL, stdout=printed, stderr=printed)
         try:

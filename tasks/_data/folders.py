@@ -20,12 +20,7 @@ class MaskFolder(Dataset):
     """
 
     def __init__(
-        self,
-        images: Path,
-        masks: Path,
-        labels: Callable[[Tensor], Tensor],
-        names: list[str] | None = None,
-        origin: str = "",
+        self, images: Path, masks: Path, labels: Callable[[Tensor], Tensor], names: list[str] | None = None, origin: str = ""
     ) -> None:
         self.folder, self.labels, self.origin = images, labels, origin
         for folder in (images, masks):

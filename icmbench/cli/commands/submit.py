@@ -23,15 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from pydantic import ValidationError
-
-    from icmbench.schema.protocol import describe_errors, override
+    from icmbench.schema.protocol import override, validated
     from icmbench.submission.manifest import About
 
-    try:
-        about = About(authors=arguments.author, licence=arguments.licence, title=arguments.title, link=arguments.link)
-    except ValidationError as error:
-        raise UserError(f"this cannot be the description of a bundle: {describe_errors(error)}.") from error
+    described = {"authors": arguments.author, "licence": arguments.licence, "title": arguments.title, "link": arguments.link}
+    about = validated(About, described, "the description of the bundle is not valid")
     if arguments.out.suffix != ".zip":
         raise UserError(f"--out must name a .zip file, not {arguments.out}.")
     parameters, fields = options.settings(arguments.set)

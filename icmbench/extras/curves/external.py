@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field
 
 from icmbench.base.errors import UserError
 from icmbench.base.files import write_text
 from icmbench.compare.row import ANCHOR, Point, Row
-from icmbench.schema.protocol import Strict, describe_errors
+from icmbench.schema.protocol import Strict
+from icmbench.schema.store import read_models
 from icmbench.stats.bdrate import BDRate, Curve, bd_rate
 from icmbench.stats.confidence import Estimate
 
@@ -73,21 +74,9 @@ def add(results: Path, curve: ExternalCurve) -> bool:
 
 
 def read(results: Path) -> tuple[list[ExternalCurve], dict[Path, str]]:
-    """All external curves of a results folder, by file name, and the files that are none with the reason."""
-    curves, broken = [], {}
-    for path in sorted(path for path in (results / "external").glob("*.json") if not path.name.startswith(".")):
-        try:
-            curve = ExternalCurve.model_validate_json(path.read_text())
-        except ValidationError as error:
-            broken[path] = describe_errors(error)
-        except (OSError, ValueError) as error:
-            broken[path] = str(error)
-        else:
-            if path == path_of(results, curve.name):
-                curves.append(curve)
-            else:
-                broken[path] = "it lies where another curve belongs"
-    return curves, broken
+    """All external curves of a results folder, by file name, and the files that cannot be used, with the reason."""
+    paths = (path for path in (results / "external").glob("*.json") if not path.name.startswith("."))
+    return read_models(paths, ExternalCurve, lambda curve: path_of(results, curve.name))
 
 
 @dataclass(frozen=True)

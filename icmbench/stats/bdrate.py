@@ -33,14 +33,14 @@ INTERPOLATIONS: dict[str, type[PchipInterpolator] | type[Akima1DInterpolator]] =
 
 @dataclass(frozen=True)
 class BDRate:
-    """What `bd_rate` found.
+    """The result of `bd_rate`.
 
     `percent`: mean change of rate at equal quality in percent (negative: bits saved), or None with a `reason`.
-    `cross_check`: the same with the other interpolation; None without an answer, or where it runs away.
+    `cross_check`: the same with the other interpolation; None without an answer, or where the interpolation diverges.
     `metric`: mean change of quality at equal rate, in the unit of quality, by `method`; None without a common range of rate.
     `overlap`: common range of quality over the union of both, 0..1; `rate_overlap`: the same for ln rate.
     `points`: of anchor and test that were used. `monotone`: both curves were used as given, else a curve was made monotone
-    (`icmbench.stats.monotone`). `warnings`: what else a reader must know.
+    (`icmbench.stats.monotone`). `warnings`: anything else that a reader must know.
     """
 
     percent: float | None
@@ -76,7 +76,7 @@ def bd_rate(anchor: Curve, test: Curve, *, method: Method = "pchip") -> BDRate:
         return BDRate(None, points=points, monotone=monotone, reason=reason, warnings=warnings, method=method)
     overlap = _overlap(a, b, QUALITY)
     percent, cross_check = (_percent(a, b, kind) if overlap >= MIN_OVERLAP else None for kind in (method, check_method))
-    reason = "" if percent is not None else f"the {method} interpolation runs away"
+    reason = "" if percent is not None else f"the {method} interpolation diverges"
     if overlap < MIN_OVERLAP:
         reason = f"the quality ranges overlap by {overlap:.0%}, less than {MIN_OVERLAP:.0%}"
     if percent is not None:
@@ -113,8 +113,8 @@ def relative_difference(anchor: Curve, test: Curve, count: int = 101, method: Me
 def log_bd_rates(anchor: FloatArray, test: FloatArray) -> FloatArray:
     """ln(1 + BD-rate as a fraction) by PCHIP of N pairs of curves, float64 [N, P, 2] and [N, Q, 2] of (rate, quality), to [N].
 
-    NaN without an answer: fewer than three usable points, or no common range of quality. The least overlap that `bd_rate` asks
-    for is not asked here, because a resampling has to keep or drop a pair as a whole. Raises ValueError as `bd_rate` does.
+    NaN without an answer: fewer than three usable points, or no common range of quality. The least overlap of `bd_rate` is
+    not required here, because a resampling has to keep or drop a pair as a whole. Raises ValueError as `bd_rate` does.
     """
     return _batch(anchor, test, QUALITY)
 
@@ -181,7 +181,7 @@ def _doubts(percent: float, check: float | None, overlap: float, methods: tuple[
     if overlap < GOOD_OVERLAP:
         warnings.append(f"the quality ranges overlap by only {overlap:.0%}")
     if check is None:
-        warnings.append(f"no cross-check: the {methods[1]} interpolation runs away")
+        warnings.append(f"no cross-check: the {methods[1]} interpolation diverges")
     elif abs(percent - check) > 1 + 0.1 * abs(percent):
         warnings.append(f"{methods[0]} and {methods[1]} disagree ({percent:+.1f} % and {check:+.1f} %)")
     return tuple(warnings)

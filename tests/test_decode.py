@@ -183,8 +183,8 @@ def spoiled(coded: Path, folder: Path, how: str) -> Path:
         ("half", "cannot load a codec"),
         ("folder", "cannot load a codec"),
         ("no spec", "does not say which codec it holds"),
-        ("no JSON", "does not hold a sound codec"),
-        ("other fields", "does not hold a sound codec"),
+        ("no JSON", "does not hold a valid codec"),
+        ("other fields", "does not hold a valid codec"),
         ("unknown architecture", "did you mean"),
         ("other sizes", "cannot load codec weights"),
     ],
@@ -353,7 +353,7 @@ def test_bitstreams_asked_for_later_are_made_without_training_and_without_touchi
     (cell / "codec.safetensors").unlink()
     capsys.readouterr()
     assert run("--keep-bitstreams") == 1
-    assert "codec.safetensors is gone" in "".join(capsys.readouterr())
+    assert "codec.safetensors is missing" in "".join(capsys.readouterr())
     assert not (cell / "bitstreams").exists()
     assert not (cell / "codec.safetensors").exists()
     assert content(record.parent) == before

@@ -8,13 +8,13 @@ from icmbench.plugins.find import Plugins, class_of, options
 
 
 def method_class(plugins: Plugins, name: str) -> type[Method]:
-    """The method's class. Raises UserError where there is none or it cannot be imported."""
+    """The method's class. Raises UserError if there is none or it cannot be imported."""
     cls: type[Method] = class_of(plugins.get("methods", name), TrainedMethod, UntrainedMethod, ClassicalMethod)
     return cls
 
 
 def task_class(plugins: Plugins, name: str) -> type[Task]:
-    """The task's class. Raises UserError where there is none or it cannot be imported."""
+    """The task's class. Raises UserError if there is none or it cannot be imported."""
     cls: type[Task] = class_of(plugins.get("tasks", name), Task)
     return cls
 

@@ -51,7 +51,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """SHA-256 of all that the samples are made of: trainings and results name by it the data that they used.
+        """SHA-256 of everything that the samples are made of. It identifies the data of trainings and results.
 
         `icmbench.api.fingerprint` makes one of images (by name and size in bytes) and annotations (by content).
         """
@@ -67,11 +67,11 @@ class Metric(ABC):
 
     @abstractmethod
     def update(self, sample: Sample, prediction: Any) -> Mapping[str, Any]:
-        """Take one image; returns columns for its row: `score` where it has one of its own, and those of the tally."""
+        """Add one image; returns columns for its row: `score` if it has its own, and those of the tally."""
 
     @abstractmethod
     def merge(self, other: Any) -> None:
-        """Take all that another metric of the same kind has seen."""
+        """Add everything that another metric of the same kind has seen."""
 
     @abstractmethod
     def compute(self) -> dict[str, float]:
@@ -121,7 +121,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def branch_points(self) -> Mapping[str, Tap]:
-        """Places inside the recogniser where a branch may hang; `mid_recognizer` is one."""
+        """Points inside the recogniser where a branch can be attached, among them `mid_recognizer`."""
 
     @abstractmethod
     def light_head(self, channels: int, stride: int, depth: int = 1, width: int = 32) -> LightHead:
@@ -133,15 +133,15 @@ class Task(ABC):
     def features(self, images: Tensor) -> tuple[Tensor, ...]:
         """The feature maps [B, C, h, w] that the recogniser's head reads, differentiable with respect to the images.
 
-        `images`: float [B, 3, H, W] in 0..1, preprocessed at the scale of crops as in `loss`. Raises UserError where the
-        task does not define them, as do the two below: a method can try them in its `build`.
+        `images`: float [B, 3, H, W] in 0..1, preprocessed at the scale of crops as in `loss`. Raises UserError if the
+        task does not define them, as do the two methods below; a method can try them in its `build`.
         """
         raise self._undefined("which feature maps its recogniser's head reads")
 
     def own_targets(self, images: Tensor) -> Sequence[Any]:
-        """What the recogniser itself finds on images float [B, 3, H, W] in 0..1, as targets for `loss`, one each, no gradient.
+        """The recogniser's own predictions on images float [B, 3, H, W] in 0..1, as targets for `loss`, without gradient.
 
-        Annotations play no part in it.
+        One target per image; annotations are not used.
         """
         raise self._undefined("what its recogniser's own predictions are as targets")
 
@@ -156,14 +156,14 @@ class Task(ABC):
         return UserError(f"the task {type(self).__name__} does not say {what}.")
 
     def recognizer_fingerprint(self) -> str:
-        """SHA-256 of what makes the recogniser besides the protocol's own fields, such as the content of a config file.
+        """SHA-256 of what defines the recogniser besides the protocol's own fields, such as the content of a config file.
 
-        Neither builds the network nor reads a checkpoint. Empty where there is nothing else.
+        Neither builds the network nor reads a checkpoint. Empty if there is nothing else.
         """
         return ""
 
     def to(self, device: torch.device) -> None:
-        """Move the recogniser."""
+        """Move the recogniser to a device."""
         self.recognizer.to(device)
 
     def freeze(self) -> None:

@@ -1,4 +1,4 @@
-"""Bitstreams in files, one an image: what `icmbench run --keep-bitstreams` keeps."""
+"""Bitstreams in files, one per image, as `icmbench run --keep-bitstreams` keeps them."""
 
 import re
 import shutil
@@ -36,10 +36,10 @@ class FileNames:
 
 @contextmanager
 def writer(folder: Path | None) -> Iterator[Keep]:
-    """Takes samples' names and bitstreams; `folder` holds them, and nothing else, when the block has ended without an error.
+    """Yields a function that takes a sample's name and bitstream. After a block without error, `folder` holds them alone.
 
-    Until then it is not there, or is the earlier one: an interrupted run leaves no part that looks whole. None: keep nothing.
-    One process at a time. Raises UserError where the files cannot be written.
+    Until then `folder` is absent or the earlier one, so an interrupted run leaves no partial folder. None: keep nothing.
+    One process at a time. Raises UserError if the files cannot be written.
     """
     if folder is None:
         yield no_keep

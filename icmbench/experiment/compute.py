@@ -1,6 +1,6 @@
 """One cell, from the start codec to the record: train, code, recognise, record.
 
-What each step leaves lies in the run folder, so an interrupted cell goes on where it was.
+The result of each step is in the run folder, so an interrupted cell continues from there.
 """
 
 import json
@@ -42,7 +42,7 @@ class Busy(Exception):
 
 @dataclass(frozen=True)
 class ComputeCell:
-    """The work that makes a record. Workers are handed one of these, and call it for one cell after the other."""
+    """The work that makes a record. Workers get one of these and call it for one cell after the other."""
 
     plugins: Plugins
     folders: Folders
@@ -50,7 +50,7 @@ class ComputeCell:
     keep_bitstreams: bool = False
 
     def finished(self, cell: Cell) -> bool:
-        """Whether the cell has a record of the method's present source, the present val data and the present measurement."""
+        """Whether the cell has a record of the current method source, val data and measurement version."""
         try:
             fields = json.loads(self.folders.record(cell).read_text())
             measured = fields["method_sha256"], fields["protocol"]["content"]["val"], fields["measurement"]
@@ -59,9 +59,9 @@ class ComputeCell:
         return measured == (method_source(cell, self.plugins), cell.protocol.bound.val, MEASUREMENT)
 
     def __call__(self, cell: Cell, share: Share = ALONE, report: Report = no_report, wait: bool = True) -> bool:
-        """Train, evaluate and record a cell. Returns False where another process has finished it in the meantime.
+        """Train, evaluate and record a cell. Returns False if another process has finished it in the meantime.
 
-        Raises UserError for what the user can mend, and, without `wait`, Busy for a cell that another process computes.
+        Raises UserError for what the user can fix, and, without `wait`, Busy for a cell that another process computes.
         """
         with locked(self.folders.lock(cell), wait) as mine:
             if not mine:
@@ -81,7 +81,7 @@ class ComputeCell:
 
 
 def remove_half_written(cell: Cell, folders: Folders) -> None:
-    """Remove what killed processes left half-written."""
+    """Remove half-written files of killed processes."""
     if cell.origin is cell:
         for path in (folders.checkpoint(cell), folders.codec(cell)):
             remove_leftovers(path)
@@ -91,7 +91,7 @@ def remove_half_written(cell: Cell, folders: Folders) -> None:
 
 
 def saved_codec(cell: Cell, plugins: Plugins, folders: Folders, device: Device) -> Codec:
-    """The classical codec, or the trained one from its file: the only thing that evaluation gets."""
+    """The codec to evaluate: the classical codec, or the trained one from its file."""
     if issubclass(method_class(plugins, cell.method), ClassicalMethod):
         method = build_method(cell, plugins, device)
         assert isinstance(method, ClassicalMethod)
@@ -102,7 +102,7 @@ def saved_codec(cell: Cell, plugins: Plugins, folders: Folders, device: Device) 
 def evaluate_cell(
     cell: Cell, plugins: Plugins, folders: Folders, device: Device, share: Share, keep: Keep, report: Report = no_report
 ) -> tuple[Evaluation, Codec]:
-    """Rate and scores of the cell's saved codec on the val images, whose bitstreams `keep` gets; and that codec."""
+    """Rate and scores of the cell's saved codec on the val images, and that codec; `keep` gets the bitstreams."""
     codec = saved_codec(cell, plugins, folders, device)
     task = load_task(cell.protocol, plugins, device)
     cost.reset_peak_memory(torch_device(device))
@@ -172,7 +172,7 @@ def record_cell(
 
 
 def _rate_warnings(result: Evaluation, tolerance: float) -> list[str]:
-    ratio = result.bpp / result.estimated_bpp  # nan for a codec without likelihoods, which lies in no tolerance
+    ratio = result.bpp / result.estimated_bpp  # nan for a codec without likelihoods: no warning
     return [f"real over estimated bits is {ratio:.3f}, outside 1 ± {tolerance:g}"] if abs(ratio - 1) > tolerance else []
 
 
@@ -202,9 +202,9 @@ def measure_cost(
 
 
 def make_bitstreams(cell: Cell, plugins: Plugins, folders: Folders, device: Device) -> Path:
-    """The folder with the bitstreams of a finished cell, made with its codec if they are not there. The record stays as it is.
+    """The folder with the bitstreams of a finished cell, made with its codec if it is absent. The record does not change.
 
-    Raises UserError where the codec or the record's rows are gone, or where the codec's bytes are not those of the record.
+    Raises UserError if the codec or the record's rows are missing, or if the codec's bytes are not those of the record.
     """
     rows, folder = rows_path(folders.record(cell)), folders.bitstreams(cell)
     with locked(folders.lock(cell)):
@@ -214,7 +214,7 @@ def make_bitstreams(cell: Cell, plugins: Plugins, folders: Folders, device: Devi
         trained = classical or bool(saved_training(cell, plugins, folders))
         for needed, there in ((folders.codec(cell), trained), (rows, rows.exists())):
             if not there:
-                raise UserError(f"{cell.name} has a record, but its bitstreams cannot be made: {needed} is gone.")
+                raise UserError(f"{cell.name} has a record, but its bitstreams cannot be made: {needed} is missing.")
         codec, dataset = saved_codec(cell, plugins, folders, device), load_task(cell.protocol, plugins, device).dataset("val")
         with bitstreams.writer(folder) as keep:
             for index, bits in enumerate(pd.read_parquet(rows)["bits"]):

@@ -35,7 +35,7 @@ def no_keep(name: str, data: bytes) -> None:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one codec reached on `val`. `rows` has one entry per image: see `code_image`, and what the metric adds.
+    """The results of one codec on `val`. `rows` has one entry per image, from `code_image` and the metric.
 
     `tally`: the name of the tally in the rows, or "".
     """
@@ -45,7 +45,7 @@ class Evaluation:
     tally: str = ""
 
     def column(self, name: str) -> list[float]:
-        """A column's values, one an image."""
+        """A column's values, one per image."""
         return [float(row[name]) for row in self.rows]
 
     def total(self, column: str) -> float:
@@ -64,12 +64,12 @@ class Evaluation:
 
     @property
     def estimated_bpp(self) -> float:
-        """What the likelihoods promised, over the same pixels; nan for a codec without likelihoods."""
+        """The estimate of the likelihoods over the same pixels; nan for a codec without likelihoods."""
         return self.total("estimated_bits") / self.total("pixels")
 
     @property
     def psnr(self) -> float:
-        """Mean PSNR in dB (only descriptive: the decoded images are made for machines)."""
+        """Mean PSNR in dB (only descriptive, because the decoded images are made for machines)."""
         return self.total("psnr") / len(self.rows)
 
 
@@ -97,14 +97,14 @@ def pixels_sha256(image: Tensor) -> str:
 
 
 def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
-    """What `work` gives and the seconds that it takes."""
+    """The result of `work` and the seconds that it takes."""
     start = synchronised_seconds()
     result = work()
     return result, synchronised_seconds() - start
 
 
 def code_image(codec: Codec, sample: Sample) -> tuple[Tensor, bytes, dict[str, Any]]:
-    """Through real bytes: the decoded uint8 image, its bitstream, and the row of what was measured."""
+    """Code an image through real bytes: the decoded uint8 image, its bitstream, and the row of measurements."""
     learned = codec if isinstance(codec, NeuralCodec) else None
     with learned.latents() if learned else nullcontext(()) as latents:
         data, encode_seconds = _timed(lambda: codec.encode(sample.image))
@@ -126,7 +126,7 @@ def code_image(codec: Codec, sample: Sample) -> tuple[Tensor, bytes, dict[str, A
 
 
 def _in_order(codec: Codec, dataset: Dataset, coders: int) -> Iterator[tuple[Sample, tuple[Tensor, bytes, dict[str, Any]]]]:
-    """The samples and what `code_image` makes of them, `coders` at once; no more than twice as many wait to be taken."""
+    """The samples with the results of `code_image`, `coders` at once; at most twice as many results wait."""
     samples = (dataset[index] for index in range(len(dataset)))
     if coders == 1:
         yield from ((sample, code_image(codec, sample)) for sample in samples)
@@ -144,7 +144,7 @@ def _in_order(codec: Codec, dataset: Dataset, coders: int) -> Iterator[tuple[Sam
 def code_dataset(
     codec: Codec, dataset: Dataset, keep: Keep = no_keep, coders: int = 1
 ) -> Iterator[tuple[Sample, Tensor, dict[str, Any]]]:
-    """Every image through the codec, in order; one warm-up coding first, so that times are not those of a cold start.
+    """Every image through the codec, in order. A first coding warms up, so times are not those of a cold start.
 
     `coders`: images that a classical codec codes at once, in threads; a learned codec takes one after the other.
     """
@@ -155,7 +155,7 @@ def code_dataset(
 
 
 def evaluate(codec: Codec, task: Task, progress: Progress = no_progress, keep: Keep = no_keep, coders: int = 1) -> Evaluation:
-    """Rate and recognition scores of a codec on the task's `val` images, whose bitstreams `keep` gets.
+    """Rate and recognition scores of a codec on the task's `val` images; `keep` gets the bitstreams.
 
     `coders`: as in `code_dataset`.
     """
@@ -167,7 +167,7 @@ def evaluate(codec: Codec, task: Task, progress: Progress = no_progress, keep: K
 
 
 def scores_of(metric: Metric) -> dict[str, float]:
-    """The metric's scores in percent. Raises UserError where they contradict each other by its tally."""
+    """The metric's scores in percent. Raises UserError if they contradict each other by its tally."""
     scores = metric.compute()
     if metric.tally and (problems := metric.tally.disordered(scores)):
         raise UserError(f"the scores are impossible and were not recorded: {'; '.join(problems)}.")
@@ -175,9 +175,9 @@ def scores_of(metric: Metric) -> dict[str, float]:
 
 
 def networks(codec: Codec, task: Task) -> tuple[Network, Network, Network]:
-    """What encoding, decoding and recognising the first `val` image take; a classical codec's operations are not counted.
+    """The cost of encoding, decoding and recognising the first `val` image; operations of a classical codec are not counted.
 
-    The recogniser sees the image as loaded: what it takes may depend on what it finds, and must not depend on the codec.
+    The recogniser gets the uncompressed image, because its cost may depend on what it detects but must not depend on the codec.
     """
     sample = task.dataset("val")[0]
     area = pixels(sample.image)
@@ -190,7 +190,7 @@ def networks(codec: Codec, task: Task) -> tuple[Network, Network, Network]:
 
 
 def evaluate_uncompressed(task: Task, progress: Progress = no_progress) -> dict[str, float]:
-    """The ceiling: scores on the images as loaded."""
+    """The ceiling: scores on the uncompressed images."""
     dataset, metric = task.dataset("val"), task.metric()
     for index in range(len(dataset)):
         metric.update(dataset[index], task.predict(dataset[index].image, dataset[index]))

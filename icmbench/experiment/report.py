@@ -1,4 +1,4 @@
-"""How a cell that is being computed tells how far it is. Imports no torch."""
+"""Progress reports of a cell that is being computed. Imports no torch."""
 
 from collections.abc import Callable
 

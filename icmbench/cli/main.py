@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"icmbench: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("icmbench: interrupted; the same command goes on where it was.", file=sys.stderr)
+        print("icmbench: interrupted; run the same command again to continue.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 1

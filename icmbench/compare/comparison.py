@@ -19,10 +19,10 @@ FALLING = 0.98
 
 @dataclass(frozen=True)
 class Curves:
-    """The records of one protocol, by method label and seed, each curve from the lowest rate point on.
+    """The records of one protocol by method label and seed, each curve in the order of the rate points.
 
-    `anchor`: the label that all others are compared with, the protocol's anchor unless somebody chose another. `metric`: the
-    score that they are compared by, the protocol's primary one unless somebody chose another.
+    `anchor`: the label that all others are compared with, the protocol's anchor unless another was chosen. `metric`: the score
+    that they are compared by, the protocol's primary one unless another was chosen.
     """
 
     protocol: Protocol
@@ -37,7 +37,7 @@ class Curves:
         return record.ceiling[self.metric]
 
     def curve(self, label: str, seed: int) -> list[tuple[float, float]]:
-        """(bpp, score) of a method at one seed, from the lowest rate point on."""
+        """(bpp, score) of a method at one seed, in the order of the rate points."""
         return plain(self.records[label][seed], self.metric)
 
 
@@ -56,9 +56,9 @@ def curves(records: Sequence[Record], metric: str | None = None) -> list[Curves]
 
 
 def rows(records: Sequence[Record], resampled: Source = no_resamples, metric: str | None = None) -> list[Row]:
-    """The table: by protocol, then by rank and BD-rate, methods without one last. `metric`: as in `curves`.
+    """The table, sorted by protocol, then by rank and BD-rate; methods without a BD-rate are last. `metric`: as in `curves`.
 
-    The anchor's curves under a doubled budget are no rows of their own: they show in `anchor_doubled`.
+    The anchor's curves under a doubled budget have no rows: they appear as `anchor_doubled`.
     """
     groups = {group.protocol.identity: group for group in curves(records, metric)}
     twice = {identity: groups.get(doubled(group.protocol).identity) for identity, group in groups.items()}
@@ -68,7 +68,7 @@ def rows(records: Sequence[Record], resampled: Source = no_resamples, metric: st
 
 
 def only_anchor(group: Curves) -> bool:
-    """Whether nothing but the anchor was computed: then, with a doubled budget, it is there for `anchor_doubled` alone."""
+    """Whether only the anchor was computed: with a doubled budget it then serves `anchor_doubled` alone."""
     return set(group.records) == {group.protocol.anchor}
 
 
@@ -77,7 +77,7 @@ def group_rows(
 ) -> list[Row]:
     """The rows of one protocol, in the order of `rows`. `twice`: the curves under its doubled budget.
 
-    `comparer`: what stands in for `difference.compare`, where differences are kept.
+    `comparer`: a replacement for `difference.compare` that caches differences.
     """
     differences = {label: against_anchor(group, label, resampled, comparer) for label in group.records}
     elsewhere = {label for label, seeds in group.records.items() if any(r.trained_under for c in seeds.values() for r in c)}
@@ -126,14 +126,14 @@ def _row(group: Curves, label: str, difference: Difference, rank: int | None, mo
 
 
 def against_anchor(group: Curves, label: str, resampled: Source, comparer: Comparer = compare) -> Difference:
-    """A method against the anchor, at the seeds that both have: at one seed both saw the same batches."""
+    """A method against the anchor, at the seeds that both have, where both saw the same batches."""
     if label == group.anchor or group.anchor not in group.records:
         return Difference({}, 0, {}, {})
     return comparer(group.records[group.anchor], group.records[label], resampled, group.metric)
 
 
 def _ranks(differences: dict[str, Difference], anchor: str, apart: set[str]) -> dict[str, int]:
-    """Rank bands, best first: who is not shown to be worse than the best of a band belongs to it."""
+    """Rank bands, best first: a method belongs to a band if it is not shown to be worse than the best of that band."""
     values = {label: d.bd_rate.value for label, d in differences.items() if d.bd_rate is not None and label not in apart}
     if not values:
         return {}
@@ -149,7 +149,7 @@ def _ranks(differences: dict[str, Difference], anchor: str, apart: set[str]) -> 
 
 
 def _resolved(differences: dict[str, Difference], first: str, second: str, anchor: str) -> bool:
-    """Whether two methods' BD-rates differ by more than chance; both are against the same anchor, seed by seed."""
+    """Whether the difference of two methods' BD-rates is resolved; both are against the same anchor, seed by seed."""
     if anchor in (first, second):
         result = differences[first if second == anchor else second].bd_rate
         return result is not None and result.resolved

@@ -182,7 +182,7 @@ def describe(status: Status) -> str:
     since, cells = _time(status.started), f"{status.done} of {status.cells} cells done"
     cells += f", {status.failed} failed" if status.failed else ""
     if not status.alive():
-        again = "; the same command goes on where it was" if not status.ended.startswith("finished") else ""
+        again = "; run the same command again to continue" if not status.ended.startswith("finished") else ""
         return f"{status.command}\n  {status.state()} {_time(status.updated)}: {cells}{again}"
     age = time.time() - status.updated
     where = f"{status.host} " if status.host != socket.gethostname() else ""

@@ -311,7 +311,7 @@ def test_broken_files_are_set_aside_with_the_reason(tmp_path: Path) -> None:
         "rate": (json.dumps(fields | {"name": "rate", "points": [[0.0, 1]]}), "greater than 0"),
         "none": (json.dumps(fields | {"name": "none", "points": []}), "at least 1"),
         "more": (json.dumps(fields | {"name": "more", "rank": 1}), "rank"),
-        "elsewhere": (json.dumps(fields), "where another curve belongs"),
+        "elsewhere": (json.dumps(fields), "is not in its place"),
     }
     for name, (content, _) in bad.items():
         write(folder, content, f"{name}.json")

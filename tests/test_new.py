@@ -142,7 +142,7 @@ def test_a_bad_name_is_refused_and_nothing_is_written(name: str, reason: str, si
 @pytest.mark.parametrize("single", [False, True])
 def test_nothing_is_written_over(single: bool, tmp_path: Path) -> None:
     (tmp_path / ("test_mine.py" if single else "mine")).touch()
-    with pytest.raises(UserError, match=r"mine.* is there already"):
+    with pytest.raises(UserError, match=r"mine.* exists already"):
         write("method", "mine", tmp_path, single, Plugins())
     assert len(list(tmp_path.iterdir())) == 1
 

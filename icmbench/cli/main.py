@@ -1,4 +1,4 @@
-"""The command line: which commands there are, and what becomes of their errors."""
+"""The command line: the list of commands, and how their errors are shown."""
 
 import argparse
 import sys
@@ -23,7 +23,7 @@ COMMANDS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status. Errors that the user can mend are one sentence on standard error."""
+    """Run a command; returns the exit status. Errors that the user can fix are one sentence on standard error."""
     try:
         arguments = _parser().parse_args(argv)
         warnings.filterwarnings("ignore")  # the toolboxes' remarks about each other

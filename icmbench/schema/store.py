@@ -38,7 +38,7 @@ def read_models(
             if path == path_of(content):
                 models.append(content)
             else:
-                broken[path] = f"its content belongs in {path_of(content)}"
+                broken[path] = f"it is not in its place, which is {path_of(content)}"
     return models, broken
 
 

@@ -1,4 +1,4 @@
-"""`icmbench accept`: a bundle's records into a results folder, with the status that verifying them gave."""
+"""`icmbench accept`: add a bundle's records to a results folder, with the status from their verification."""
 
 import argparse
 
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_results(parser)
     parser.add_argument(
         "--external", metavar="NAME",
-        help="keep what was measured here as an external curve of this name, beside the methods and never ranked with them",
+        help="keep the measured points as an external curve of this name, beside the methods and never ranked with them",
     )  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
         return verify.STATUS[verdict.status]
     if arguments.external:
         if not verdict.cells:
-            raise UserError("nothing was measured, so there is no curve to keep.")
+            raise UserError("nothing of the bundle could be measured here, so there is no curve to keep.")
         points = [(cell.bpp, cell.score) for cell in verdict.cells]
         curve = registry.add_external(arguments.results.folder, arguments.external, inspect(arguments.bundle), points)
         print(f"{external.path_of(arguments.results.folder, curve.name)}: {len(points)} points, external")

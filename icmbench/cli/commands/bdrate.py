@@ -1,4 +1,4 @@
-"""`icmbench bdrate`: two curves from CSV files."""
+"""`icmbench bdrate`: BD-rate of two curves in CSV files."""
 
 import argparse
 import json

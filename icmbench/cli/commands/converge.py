@@ -1,4 +1,4 @@
-"""`icmbench converge`: how far the anchor still moves when its budget doubles."""
+"""`icmbench converge`: how much the anchor still improves when its budget doubles."""
 
 import argparse
 import json

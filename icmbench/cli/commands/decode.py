@@ -1,4 +1,4 @@
-"""`icmbench decode`: images from bitstreams and a codec's weights, and nothing else."""
+"""`icmbench decode`: images from bitstreams and a codec's weights alone."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""`icmbench import`: a published curve beside ours."""
+"""`icmbench import`: keep a published curve beside the computed ones."""
 
 import argparse
 from pathlib import Path

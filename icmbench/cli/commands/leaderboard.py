@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="codecs, for images (default runs)")
     parser.add_argument("--port", type=_port, default=8501, metavar="N", help="default 8501")
     parser.add_argument(
-        "--address", default="localhost", metavar="HOST", help="default localhost: this machine only; 0.0.0.0 is for everybody"
+        "--address", default="localhost", metavar="HOST", help="default localhost: this machine only; 0.0.0.0: the whole network"
     )
 
 
@@ -42,11 +42,11 @@ def run(arguments: argparse.Namespace) -> NoReturn:
     words = [word for name, value in flags.items() for word in (f"--{name}", value)]
     command = [sys.executable, "-m", "streamlit", "run", str(app), *words, "--", str(results), str(arguments.runs.absolute())]
     print(f"serving {arguments.results} at http://{arguments.address}:{arguments.port} (Ctrl-C ends it)", flush=True)
-    os.execv(command[0], command)  # in this process's place: whoever ends this process ends the server
+    os.execv(command[0], command)  # replaces this process, so a signal to it ends the server
 
 
 def _build(results: Path) -> None:
-    """Make the tables before anybody waits for a page."""
+    """Make the tables before the first page is opened."""
     from importlib import import_module
 
     derived = import_module(f"{APP}.derived")

@@ -1,4 +1,4 @@
-"""`icmbench new`: start a method or a task of one's own."""
+"""`icmbench new`: start your own method or task."""
 
 import argparse
 import importlib.util
@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _next(arguments: argparse.Namespace) -> list[str]:
-    """What to type, in order, as it works on this machine."""
+    """The commands to type next, in order, as they work on this machine."""
     from icmbench.extras.authoring import new
 
     folder = arguments.into / ("" if arguments.file else arguments.name)
@@ -40,7 +40,7 @@ def _next(arguments: argparse.Namespace) -> list[str]:
 
 
 def _installer() -> str:
-    """pip where the environment has it, else uv: the one that set the environment up, if it lies beside it."""
+    """The install command: pip if the environment has it, else uv, preferably the one that set up the environment."""
     if importlib.util.find_spec("pip"):
         return f"{sys.executable} -m pip install"
     own = Path(sys.prefix).parent / ".uv" / "bin" / "uv"

@@ -1,4 +1,4 @@
-"""`icmbench power`: what a protocol can resolve."""
+"""`icmbench power`: which differences a protocol can resolve."""
 
 import argparse
 import json

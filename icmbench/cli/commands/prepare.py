@@ -1,4 +1,4 @@
-"""`icmbench prepare`: make the weights that protocols start from."""
+"""`icmbench prepare`: make the weights that protocols start with."""
 
 import argparse
 from pathlib import Path

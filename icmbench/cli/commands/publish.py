@@ -13,7 +13,7 @@ MODULE = "icmbench.leaderboard.publish"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the site; one that publish made is replaced")
     options.add_results(parser)
-    parser.add_argument("--check", action="store_true", help="write nothing; say how OUT differs from the site of the results")
+    parser.add_argument("--check", action="store_true", help="write nothing; show how OUT differs from the site of the results")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`icmbench status`: what runs at the moment."""
+"""`icmbench status`: the running jobs."""
 
 import argparse
 import json

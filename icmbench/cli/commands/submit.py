@@ -1,4 +1,4 @@
-"""`icmbench submit`: a bundle of a method's records with all that somebody else needs to verify them."""
+"""`icmbench submit`: a bundle of a method's records with everything that others need to verify them."""
 
 import argparse
 from pathlib import Path
@@ -41,5 +41,5 @@ def run(arguments: argparse.Namespace) -> int:
     size = arguments.out.stat().st_size / 2**20
     held = f"{len(manifest.cells)} records, {images} bitstreams, {size:.1f} MiB"
     print(f"{arguments.out}: {manifest.label} under {manifest.protocol}; {held}.")
-    print(f"Look at it as others will: icmbench verify {arguments.out}")
+    print(f"To check it as others will: icmbench verify {arguments.out}")
     return 0

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _with_external(folder: Path, rows: "list[Row]") -> "list[Row]":
-    """The rows with the external curves of the folder; those that compare with none are named on standard error."""
+    """The rows with the external curves of the folder. Prints the curves that cannot be compared to standard error."""
     if not (folder / "external").is_dir():
         return rows
     from icmbench.extras.curves.external import not_comparable, read, with_external

@@ -1,4 +1,4 @@
-"""`icmbench verify`: is what a bundle claims true?"""
+"""`icmbench verify`: check the claims of a bundle."""
 
 import argparse
 from pathlib import Path
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
-    """What verifying takes: the bundle, the protocol, plugins of tasks."""
+    """The options of verifying: the bundle, the protocol, plugins of tasks."""
     parser.add_argument("bundle", type=Path, metavar="BUNDLE.zip")
     parser.add_argument("--protocol", metavar="NAME|FILE", help="default: the one that the bundle names")
     options.add_plugin(parser)
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def verify_bundle(arguments: argparse.Namespace, quiet: bool = False) -> "Verdict":
-    """The verdict on the arguments' bundle, with a progress bar on the way, and told unless `quiet`."""
+    """The verdict on the bundle, with a progress display; it is printed unless `quiet`."""
     from rich.console import Console
 
     from icmbench.running.progress import show_progress

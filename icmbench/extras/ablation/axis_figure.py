@@ -1,4 +1,4 @@
-"""The figure of `icmbench sweep`: one panel an axis, its values against the BD-rate with its interval."""
+"""The figure of `icmbench sweep`: one panel per axis, its values against the BD-rate with its interval."""
 
 import math
 import textwrap
@@ -33,7 +33,7 @@ MISSING = "dimgrey"
 
 @dataclass(frozen=True)
 class Panel:
-    """One axis: its entries, where they stand on x, and the panel's width in inches. `log`: x is the logarithm to base 10."""
+    """One axis: its entries, their positions x, and the panel's width in inches. `log`: x is the logarithm to base 10."""
 
     name: str
     entries: tuple[Entry, ...]
@@ -49,13 +49,13 @@ class Panel:
 
     @property
     def range(self) -> tuple[float, float]:
-        """From where to where x is shown: half a gap beyond the first and the last value."""
+        """The range of x: half a gap beyond the first and the last value."""
         margin = 0.5 * _gap(self.x) + 0.02 * (self.x[-1] - self.x[0])
         return self.x[0] - margin, self.x[-1] + margin
 
 
 def panel(name: str, entries: Sequence[Entry]) -> Panel:
-    """Numbers stand at their values (at their logarithm if they span more than a decade), unless labels would overlap."""
+    """Numbers are drawn at their values (at their logarithm if they span more than a decade), unless labels would overlap."""
     values = [entry.names["value"] for entry in entries]
     numeric = len(values) > 1 and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     if numeric:
@@ -96,7 +96,7 @@ def _style(entry: Entry) -> str:
 
 
 def _limits(panels: Sequence[Panel]) -> tuple[float, float]:
-    """BD-rates that all panels show: whole intervals, but an interval beyond ± 100 % is cut where no value is."""
+    """The range of BD-rates of all panels. Intervals are cut at ± 100 % unless a value lies beyond."""
     estimates = [entry.bd_rate for panel in panels for entry in panel.entries if entry.bd_rate]
     values = [0.0, *(estimate.value for estimate in estimates)]
     ends = [end for estimate in estimates for end in estimate.interval or ()]
@@ -123,7 +123,7 @@ def _rows(panels: Sequence[Panel]) -> list[list[Panel]]:
 
 
 def plot(panels: Sequence[Panel], title: str, anchor: str) -> Figure:
-    """The panels in rows, and below them what has no BD-rate."""
+    """The panels in rows, and below them the values without a BD-rate."""
     rows = _rows(panels)
     width = max(6.5, max(sum(panel.width for panel in row) for row in rows) + 0.8)
     below = [line for text in _missing(panels) for line in textwrap.wrap(text, int(width / 0.075))]
@@ -182,7 +182,7 @@ def _used(panels: Sequence[Panel]) -> list[str]:
 
 
 def _legend(figure: Figure, panels: Sequence[Panel], anchor: str, title: str) -> None:
-    """Above the panels, under the title: the layout keeps a legend and a `suptitle` apart from the panels only."""
+    """The title is part of the legend, because the layout does not separate a legend from a `suptitle`."""
     handles = [Line2D([], [], color=BLACK, linestyle="--", linewidth=1, label=plain(f"anchor {anchor}"))]
     for style in _used(panels):
         colour, marker, filled = STYLES[style]

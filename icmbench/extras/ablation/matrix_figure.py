@@ -16,7 +16,7 @@ from icmbench.show.markup import broken
 from icmbench.show.sheet import interval
 from icmbench.stats.confidence import Array
 
-COLOURS = "RdBu_r"  # blue saves bits, red costs them, for the colour-blind too
+COLOURS = "RdBu_r"  # blue saves bits, red costs them; suits colour blindness
 EMPTY = "gainsboro"
 CELL = (2.5, 1.15)  # inches
 WRAP = 26
@@ -30,7 +30,7 @@ def draw(entries: Sequence[Entry], title: str, folder: Path) -> list[Path]:
 
 
 def square(entries: Sequence[Entry]) -> tuple[list[list[Entry]], Array]:
-    """The entries by column, and the values that the colours stand for, [row, column]."""
+    """The entries by column, and the values that the colours show, [row, column]."""
     size = math.isqrt(len(entries))
     columns = [list(entries[start : start + size]) for start in range(0, len(entries), size)]
     return columns, np.array([[_log(column[row]) for column in columns] for row in range(size)])
@@ -49,7 +49,7 @@ def _scale(values: Array) -> tuple[float, list[float], list[str]]:
 
 
 def _text(entry: Entry) -> list[str]:
-    """What a cell says: the BD-rate, its interval and what it lacks."""
+    """The lines of a cell: the BD-rate, its interval and whether it is resolved."""
     if entry.is_anchor:
         return ["anchor"]
     if (estimate := entry.bd_rate) is None:

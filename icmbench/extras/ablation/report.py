@@ -1,4 +1,4 @@
-"""Chosen rows side by side, each under names of its own: what `icmbench sweep` and `icmbench transfer` end in."""
+"""Selected rows side by side, each under its own names: the result of `icmbench sweep` and `icmbench transfer`."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ LONGEST = 150
 
 @dataclass(frozen=True)
 class Entry:
-    """A row under the two names that tell it from the others (axis and value, say); no row where there are no records.
+    """A row under two names that identify it (for example axis and value); no row if there are no records.
 
     `mark`: what is special about the second name, such as `default`.
     """
@@ -40,7 +40,7 @@ class Entry:
 
     @property
     def bd_rate(self) -> Estimate | None:
-        """BD-rate in percent, where there is one."""
+        """BD-rate in percent, or None."""
         return self.row.bd_rate if self.row else None
 
     @property
@@ -50,7 +50,7 @@ class Entry:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader must know about it."""
+        """The notes for readers."""
         return bdrate_table.notes(self.row) if self.row else [NO_RECORDS]
 
 
@@ -87,7 +87,7 @@ def to_json(entries: Sequence[Entry]) -> str:
 
 
 def to_csv(entries: Sequence[Entry]) -> str:
-    """One line an entry: its names before the numbers of its row, unrounded."""
+    """One line per entry: its names before the numbers of its row, unrounded."""
     numbers = [bdrate_table.numbers(entry.row) if entry.row else {"seeds": 0} for entry in entries]
     own = [entry.names | {"mark": entry.mark, "note": "; ".join(entry.notes)} for entry in entries]
     headers = list(dict.fromkeys(name for line in (*own, *numbers) for name in line))
@@ -107,12 +107,12 @@ def show(entries: Sequence[Entry], console: Console) -> None:
 
 
 def print_paths(paths: Sequence[Path], results: Path | str, console: Console) -> None:
-    """Name the files that were written, and how to see the interactive figures of `results`."""
+    """Print the written files, and how to see the interactive figures of `results`."""
     for line in (*map(str, paths), f"interactive view: {interactive(results)}"):
         print_line(line, console)
 
 
 def folder_name(*parts: str) -> str:
-    """A folder's name made of `parts`, without characters that file systems dislike; a long one is cut and gets a digest."""
+    """A folder's name made of `parts`, without unsafe characters; a long one is cut and gets a digest."""
     name = re.sub(r"[^\w.,=+@%-]", "_", "-".join(parts))
     return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"

@@ -1,4 +1,4 @@
-"""`icmbench sweep`: what the parameters of a method and the fields of its protocol do to its BD-rate, one at a time."""
+"""`icmbench sweep`: the effect of parameters of a method and fields of its protocol on the BD-rate, one at a time."""
 
 import types
 from collections.abc import Callable, Sequence
@@ -26,9 +26,9 @@ Bind = Callable[[Protocol], Protocol]  # to the data
 
 @dataclass(frozen=True)
 class Setting:
-    """One value of an axis: the protocol and the method's label that it makes, and the cells that it takes.
+    """One value of an axis: the resulting protocol and method label, and the cells to compute.
 
-    `default`: it is what the method or the protocol has where nothing is said about the axis.
+    `default`: it is the default of the method or of the protocol.
     """
 
     axis: str
@@ -40,9 +40,9 @@ class Setting:
 
 
 def settings(job: Job, over: dict[str, list[Any]], bind: Bind) -> list[Setting]:
-    """Every value of every axis, all else as the job says; an axis without values gets the choices of its parameter.
+    """Every value of every axis, all else as in the job; an axis without values gets the choices of its parameter.
 
-    Raises UserError for unknown names, wrong values, values that make the same experiment, and the anchor against itself.
+    Raises UserError for unknown names, wrong values, values that give the same experiment, and the anchor against itself.
     """
     return [setting for name, values in over.items() for setting in _axis(job, name, values or _choices(job, name), bind)]
 
@@ -64,7 +64,7 @@ def _axis(job: Job, name: str, values: Sequence[Any], bind: Bind) -> list[Settin
 
 
 def _without(job: Job, name: str) -> Job:
-    """The job with nothing said about the axis `name`."""
+    """The job without its setting of the axis `name`."""
     parameters, fields = ({k: v for k, v in given.items() if k != name} for given in (job.parameters, job.fields))
     return replace(job, parameters=parameters, fields=fields, protocol=None if name == PROTOCOL else job.protocol)
 
@@ -85,7 +85,7 @@ def _parameters(job: Job) -> type[Strict]:
 
 
 def _choices(job: Job, name: str) -> list[Any]:
-    """All values of a parameter that has choices. Raises UserError where they have to be written."""
+    """All values of a parameter that has choices. Raises UserError if the user has to list them."""
     if name == PROTOCOL or "." in name:
         raise UserError(f"--over {name} needs values: write --over {name}=VALUE,VALUE.")
     if name not in (known := _parameters(job).model_fields):
@@ -96,7 +96,7 @@ def _choices(job: Job, name: str) -> list[Any]:
 
 
 def choices(annotation: Any) -> list[Any]:
-    """The values of a Literal, an Enum, a bool, or a union of such; none for a type with no end of values."""
+    """The values of a Literal, an Enum, a bool, or a union of these; none for other types."""
     if annotation is bool:
         return [False, True]
     if annotation is type(None):
@@ -113,12 +113,12 @@ def choices(annotation: Any) -> list[Any]:
 
 def _experiment(job: Job, bind: Bind) -> tuple[Protocol, str]:
     """The job's protocol, bound to its data, and the label of its row."""
-    protocol, label = job.resolved(), _label(job)  # what is wrong with the parameters is found before data are read
+    protocol, label = job.resolved(), _label(job)  # checks the parameters before data are read
     return bind(protocol), label
 
 
 def run(job: Job, settings: Sequence[Setting], runner: Runner) -> int:
-    """Compute the cells that are missing and end with the figure and the table; 1 if a cell failed."""
+    """Compute the missing cells, then show the figure and the table. Returns 1 if a cell failed."""
     store = runner.folders.store
     once = list({runner.folders.record(cell): cell for setting in settings for cell in setting.cells}.values())
     complete = runner.fill(once)
@@ -141,7 +141,7 @@ def entries_of(settings: Sequence[Setting], records: Sequence[Record], resampled
 
 
 def title(job: Job, settings: Sequence[Setting]) -> str:
-    """What is swept: the method and the protocol as they are off the axes."""
+    """The title: the method and the protocol without the axes."""
     usual = next((setting.protocol for setting in settings if setting.default), None)
     protocol = f"{usual.name} ({usual.hash})" if usual else job.resolved().name
     return f"{_label(job)} under {protocol}, one axis at a time"
@@ -152,7 +152,7 @@ def _label(job: Job) -> str:
 
 
 def folder_name(job: Job, settings: Sequence[Setting]) -> str:
-    """METHOD-TASK-AXES, with the protocol's name where it is not the task's own."""
+    """METHOD-TASK-AXES, with the protocol's name unless it is the task's default."""
     protocol = job.resolved()
     own = job.plugins.resolve(job.task, None) == protocol
     axes = dict.fromkeys(setting.axis for setting in settings)

@@ -24,40 +24,40 @@ TRAINED_UNDER, SCORED_WITH = "trained under", "scored with"
 
 @dataclass(frozen=True)
 class Matrix:
-    """A method's codecs of every protocol under every protocol. `cells`: all that it takes, the anchors' among them."""
+    """A method's codecs of every protocol under every protocol. `cells`: all cells to compute, also the anchors'."""
 
     label: str
     protocols: tuple[Protocol, ...]
     cells: tuple[Cell, ...]
 
     def row_label(self, trained_under: Protocol, scored_with: Protocol) -> str:
-        """The label under which the second protocol's table has the codecs of the first."""
+        """The label of the first protocol's codecs in the second protocol's table."""
         return self.label if trained_under is scored_with else method_label(self.label, {}, trained_under.identity)
 
 
 def protocols(plugins: Plugins, names: Sequence[str], fields: dict[str, Any]) -> list[Protocol]:
-    """The protocols called so, with changed fields. Raises UserError for an unknown one, one twice, and fewer than two."""
+    """The protocols of these names, with changed fields. Raises UserError for unknown or repeated ones and for fewer than two."""
     protocols = [override(plugins.protocol(name), fields) for name in names]
     called = [protocol.name for protocol in protocols]
     if twice := next((name for name in called if called.count(name) > 1), None):
-        raise UserError(f"the protocol {twice} is there twice.")
+        raise UserError(f"the protocol {twice} is named twice; name each one once.")
     if len(protocols) < 2:
-        raise UserError("transfer goes from one protocol to another: name at least two, --protocols NAME NAME.")
+        raise UserError("transfer needs at least two protocols: --protocols NAME NAME.")
     return protocols
 
 
 def matrix(plugins: Plugins, protocols: Sequence[Protocol], method: str | None, parameters: dict[str, Any], seeds: int) -> Matrix:
-    """What is to be computed; without a method it is the protocols' anchor.
+    """The matrix to compute; the default method is the protocols' anchor.
 
-    Raises UserError for a method that is not trained, for wrong parameters, and for protocols of different anchors where no
-    method is named.
+    Raises UserError for a method that is not trained, for wrong parameters, and for protocols with different anchors if
+    no method is named.
     """
     anchors = sorted({protocol.anchor for protocol in protocols})
     if method is None and len(anchors) > 1:
-        raise UserError(f"the protocols have different anchors ({', '.join(anchors)}): name a method.")
+        raise UserError(f"the protocols have different anchors ({', '.join(anchors)}): name the method to transfer.")
     method = method or anchors[0]
     if not issubclass(method_class(plugins, method), TrainedMethod):
-        raise UserError(f"the method {method} is not trained, so it has nothing that could be transferred.")
+        raise UserError(f"the method {method} is not trained, so it has no codecs to transfer; name a trained method.")
     own = own_parameters(plugins, method, parameters)
     at_home = {
         protocol.identity: plan(plugins, protocol, {protocol.anchor: {}} | {method: own}, range(len(protocol.rates)), seeds)
@@ -75,7 +75,7 @@ def matrix(plugins: Plugins, protocols: Sequence[Protocol], method: str | None, 
 
 
 def run(matrix: Matrix, runner: Runner) -> int:
-    """Compute the cells that are missing and end with the figure and the table; 1 if a cell failed."""
+    """Compute the missing cells, then show the figure and the table. Returns 1 if a cell failed."""
     complete = runner.fill(matrix.cells)
     entries = entries_of(matrix, records_of(matrix.cells, runner), source(runner.folders.store, runner.plugins))
     name = report.folder_name(matrix.label, *(protocol.identity for protocol in matrix.protocols))

@@ -1,4 +1,4 @@
-"""What can be said about a plugin's class before it is used: members that are missing or of the wrong kind."""
+"""Checks of a plugin's class before it is used: members that are missing or of the wrong kind."""
 
 import inspect
 from typing import Any
@@ -10,7 +10,7 @@ from icmbench.schema.protocol import Strict
 
 
 def require_method(kind: type[Method]) -> None:
-    """Raises Broken where a method's class lacks something or has it in the wrong form."""
+    """Raises Broken if members of a method's class are missing or have the wrong form."""
     _require_all_defined(kind)
     _require_parameters(kind)
     _require_constructor(kind)
@@ -27,7 +27,7 @@ def require_method(kind: type[Method]) -> None:
 
 
 def require_task(kind: type[Task]) -> None:
-    """Raises Broken where a task's class lacks something or has it in the wrong form."""
+    """Raises Broken if members of a task's class are missing or have the wrong form."""
     _require_all_defined(kind)
     for name in ("DataOptions", "RecognizerOptions"):
         require(hasattr(kind, name), f"{kind.__name__} does not define {name}, a class derived from icmbench.api.Strict")

@@ -46,7 +46,7 @@ def _gets_gradient(module: torch.nn.Module) -> bool:
 
 @contextlib.contextmanager
 def _watched(task: Task) -> Iterator[set[str]]:
-    """Collect the splits that the task is asked for while the block runs."""
+    """Collect the splits that are requested from the task while the block runs."""
     asked: set[str] = set()
     real = task.dataset
 
@@ -74,10 +74,10 @@ class MethodTrial:
         self.folders, self.device = Folders(Store(folder / "results"), folder / "runs"), Device()
         self.kind, self.parameters = method_class(plugins, name), parameters_of(self.cell, plugins)
         self.task = load_task(protocol, plugins, self.device)
-        self.asked: set[str] = set()  # the splits that training asked for
+        self.asked: set[str] = set()  # the splits that training requested
 
     def points(self) -> list[Callable[[], None]]:
-        """The points of the contract, in the order in which they are tried."""
+        """The points of the contract, in the order in which they are tested."""
         method = self.build()
         if isinstance(method, ClassicalMethod):
             return [self.sizes, self.rates, self.same_bytes, self.two_processes]
@@ -190,7 +190,7 @@ class MethodTrial:
         require(saved == plain, f"the saved codec and the architecture differ in {odd}; what stays in it is added in extend()")
 
     def architecture(self) -> CompressionModel:
-        """The protocol's codec, freshly built, with what the method adds to it for good."""
+        """The protocol's codec, freshly built, with the modules that the method adds to it."""
         codec = build_model(self.protocol.codec)
         if issubclass(self.kind, TrainedMethod):
             self.kind.extend(codec, self.parameters)

@@ -25,14 +25,14 @@ def _listed(names: Iterable[str]) -> str:
 
 
 class TaskTrial:
-    """A task tried on two images."""
+    """A task, tested on two images."""
 
     def __init__(self, plugins: Plugins, protocol: Protocol) -> None:
         self.plugins, self.protocol = plugins, protocol
         self.task: Task = load_task(protocol, plugins, Device())
 
     def points(self) -> list[Callable[[], None]]:
-        """The points of the contract, in the order in which they are tried."""
+        """The points of the contract, in the order in which they are tested."""
         training = [self.differentiable, self.features, self.own_targets, self.object_masks, self.branch]
         return [self.samples, self.fingerprints, self.crops, self.frozen, *training, self.scores, self.merges, self.tallies]
 
@@ -69,7 +69,7 @@ class TaskTrial:
     def frozen(self) -> None:
         """The recogniser is frozen and in eval mode."""
         network = self.task.recognizer
-        require(not any(p.requires_grad for p in network.parameters()), "its parameters want gradients; call self.freeze()")
+        require(not any(p.requires_grad for p in network.parameters()), "its parameters require gradients; call self.freeze()")
         require(not any(m.training for m in network.modules()), "some modules are in training mode; call self.freeze()")
 
     def differentiable(self) -> None:
@@ -77,7 +77,7 @@ class TaskTrial:
         images, targets = self.batch_at(0)
         images.requires_grad_(True)
         loss = self.task.loss(images, targets)
-        require(isinstance(loss, Tensor) and loss.numel() == 1, f"the loss is no tensor of one number: {loss}")
+        require(isinstance(loss, Tensor) and loss.numel() == 1, f"the loss is not a tensor with one number: {loss}")
         require(bool(torch.isfinite(loss)), f"the loss is {float(loss)}")
         require(loss.requires_grad, "the loss does not depend on the images; was it cut off by detach() or torch.no_grad()?")
         torch.autograd.backward(loss)

@@ -352,11 +352,11 @@ def test_a_curve_that_agrees_gets_a_bd_rate_and_a_note() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"protocol": None}, "other protocol: it claims none of icmbench's"),
+        ({"protocol": None}, "other protocol: it names no protocol of icmbench"),
         ({"protocol": "tiny-v1@0123456789ab"}, "other protocol: tiny-v1@0123456789ab"),
         ({"metric": "AP50"}, "other metric: AP50 instead of AP"),
         ({"anchor": "VTM"}, "other anchor: VTM instead of task_loss"),
-        ({"protocol": None, "metric": "psnr", "anchor": "VTM"}, "other protocol: it claims none of icmbench's"),
+        ({"protocol": None, "metric": "psnr", "anchor": "VTM"}, "other protocol: it names no protocol of icmbench"),
     ],
 )
 def test_every_other_curve_is_not_compared_and_says_why(changes: dict[str, object], reason: str) -> None:

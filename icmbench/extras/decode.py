@@ -15,7 +15,7 @@ from icmbench.experiment.evaluate import pixels_sha256
 
 
 def find(path: Path) -> list[Path]:
-    """The bitstream `path`, or those in the folder `path` by name. Raises UserError where there are none."""
+    """The bitstream `path`, or those in the folder `path` by name. Raises UserError if there are none."""
     if path.is_file():
         return [path]
     if not path.is_dir():
@@ -27,7 +27,7 @@ def find(path: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What became of one bitstream: the PNG with the SHA-256 of its pixels as in the rows of a record, or a problem."""
+    """The result of one bitstream: the PNG with the SHA-256 of its pixels as in the rows of a record, or a problem."""
 
     png: Path
     sha256: str = ""
@@ -35,9 +35,9 @@ class Decoded:
 
 
 def decode(files: Iterable[Path], codec: Codec, out: Path) -> Iterator[Decoded]:
-    """Decode bitstreams to NAME.png (RGB, 8 bit) in the folder `out`, one after the other; a damaged one stops none.
+    """Decode bitstreams to NAME.png (RGB, 8 bit) in the folder `out`, one after the other, also after a damaged one.
 
-    Raises UserError where an image cannot be written.
+    Raises UserError if an image cannot be written.
     """
     for file in files:
         png = out / f"{file.stem}.png"

@@ -1,4 +1,4 @@
-"""`icmbench doctor`: versions, devices, and for every protocol what it finds and misses."""
+"""`icmbench doctor`: versions, devices, and the missing files of every protocol."""
 
 import platform
 

@@ -1,7 +1,6 @@
-"""Making the weights that protocols start from: MSE-pretrained codecs and small recognisers.
+"""Makes the weights that protocols start with: MSE-pretrained codecs and small recognisers.
 
-A recipe is a TOML file that says everything; the weights go beside a JSON file that says how they were made and
-what they reached.
+A recipe is a TOML file with all settings. Beside the weights, a JSON file describes how they were made and their results.
 """
 
 import json
@@ -38,8 +37,8 @@ from icmbench.schema.protocol import CodecSpec, Strict, Training, Weights, read_
 class CodecRecipe(Strict):
     """A codec trained for L = R + λ·255²·MSE (R in bits per pixel) on images.
 
-    `pictures` names a callable, "package.module:name", that takes a split and returns a data set. `start`: weights to
-    begin from, as a codec of another quality is cheaply made from its neighbour; none: from scratch.
+    `pictures` names a callable, "package.module:name", that takes a split and returns a data set. `start`: weights
+    to begin with, for example those of the neighbouring quality, which saves steps; none: from scratch.
     """
 
     kind: Literal["codec"]
@@ -102,7 +101,7 @@ def image_batch(dataset: Dataset, indices: Sequence[int], size: int, flip: bool,
 
 
 def prepare_codec(recipe: CodecRecipe, path: Path, checkpoint: Path, fabric: Fabric, log: Log) -> dict[str, Any]:
-    """Train the codec into `path`; returns the ledger and what it reached on the `val` images."""
+    """Train the codec and write it to `path`; returns the ledger and the codec's results on the `val` images."""
     module, name = recipe.pictures.split(":")
     open_split: Callable[[str], Dataset] = getattr(import_module(module), name)
     seed_torch("prepare", recipe.seed)
@@ -120,7 +119,7 @@ def prepare_codec(recipe: CodecRecipe, path: Path, checkpoint: Path, fabric: Fab
 
 
 def prepare_recognizer(recipe: RecognizerRecipe, path: Path, checkpoint: Path, fabric: Fabric, log: Log) -> dict[str, Any]:
-    """Train the recogniser into `path` (16-bit floats); returns the ledger and the scores on uncompressed `val` images."""
+    """Train the recogniser and write it to `path` (16-bit floats); returns the ledger and its scores on uncompressed images."""
     seed_torch("prepare", recipe.seed)
     task = make_task(Plugins(), recipe.task, recipe.data, recipe.recognizer)
     batches = Batches(task.batch, task.dataset("train"), recipe.training, seeds.derive("prepare", recipe.seed))
@@ -135,7 +134,7 @@ def prepare_recognizer(recipe: RecognizerRecipe, path: Path, checkpoint: Path, f
 
 
 def find_recipe(name: str) -> Path:
-    """A recipe by the name of a shipped one, or by the path of its file. Raises UserError where there is none."""
+    """The file of a recipe, by the name of a shipped one or by its path. Raises UserError if there is none."""
     if name.endswith(".toml"):
         return Path(name)
     shipped = {path.stem: path for path in (shipped_folder().parent / "recipes").glob("*.toml")}
@@ -154,9 +153,9 @@ def read_recipe(path: Path) -> CodecRecipe | RecognizerRecipe:
 
 
 def prepare(recipe_file: Path, out: Path, runs: Path, device: str, report: Report = no_report) -> dict[str, Any]:
-    """Follow a recipe: writes NAME.safetensors and NAME.json below `out` and returns the content of the latter.
+    """Carry out a recipe: write NAME.safetensors and NAME.json below `out` and return the content of the latter.
 
-    Raises UserError where the recipe is wrong. Interrupted, the same call goes on where it was.
+    Raises UserError if the recipe is wrong. After an interruption, the same call continues.
     """
     recipe = read_recipe(recipe_file)
     fabric = Fabric(accelerator=device, devices=1, precision=recipe.training.precision)

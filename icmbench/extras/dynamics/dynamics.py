@@ -1,4 +1,4 @@
-"""`icmbench dynamics`: watch the missing cells train, draw, and say in short what was found."""
+"""`icmbench dynamics`: watch the missing cells train, then draw and summarise the results."""
 
 import json
 import math
@@ -29,13 +29,13 @@ ENDS = 4  # probes that are averaged for "at the start" and "at the end": the gr
 def run(job: Job, protocol: Protocol, runner: Runner) -> int:
     """Watch the anchor's and the method's cells that have no result yet, then draw and summarise every rate point.
 
-    Without rate points in the job, the middle one of the protocol's. Returns 1 where a cell failed; the same command goes on
-    where it was. Raises UserError for a method that is not trained.
+    The default rate point is the protocol's middle one. Returns 1 if a cell failed; running the same command again continues.
+    Raises UserError for a method that is not trained.
     """
     methods: dict[str, dict[str, Any]] = {protocol.anchor: {}} | {job.method: job.parameters}
     for name in methods:
         if not issubclass(method_class(job.plugins, name), TrainedMethod):
-            raise UserError(f"{name} is not trained, and dynamics shows what happens while a method trains.")
+            raise UserError(f"{name} is not trained, and dynamics shows how a method trains; name a trained method.")
     rates = job.rate_indices(protocol) if job.rates else [len(protocol.rates) // 2]
     cells = plan(job.plugins, protocol, methods, rates, job.seeds)
     work = WatchCell(runner.plugins, runner.folders, runner.device)
@@ -47,7 +47,7 @@ def run(job: Job, protocol: Protocol, runner: Runner) -> int:
 
 
 def _finish(cells: Sequence[Cell], work: WatchCell, console: Console) -> None:
-    """Figures, numbers and summary of the cells of one rate point, whose results are there."""
+    """Write figures, numbers and summary of the cells of one rate point, which have their results."""
     results: dict[str, list[Dynamics]] = {}
     for cell in cells:
         result = work.result(cell)
@@ -64,7 +64,7 @@ def _finish(cells: Sequence[Cell], work: WatchCell, console: Console) -> None:
 
 
 def _images(cells: Sequence[Cell], work: WatchCell) -> list[ImageMaps]:
-    """Some val images with the bit maps of the start codec and of each cell's."""
+    """Some val images with the bit maps of the start codec and of each cell's codec."""
     task = load_task(cells[0].protocol, work.plugins, work.device)
     codecs = {START: ready_start_codec(cells[0], work.device)} | {cell.label: work.trained_codec(cell) for cell in cells}
     dataset = task.dataset("val")
@@ -78,7 +78,7 @@ def _images(cells: Sequence[Cell], work: WatchCell) -> list[ImageMaps]:
 
 
 def summary(study: Study) -> dict[str, Any]:
-    """The figures in short, as means over the seeds; None for what is not there.
+    """The figures in short, as means over the seeds; None for absent ones.
 
     For each method: norms [part][term] as [start, end], each of `ENDS` probes; cosines [part][term] with the task's gradient,
     over all probes; bits per pixel, and the share of the bits inside objects; seconds a step, and a probe.
@@ -140,6 +140,6 @@ def _bits(numbers: dict[str, Any]) -> str:
     codecs = {START: numbers["start"]} | numbers["methods"]
     if numbers["area_inside"] is None:
         rates = (f"{name} {numbers_of['bpp']:.3f}" for name, numbers_of in codecs.items())
-        return f"bits per pixel: {', '.join(rates)}; the task does not say where objects are, so no share of bits inside them"
+        return f"bits per pixel: {', '.join(rates)}; the task does not say where objects are, so shares of bits are unknown"
     shares = (f"{name} {numbers_of['bits_inside']:.1%} of {numbers_of['bpp']:.3f} bpp" for name, numbers_of in codecs.items())
     return f"bits inside objects: {', '.join(shares)}; objects cover {numbers['area_inside']:.1%} of the area"

@@ -42,7 +42,7 @@ class ImageMaps:
 
 @dataclass(frozen=True)
 class Study:
-    """What is drawn of one rate point: the results by method, one a seed, the anchor first."""
+    """The results of one rate point by method, one per seed, the anchor first."""
 
     protocol: str
     lmbda: float
@@ -66,12 +66,12 @@ class Study:
 
 
 def term_name(term: str) -> str:
-    """A loss term for people."""
+    """The name of a loss term in figures."""
     return TERMS.get(term, term)
 
 
 def over_seeds(runs: Sequence[Dynamics], values: Callable[[Dynamics], Sequence[float | None]]) -> tuple[Floats, Floats, Floats]:
-    """Mean, lowest and highest of the seeds at each step; nan where a value is not there."""
+    """Mean, lowest and highest of the seeds at each step; nan where a value is absent."""
     table = np.array([[math.nan if v is None else v for v in values(run)] for run in runs])
     with np.errstate(invalid="ignore"):
         return table.mean(0), table.min(0), table.max(0)
@@ -84,7 +84,7 @@ def smooth(values: Floats) -> Floats:
 
 
 def draw(study: Study, folder: Path) -> list[Path]:
-    """Write the figures losses, gradients, cosines (where there are cosines) and bits; returns the paths."""
+    """Write the figures losses, gradients, cosines (if there are any) and bits; returns the paths."""
     figures = {"losses": _losses(study), "gradients": _gradients(study), "cosines": _cosines(study), "bits": _bits(study)}
     return [path for name, figure in figures.items() if figure is not None for path in save(figure, folder, name)]
 
@@ -138,7 +138,7 @@ def _gradients(study: Study) -> Figure:
 
 
 def _term_style(study: Study, term: str) -> dict[str, Any]:
-    """The total is broad and pale, because it often lies on the term that dominates it."""
+    """The total is broad and pale, because it often coincides with its largest term."""
     if term == "loss":
         return {"color": "grey", "linewidth": 5, "alpha": 0.35}
     return {"color": COLOURS[study.terms.index(term) % len(COLOURS)], "linewidth": 1.5}
@@ -207,7 +207,7 @@ def _mean_text(values: Floats) -> str:
 
 
 def colour_scale(study: Study) -> float:
-    """Upper end of the common colour scale of the bit maps: all but the hundredth part of the pixels lie below."""
+    """Upper end of the common colour scale of the bit maps: 99 % of the pixels lie below."""
     return float(np.quantile(np.concatenate([m.ravel() for p in study.images for m in p.maps.values()]), 0.99))
 
 
@@ -257,7 +257,7 @@ def _shares(axes: Axes, study: Study) -> None:
 
 
 def bit_shares(study: Study) -> dict[str, list[float]]:
-    """Percent of the bits inside objects by codec, one value a seed."""
+    """Percent of the bits inside objects by codec, one value per seed."""
     start = next(iter(study.results.values()))[0].before
     return {START: [100 * start.bits_share]} | {
         label: [100 * run.after.bits_share for run in runs] for label, runs in study.results.items()

@@ -1,4 +1,4 @@
-"""What happens while a method trains: its loss terms, their gradients by part and layer of the codec, and where the bits go.
+"""Watches a method train: its loss terms, their gradients by part and layer of the codec, and where the bits go.
 
 Gradients are those of the terms as `loss()` names them, without λ or any other weight, on the step's own batch and before
 clipping; "loss" is the weighted sum that is minimised.
@@ -56,10 +56,10 @@ class Gradients(BaseModel):
 
 
 class Dynamics(BaseModel):
-    """How one cell trained. `curves`: loss terms, norm of the whole gradient and learning rate at `steps`.
+    """The training of one cell. `curves`: loss terms, norm of the whole gradient and learning rate at `steps`.
 
     `parts` and `layers`: gradients at the steps `probed`. `before` and `after`: bits of the start codec and of the
-    trained one. `train_seconds` leave out `probe_seconds`.
+    trained one. `train_seconds` do not include `probe_seconds`.
     """
 
     identity: str
@@ -112,7 +112,7 @@ def probe_steps(steps: int) -> list[int]:
 
 
 class Probed(Trainable):
-    """A method whose gradients are looked at on the way; what is trained does not change by it.
+    """A method whose gradients are measured during training, which does not change the training.
 
     `products`: for each probed step, the inner products of the terms' gradients, [layers, terms, terms]. Nothing random is drawn.
     """
@@ -130,13 +130,13 @@ class Probed(Trainable):
         """The method's terms."""
         self.method.progress = self.progress
         terms = self.method.loss(batch)
-        # each step once: a batch that memory does not hold comes in parts, and only the first is probed
+        # each step once: a batch that does not fit into memory comes in parts, and only the first is probed
         if round(self.progress * self.steps) in self.probed[len(self.products) :][:1]:
             self._probe(terms)
         return terms
 
     def quantile_loss(self) -> Tensor | None:
-        """The method's own."""
+        """The method's own quantile loss."""
         return self.method.quantile_loss()
 
     def _probe(self, terms: dict[str, Tensor]) -> None:
@@ -195,15 +195,15 @@ class WatchCell:
     device: Device
 
     def path(self, cell: Cell) -> Path:
-        """Where the result lies."""
+        """The path of the result."""
         return self.folders.of(cell) / "dynamics.json"
 
     def identity(self, cell: Cell) -> str:
-        """What a result must have been made for."""
+        """The identity that a result must have to be used for this cell."""
         return json.dumps([training_identity(cell, self.plugins), PROBES])
 
     def result(self, cell: Cell) -> Dynamics | None:
-        """The finished result of this identity, whose codec is there too; else None."""
+        """The finished result of this identity if its codec exists too; else None."""
         try:
             result = Dynamics.model_validate_json(self.path(cell).read_text())
         except (OSError, ValidationError):
@@ -216,7 +216,7 @@ class WatchCell:
         return self.result(cell) is not None
 
     def __call__(self, cell: Cell, share: Share = ALONE, report: Report = no_report, wait: bool = True) -> bool:
-        """Train with probes, save the codec unless there is one, and write the result. Returns and raises as `ComputeCell`."""
+        """Train with probes, save the codec unless it exists, and write the result. Returns and raises as `ComputeCell`."""
         with locked(self.folders.lock(cell), wait) as mine:
             if not mine:
                 raise Busy
@@ -252,7 +252,7 @@ class WatchCell:
     def train(self, cell: Cell, share: Share, report: Report) -> tuple[Probed, list[int], dict[str, list[float]], Ledger]:
         """Train as `icmbench run` does, on one device: the probes, the logged steps with their terms, and the ledger.
 
-        Not resumed: a training that was interrupted starts anew, since its first probes are gone.
+        An interrupted training starts anew, because its first probes are lost.
         """
         method, training = build_method(cell, self.plugins, self.device), cell.protocol.training
         assert isinstance(method, TrainedMethod)
@@ -273,5 +273,5 @@ class WatchCell:
         every = -(-training.steps // LOGGED)
         ledger = train(probed, batches, fabric, checkpoint, self.identity(cell), log, every, save_seconds=math.inf)
         checkpoint.unlink()
-        # what the probes took is not the method's; how much of the energy was theirs is not known
+        # the time of the probes does not count; their share of the energy is unknown
         return probed, steps, dict(curves), replace(ledger, seconds=ledger.seconds - probed.seconds, joules=None)

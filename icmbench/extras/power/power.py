@@ -1,4 +1,4 @@
-"""`icmbench power` and `icmbench converge`: how finely a protocol resolves, and how far its anchor still moves."""
+"""`icmbench power` and `icmbench converge`: which differences a protocol resolves, and how much its anchor still improves."""
 
 from dataclasses import asdict
 from itertools import combinations
@@ -19,9 +19,9 @@ from icmbench.stats.confidence import Estimate
 
 
 def anchor_records(protocols: list[Protocol], seeds: int, runner: Runner) -> list[Record]:
-    """The anchor's records under each protocol at seeds 0 to `seeds` - 1, computed where they are missing.
+    """The anchor's records under each protocol at seeds 0 to `seeds` - 1. Computes the missing ones.
 
-    Raises UserError where a cell fails or a record cannot be compared.
+    Raises UserError if a cell fails or a record cannot be compared.
     """
     cells = [
         cell
@@ -29,7 +29,7 @@ def anchor_records(protocols: list[Protocol], seeds: int, runner: Runner) -> lis
         for cell in plan(runner.plugins, protocol, {protocol.anchor: {}}, range(len(protocol.rates)), seeds)
     ]
     if not runner.fill(cells):
-        raise UserError("some cells failed, see above; the same command tries them again.")
+        raise UserError("some cells failed, see above; run the same command again to retry them.")
     records = records_of(cells, runner)
     if len(records) < len(cells):
         raise UserError("some records cannot be compared, see above; delete them to have their cells computed again.")
@@ -37,7 +37,7 @@ def anchor_records(protocols: list[Protocol], seeds: int, runner: Runner) -> lis
 
 
 def measure_power(protocol: Protocol, seeds: int, runner: Runner) -> Power:
-    """A/A comparisons of the anchor over the seeds. Raises UserError where a pair of seeds has no BD-rate."""
+    """A/A comparisons of the anchor over the seeds. Raises UserError if a pair of seeds has no BD-rate."""
     group = curves(anchor_records([protocol], seeds, runner))[0]
     return power_of(group, source(runner.folders.store, runner.plugins))
 
@@ -65,7 +65,7 @@ def power_of(group: Curves, resampled: Source) -> Power:
 
 
 def measure_convergence(protocol: Protocol, seeds: int, runner: Runner) -> Estimate:
-    """BD-rate of the anchor with twice its step budget against itself. Raises UserError where there is none."""
+    """BD-rate of the anchor with twice its step budget against itself. Raises UserError if there is none."""
     anchor, twice = protocol.anchor, doubled(protocol)
     groups = {g.protocol.identity: g for g in curves(anchor_records([protocol, twice], seeds, runner))}
     plain, longer = groups[protocol.identity], groups[twice.identity]

@@ -1,4 +1,4 @@
-"""What a results folder says of submissions: which records came in a bundle, and whether they were verified. Needs no torch.
+"""The submissions in a results folder: which records came in a bundle, and whether they were verified. Needs no torch.
 
 RESULTS/submissions/PROTOCOL@HASH/LABEL/submission.json    who, what, status; the seals of the records that it covers
 RESULTS/submissions/PROTOCOL@HASH/LABEL/plugin/            the method's source
@@ -27,11 +27,11 @@ STATUSES: tuple[Status, ...] = ("claimed", "verified", "retracted")
 
 
 class Submission(Strict):
-    """What is known of a method that came in a bundle.
+    """The entry of a method that came in a bundle.
 
-    `seals`: `content_sha256` of the records that the status is about; a record with another one is not covered. `reason`: why
-    it was not verified, or was retracted. `environment`: where it was verified. `images`: how many bitstreams were decoded, and
-    `same` of them to exactly the claimed pixels.
+    `seals`: `content_sha256` of the records that the status applies to. `reason`: why it was not verified, or was retracted.
+    `environment`: where it was verified. `images`: how many bitstreams were decoded, and `same` of them to exactly the claimed
+    pixels.
     """
 
     status: Status
@@ -49,12 +49,12 @@ class Submission(Strict):
 
 
 def folder_of(results: Path, protocol: str, label: str) -> Path:
-    """Where the submission of a method under a protocol lies, whether it is there or not."""
+    """The folder of the submission of a method under a protocol, whether it exists or not."""
     return results / "submissions" / protocol / label
 
 
 def read(results: Path) -> tuple[dict[tuple[str, str], Submission], dict[Path, str]]:
-    """The submissions of a results folder by (protocol identity, label), and the files that are none with the reason."""
+    """The submissions of a results folder by (protocol identity, label), and the files that cannot be used, with the reason."""
 
     def path_of(submission: Submission) -> Path:
         return folder_of(results, submission.protocol, submission.label) / "submission.json"
@@ -64,14 +64,14 @@ def read(results: Path) -> tuple[dict[tuple[str, str], Submission], dict[Path, s
 
 
 def source_files(results: Path, submission: Submission) -> list[Path]:
-    """The files of the method's source, as they came in the bundle."""
+    """The files of the method's source from the bundle."""
     return sorted((folder_of(results, submission.protocol, submission.label) / "plugin").rglob("*.py"))
 
 
 def accept(results: Path, path: Path, submission: Submission) -> list[Path]:
     """Add the records of the bundle at `path` with their status; returns the records' files.
 
-    Raises UserError where other records of that method are there, or the file is not the one that was verified.
+    Raises UserError if other records of that method exist, or if the file is not the one that was verified.
     """
     if sha256(path) != submission.bundle_sha256:
         raise UserError(f"{path} was changed while it was being verified.")
@@ -97,11 +97,11 @@ def seals(bundle: Archive, submitted: Contents) -> tuple[str, ...]:
 
 
 def _require_free(results: Path, bundle: Archive, submitted: Contents, files: Sequence[Path]) -> None:
-    """No record of the method is there but those that the bundle brings, byte for byte."""
+    """Raises UserError if the method has records that differ from the bundle's in any byte."""
     present = set(files[0].parent.glob("*.json"))
     same = {file for claim, file in zip(submitted.claims, files, strict=True) if _is(file, bundle.read(claim.cell.record))}
     if others := sorted(present - same):
-        raise UserError(f"{others[0]} is there already and is not this bundle's; retract the method or move its records away.")
+        raise UserError(f"{others[0]} exists already and is not from this bundle; retract the method or move its records away.")
 
 
 def _is(file: Path, data: bytes) -> bool:
@@ -114,14 +114,14 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def retract(results: Path, protocol: str, label: str, reason: str) -> list[Path]:
-    """Take a submission's records out of the results folder; what is known of it stays, with the reason.
+    """Remove a submission's records from the results folder; its entry stays, with the reason.
 
-    Returns the records' files, which are gone. Raises UserError where there is no such submission.
+    Returns the removed records' files. Raises UserError if there is no such submission.
     """
     submissions, _ = read(results)
     if (protocol, label) not in submissions:
         known = ", ".join(f"{label} under {protocol}" for protocol, label in submissions) or "none"
-        raise UserError(f"there is no submission of {label} under {protocol} in {results}; there: {known}.")
+        raise UserError(f"there is no submission of {label} under {protocol} in {results}; known: {known}.")
     submission = submissions[protocol, label]
     gone = list(_records(results, submission))
     for file in gone:
@@ -146,9 +146,9 @@ def _records(results: Path, submission: Submission) -> Iterator[Path]:
 
 
 def add_external(results: Path, name: str, submitted: Contents, points: Sequence[tuple[float, float]]) -> ExternalCurve:
-    """Keep what was measured of a bundle as an external curve, which stands beside the methods and is not ranked with them.
+    """Keep the measured points of a bundle as an external curve, which is shown beside the methods and not ranked with them.
 
-    `points`: (bits per pixel, score in percent). Raises UserError where another curve has the name.
+    `points`: (bits per pixel, score in percent). Raises UserError if another curve has the name.
     """
     about = submitted.manifest.about
     source = "; ".join([", ".join(about.authors), *filter(None, (about.title, about.link)), "decoded and scored again"])

@@ -1,6 +1,6 @@
-"""Verifying a bundle: its bitstreams, decoded by its codec in a sandbox and scored by the protocol's recogniser.
+"""Verifies a bundle: its bitstreams are decoded by its codec in a sandbox and scored by the protocol's recogniser.
 
-The code of the bundle runs in the sandbox and nowhere else. What comes back are pixels, which are scored here.
+The code of the bundle runs in the sandbox only. Its output are pixels, which are scored outside.
 """
 
 import math
@@ -35,12 +35,12 @@ from icmbench.submission.archive import Archive, Refused, opened
 from icmbench.submission.inspect import Claim, Contents, contents, tallied
 from icmbench.submission.sandbox_run import NotHere, SandboxRun
 
-SCRATCH_BYTES = 2**30  # decoded images that lie in a scratch folder at once
-DECIBELS = 0.5  # how far the PSNR of an image may lie from that in its row
-CPU = "thread(s)"  # how the name of a CPU ends in records
+SCRATCH_BYTES = 2**30  # of decoded images in a scratch folder
+DECIBELS = 0.5  # by which the PSNR of an image may differ from that in its row
+CPU = "thread(s)"  # the end of a CPU's name in records
 PROBES = 8  # images that the codec has never seen, for every rate point
-PROBE_BITS = 1.25  # how many times the bits of the image itself a probe may take
-PROBE_DECIBELS = 1.5  # how much worse it may look
+PROBE_BITS = 1.25  # largest ratio of a probe's bits to those of the image itself
+PROBE_DECIBELS = 1.5  # by which its PSNR may be lower
 
 Progress = Callable[[str, int, int], None]  # phase, done, total
 
@@ -50,7 +50,7 @@ def no_progress(phase: str, done: int, total: int) -> None:
 
 
 class Measured(Strict):
-    """A record's claim beside what its bitstreams gave here: bits per pixel, and the primary score in percent.
+    """A record's claim and the measurement of its bitstreams on this machine: bits per pixel, primary score in percent.
 
     `images`: how many bitstreams were decoded, `same` of them to exactly the pixels that the record's rows name.
     `probe_bits` and `probe_psnr`: mirrored and shifted images through the same codec, bits over those of the images
@@ -68,7 +68,7 @@ class Measured(Strict):
 
 
 class Verdict(Strict):
-    """What became of a bundle. `reason` says why it was not verified."""
+    """The result of verifying a bundle. `reason`: why it was not verified."""
 
     status: Literal["verified", "rejected", "claimed"]
     reason: str = ""
@@ -83,7 +83,7 @@ class Verdict(Strict):
 def verify(path: Path, plugins: Plugins, protocol: str | None = None, progress: Progress = no_progress) -> Verdict:
     """Verify the bundle at `path` against the protocol of its name, or against `protocol` (a name or a file).
 
-    Raises UserError where the file cannot be read.
+    Raises UserError if the file cannot be read.
     """
     start = time.monotonic()
     verdict = Verdict(
@@ -107,10 +107,10 @@ def _environment() -> Environment:
 
 
 def _protocol(submitted: Contents, plugins: Plugins, name: str | None) -> Protocol:
-    """The protocol as this machine knows it."""
+    """The protocol on this machine."""
     claimed = submitted.protocol
     if name is None and claimed.name not in plugins.protocols():
-        raise NotHere(f"this machine knows no protocol {claimed.name}; it may be of a task that is not installed.")
+        raise NotHere(f"this machine has no protocol {claimed.name}; its task may not be installed.")
     ours = plugins.protocol(name or claimed.name)
     try:
         require(ours)
@@ -125,7 +125,7 @@ def _protocol(submitted: Contents, plugins: Plugins, name: str | None) -> Protoc
     if ours.bound.val != claimed.bound.val:
         raise Refused("the records were scored on other val images or annotations than those of the protocol here.")
     if reason := sandbox.why_not():
-        raise NotHere(f"code of strangers cannot be isolated on this machine: {reason}.")
+        raise NotHere(f"untrusted code cannot be isolated on this machine: {reason}.")
     return ours
 
 
@@ -139,7 +139,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """Under which numbers a record's bitstreams, and those of the probes, lie in a run: they tell nothing of the order."""
+    """The random file numbers of a record's bitstreams and probes in a run, which do not reveal their order."""
 
     claim: Claim
     images: Sequence[int]
@@ -147,7 +147,7 @@ class RunFiles:
 
 
 class Verification:
-    """The steps that verify one bundle of sound shape. Each raises Refused or NotHere."""
+    """The steps that verify one bundle with valid contents. Each raises Refused or NotHere."""
 
     def __init__(self, bundle: Archive, submitted: Contents, protocol: Protocol, plugins: Plugins, progress: Progress) -> None:
         self.bundle, self.submitted, self.protocol, self.progress = bundle, submitted, protocol, progress
@@ -173,21 +173,21 @@ class Verification:
         return tuple(measured)
 
     def _groups(self) -> list[list[Claim]]:
-        """The records, as many together as have decoded images of SCRATCH_BYTES: a run in the sandbox starts slowly."""
+        """The records in groups whose decoded images fit into SCRATCH_BYTES, because a run in the sandbox starts slowly."""
         size = 3 * int(self.submitted.claims[0].rows["pixels"].sum())
         each = max(1, SCRATCH_BYTES // size)
         claims = self.submitted.claims
         return [list(claims[first : first + each]) for first in range(0, len(claims), each)]
 
     def check_images(self) -> None:
-        """The rows are those of the protocol's images, and none of these was trained on."""
+        """Raises Refused unless the rows are those of the protocol's images, none of which was trained on."""
         rows, seen = self.submitted.claims[0].rows, []
         if len(rows) != len(self.dataset):
             raise Refused(f"the rows are of {len(rows)} images, the protocol has {len(self.dataset)}.")
         for number, (name, size) in enumerate(zip(rows["image"], rows["pixels"], strict=True)):
             sample = self.dataset[number]
             if (name, size) != (sample.name, pixels(sample.image)):
-                raise Refused(f"the rows tell of {name!r} with {size} pixels where the protocol has {sample.name!r}.")
+                raise Refused(f"the rows have {name!r} with {size} pixels where the protocol has {sample.name!r}.")
             if pixels_sha256(sample.image) in self.submitted.training_images:
                 seen.append(name)
             self.progress("images", number + 1, len(rows))
@@ -195,7 +195,7 @@ class Verification:
             raise Refused(f"the codec was trained on {len(seen)} of the images that it is scored on, {seen[0]!r} among them.")
 
     def check_ceiling(self) -> None:
-        """The recogniser on uncompressed images gives the ceiling that the records claim."""
+        """Raises Refused unless the recogniser gives the claimed ceiling on uncompressed images."""
         measured = evaluate_uncompressed(self.task, partial(self.progress, "ceiling"))
         self._same_scores("the ceiling", self.submitted.claims[0].record.ceiling, measured)
 
@@ -204,10 +204,10 @@ class Verification:
         for name, value in claimed.items():
             here = measured.get(name, math.nan)
             if not abs(here - value) <= tolerance and not (math.isnan(here) and math.isnan(value)):
-                raise Refused(f"{what} is claimed with {name} {value:.2f}, here it is {here:.2f}.")
+                raise Refused(f"the bundle claims {name} {value:.2f} for {what}, but here it is {here:.2f}.")
 
     def probes(self) -> list[Probe]:
-        """A few of the images, mirrored and shifted around by chance: the same content, which no table can hold."""
+        """A few of the images, mirrored and randomly shifted: the same content, but no codec can have memorised it."""
         numbers = self.rng.sample(range(len(self.dataset)), min(PROBES, len(self.dataset)))
         return [Probe(number, self._moved(self.dataset[number].image)) for number in numbers]
 
@@ -263,7 +263,7 @@ class Verification:
             decibels = psnr(image, sample.image)
             if abs(decibels - row["psnr"]) > DECIBELS:
                 raise Refused(
-                    f"{sample.name!r} of {cell.record} decodes to {decibels:.2f} dB, its row says {row['psnr']:.2f} dB."
+                    f"{sample.name!r} of {cell.record} decodes to {decibels:.2f} dB, but has {row['psnr']:.2f} dB in its row."
                 )
             same += pixels_sha256(image) == row["decoded_sha256"]
             rows.append({"score": None, **metric.update(sample, self.task.predict(image, sample))})

@@ -1,7 +1,7 @@
 """Auxiliary-loss training: L = R + λ·(E(y, y') + α·E(y, y_aux)).
 
 As `task_loss`, with a branch that reads the features at `position`, a lightweight version of the recogniser with its
-own prediction y_aux. The branch trains jointly with the codec and is thrown away (arXiv 2402.08267, section 3).
+own prediction y_aux. The branch trains jointly with the codec and is then dropped (arXiv 2402.08267, section 3).
 """
 
 from typing import Annotated, Literal
@@ -17,7 +17,7 @@ class AuxLoss(TrainedMethod):
     class Parameters(Strict):
         """`position` of the branch (paper: before the decoder is best); `alpha`, the weight α of its loss.
 
-        `depth` and `width` (channels): size of the branch's body. `alpha_mode`: how α follows the training.
+        `depth` and `width` (channels): size of the branch's body. `alpha_mode`: how α changes during training.
         """
 
         position: Literal["before_decoder", "before_last_layer", "mid_recognizer"] = "before_decoder"

@@ -1,8 +1,8 @@
 """Training on the recogniser's feature maps: L = R + λ·w·mean over l of ‖f_l(x) - f_l(x')‖² / ‖f_l(x)‖².
 
-R: estimated rate in bits per pixel. x, x' [B, 3, h, w]: the crops and what is decoded from them. f_l: the l-th feature map
-[B, C_l, h_l, w_l] that the recogniser's head reads; norms are over the whole batch, and dividing makes the levels count alike,
-whatever their scale. Neither annotations nor the head are used. Distances of features in a training loss for machines:
+R: estimated rate in bits per pixel. x, x' [B, 3, h, w]: the crops and the decoded crops. f_l: the l-th feature map
+[B, C_l, h_l, w_l] that the recogniser's head reads; norms are over the whole batch, and the division gives all levels the same
+weight, whatever their scale. Neither annotations nor the head are used. Distances of features in a training loss for machines:
 arXiv 2112.08168.
 """
 

@@ -15,7 +15,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 class MaskFolder(Dataset):
     """Images and index masks of the same stem; the target is `labels` of the stored mask uint8 [H, W].
 
-    `names` restricts the images to these stems. `origin` names generated content instead of the files, whose bytes depend on
+    `names` restricts the images to these stems. `origin` identifies generated content instead of the files, whose bytes depend on
     the encoder. Raises UserError for a missing folder, an image without mask, or a mask of another size than its image.
     """
 
@@ -41,7 +41,7 @@ class MaskFolder(Dataset):
         return len(self.images)
 
     def fingerprint(self) -> str:
-        """By the images' names and sizes, the masks' content, and the label that each stored value becomes."""
+        """From the images' names and sizes, the masks' content, and the label of each stored value."""
         labels = self.labels(torch.arange(256, dtype=torch.uint8)).tolist()
         if self.origin:
             return fingerprint(self.folder, [], self.origin, labels)

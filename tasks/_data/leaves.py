@@ -14,7 +14,7 @@ FIRST = {"train": 0, "val": 1_000_000}
 
 
 class Leaves(Dataset):
-    """Images of `SIZE` x `SIZE` pixels, written to the cache the first time; the target is None."""
+    """Images of `SIZE` x `SIZE` pixels, written to the cache on first use; the target is None."""
 
     def __init__(self, split: str, seed: int = 0) -> None:
         def build(folder: Path) -> None:

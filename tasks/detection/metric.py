@@ -1,4 +1,4 @@
-"""COCO average precision with faster-coco-eval, and what its recomputation on other choices of the images needs."""
+"""COCO average precision with faster-coco-eval, and the columns for recomputing it under any weighting of the images."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ Ints = NDArray[np.int64]
 class Truths:
     """Objects of one image: `boxes` float64 [N, 4] (x, y, width, height), `labels` [N] (0-based).
 
-    `crowd` [N]: regions that take any number of detections. `ignored` [N]: not to be found; whatever matches one counts
-    neither as right nor as wrong.
+    `crowd` [N]: regions that match any number of detections. `ignored` [N]: need not be found; a detection that matches one
+    counts neither as right nor as wrong.
     """
 
     boxes: Floats
@@ -52,7 +52,7 @@ class AveragePrecision(Metric):
         self.dataset = dataset
         self.detections: list[dict[str, Any]] = []
         self.images: list[int] = []
-        # Numbered anew: the evaluation takes an object with the id 0 for "no match".
+        # Numbered anew, because the evaluation reads the id 0 as "no match".
         self.annotations = [{**row, "id": number} for number, row in enumerate(dataset.coco["annotations"], 1)]
         self.truths: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for row in self.annotations:
@@ -101,7 +101,7 @@ def _columns(truths: Truths, boxes: Floats, scores: NDArray[np.float32], labels:
     order = order[_places(labels[order]) < MOST]
     boxes, labels = boxes[order], labels[order]
     hits, ignored = np.zeros(len(order), np.int64), _outside(boxes) * BITS.sum()
-    for label in np.unique(truths.labels):  # what is found of any other kind hits nothing
+    for label in np.unique(truths.labels):  # detections of other labels hit nothing
         own = slice(*np.searchsorted(labels, (label, label + 1)))
         hits[own], ignored[own] = match(truths.of(label), boxes[own])
     return {
@@ -114,13 +114,13 @@ def _columns(truths: Truths, boxes: Floats, scores: NDArray[np.float32], labels:
 
 
 def _places(labels: Ints) -> Ints:
-    """Of each of sorted labels the place among its equals, from 0."""
+    """The number of each of sorted labels among its equals, from 0."""
     places: Ints = np.arange(len(labels)) - np.searchsorted(labels, labels)
     return places
 
 
 def _outside(boxes: Floats) -> Bools:
-    """Which detections are of no size that counts, unless they find an object."""
+    """Which detections have a size that does not count unless they find an object."""
     areas = boxes[:, 2] * boxes[:, 3]
     outside: Bools = (areas < 0) | (areas > LARGEST)
     return outside
@@ -129,8 +129,8 @@ def _outside(boxes: Floats) -> Bools:
 def match(truths: Truths, boxes: Floats) -> tuple[Ints, Ints]:
     """Which detections of an image and category, float64 [D, 4] and best first, find an object: (hits, ignored) [D].
 
-    Bit t belongs to the t-th IoU threshold. As in COCO's evaluation, each detection in turn takes the object of the
-    highest IoU that is free, the last of equal ones, and one that is to be ignored only if no other is left.
+    Bit t belongs to the t-th IoU threshold. As in COCO's evaluation, each detection in turn takes the free object of the
+    highest IoU, the last of equal ones, and an ignored one only if no other is left.
     """
     hits, ignored = np.zeros((2, len(boxes)), np.int64)
     if len(truths.labels) and len(boxes):

@@ -11,7 +11,7 @@ with compiled_ops.toolbox_imports():
     from mmdet.structures import DetDataSample
     from mmdet.utils import register_all_modules
 
-    register_all_modules(init_default_scope=False)  # a default scope would shut the other toolbox out
+    register_all_modules(init_default_scope=False)  # a default scope would exclude the other toolbox
 
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
@@ -68,7 +68,7 @@ def light_config(config: ConfigDict, body: dict[str, int]) -> ConfigDict:
     first = config.get("bbox_head") or config.get("rpn_head")
     one_roi_head = isinstance(config.get("roi_head", {}).get("bbox_head", {}), dict)
     if not isinstance(first, ConfigDict) or "anchor_generator" not in first or not one_roi_head:
-        raise UserError(f"a branch for a {config.type} is not known: it needs an anchor-based head, alone or with one RoI head.")
+        raise UserError(f"there is no branch for a {config.type}: it needs an anchor-based head, alone or with one RoI head.")
     single = "bbox_head" in config
     strides = [s for s in first.anchor_generator.strides if s >= FINEST]
     config.backbone = ConfigDict(type="FeatureLevels", strides=strides, **body)

@@ -19,7 +19,7 @@ from icmbench.tasks.detection.metric import AveragePrecision
 
 NARROWEST = 2  # pixels: width and height of an object in training
 OWN_SCORE = 0.5  # the recogniser's own detections of at least this score are targets in training
-SMALLEST_VISIBLE = 0.25  # a crop keeps an object of which at least this share of the box is inside
+SMALLEST_VISIBLE = 0.25  # a crop keeps an object if at least this share of its box is inside
 
 
 class CocoSplit(Strict):
@@ -100,7 +100,7 @@ class Detection(OpenMMLabTask[CocoFolder]):
         return [Boxes(detections.bboxes, detections.labels, size, number) for number, detections in enumerate(sure)]
 
     def object_masks(self, targets: Sequence[Any], size: tuple[int, int]) -> Tensor:
-        """An object's pixels are those with their middle inside its box."""
+        """An object's pixels are those whose middle is inside its box."""
         return torch.stack([_inside(target.boxes, size) for target in targets]) if targets else torch.zeros(0, 1, *size)
 
     def metric(self) -> AveragePrecision:

@@ -18,7 +18,7 @@ from icmbench.tasks.segmentation import mmseg_network
 from icmbench.tasks.segmentation.metric import MeanIoU
 
 IGNORED = 255
-BACKGROUND = "background"  # the class that is no object
+BACKGROUND = "background"  # the class without objects
 
 
 class MaskSplit(Strict):
@@ -35,7 +35,7 @@ class MaskSplit(Strict):
 class SegmentationData(Strict):
     """`shapes`: the procedural images; `folders`: image + index-mask folders, one pair per split.
 
-    `classes` are the class names; an index in a mask that has none is ignored, as is `ignore`.
+    `classes` are the class names; an index without a class is ignored in a mask, as is `ignore`.
     With `reduce_zero_label` index 0 is ignored and the others are lowered by one (mmsegmentation's convention).
     """
 
@@ -108,9 +108,9 @@ class Segmentation(OpenMMLabTask[MaskFolder]):
         return list(self._segment(images, self.options.crop_scale))
 
     def object_masks(self, targets: Sequence[Any], size: tuple[int, int]) -> Tensor:
-        """Objects are all classes but the one called "background"; ignored pixels are none.
+        """Objects are the pixels of all classes but "background", without ignored pixels.
 
-        Raises UserError where no class has that name.
+        Raises UserError if no class has that name.
         """
         if BACKGROUND not in self.data.classes:
             raise UserError(f"no class of this segmentation data is called '{BACKGROUND}', so nothing in it is an object.")

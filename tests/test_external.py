@@ -250,7 +250,7 @@ def test_a_name_is_taken_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     stored.write_text(earlier)
     capsys.readouterr()
     assert bring(path, results, "--metric", "psnr") == 0
-    assert "the same curve is there already" in capsys.readouterr().out
+    assert "the same curve exists already" in capsys.readouterr().out
     assert bring(path, results, "--metric", "ms-ssim") == 2
     assert bring(path, results, "--metric", "psnr", source="another") == 2
     said = capsys.readouterr().err

@@ -28,7 +28,7 @@ class Trainable(nn.Module):
         raise NotImplementedError
 
     def quantile_loss(self) -> Tensor | None:
-        """The entropy model's own loss for its quantiles (they have an optimiser of their own), if there is one."""
+        """The entropy model's own loss for its quantiles (they have their own optimiser), if there is one."""
         return None
 
 

@@ -34,7 +34,7 @@ def sha256(path: Path) -> str:
 def fingerprint(folder: Path, names: Iterable[str], *content: Any) -> str:
     """SHA-256 over the names and sizes in bytes of files below `folder`, and over JSON content, in this order.
 
-    Raises UserError where a file is missing.
+    Raises UserError if a file is missing.
     """
     sizes = [(name, _size(folder / name)) for name in names]
     return hashlib.sha256(json.dumps([sizes, *content], sort_keys=True).encode()).hexdigest()
@@ -49,7 +49,7 @@ def _size(path: Path) -> int:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """A block that writes `path`. Raises UserError where it cannot be written or the disk is full."""
+    """A block that writes `path`. Raises UserError if it cannot be written or the disk is full."""
     try:
         yield
     except OSError as error:
@@ -60,7 +60,7 @@ def writing(path: Path) -> Iterator[None]:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends without an error.
 
-    Raises UserError where the folder cannot be written or the disk is full.
+    Raises UserError if the folder cannot be written or the disk is full.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

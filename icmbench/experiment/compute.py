@@ -212,8 +212,8 @@ def make_bitstreams(cell: Cell, plugins: Plugins, folders: Folders, device: Devi
             return folder
         classical = issubclass(method_class(plugins, cell.method), ClassicalMethod)
         trained = classical or bool(saved_training(cell, plugins, folders))
-        for needed, there in ((folders.codec(cell), trained), (rows, rows.exists())):
-            if not there:
+        for needed, exists in ((folders.codec(cell), trained), (rows, rows.exists())):
+            if not exists:
                 raise UserError(f"{cell.name} has a record, but its bitstreams cannot be made: {needed} is missing.")
         codec, dataset = saved_codec(cell, plugins, folders, device), load_task(cell.protocol, plugins, device).dataset("val")
         with bitstreams.writer(folder) as keep:

@@ -53,5 +53,5 @@ def require(protocol: Protocol) -> None:
     if missing:
         lines = "".join(f"\n  {item.path}  ({item.source})" for item in missing)
         raise UserError(
-            f"{protocol.name} needs {len(missing)} file(s) or folder(s) that are not there (set ICMBENCH_DATA?):{lines}"
+            f"{protocol.name} needs {len(missing)} file(s) or folder(s) that are missing (is ICMBENCH_DATA set?):{lines}"
         )

@@ -27,7 +27,7 @@ def plan(
 ) -> list[Cell]:
     """All cells of these methods (name -> given parameters), seed by seed; an untrained method has only seed 0.
 
-    `rates`: numbers of the protocol's rate points. A classical codec has all of its own.
+    `rates`: numbers of the protocol's rate points. A classical codec has its own rate points.
     """
     cells = [
         cell

@@ -204,7 +204,7 @@ def parse(fields: dict[str, Any], origin: str) -> Protocol:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Fields of a TOML file. Raises UserError where it cannot be read or parsed."""
+    """Fields of a TOML file. Raises UserError if it cannot be read or parsed."""
     try:
         return tomllib.loads(path.read_text())
     except OSError as error:

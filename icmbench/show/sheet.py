@@ -147,7 +147,7 @@ def _terminal_cell(column: Column, cell: Cell) -> Text:
 
 
 def print_line(line: str, console: Console) -> None:
-    """Print a line as it is: without markup, emoji codes, colours of its own and line breaks, and without control characters."""
+    """Print a line unchanged (no markup, emoji codes, highlighting or line breaks) but without control characters."""
     console.print(markup.for_terminal(line), highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 

@@ -123,15 +123,15 @@ def retract(results: Path, protocol: str, label: str, reason: str) -> list[Path]
         known = ", ".join(f"{label} under {protocol}" for protocol, label in submissions) or "none"
         raise UserError(f"there is no submission of {label} under {protocol} in {results}; known: {known}.")
     submission = submissions[protocol, label]
-    gone = list(_records(results, submission))
-    for file in gone:
+    removed = list(_records(results, submission))
+    for file in removed:
         file.unlink()
         rows_path(file).unlink(missing_ok=True)
-    if gone and not any(gone[0].parent.iterdir()):
-        gone[0].parent.rmdir()
+    if removed and not any(removed[0].parent.iterdir()):
+        removed[0].parent.rmdir()
     changed = submission.model_copy(update={"status": "retracted", "reason": reason, "changed": now()})
     write_text(folder_of(results, protocol, label) / "submission.json", changed.model_dump_json(indent=1) + "\n")
-    return gone
+    return removed
 
 
 def _records(results: Path, submission: Submission) -> Iterator[Path]:

@@ -37,6 +37,6 @@ def run(arguments: argparse.Namespace) -> int:
     }
     curve = validated(external.ExternalCurve, fields, f"cannot import {arguments.file}")
     new = external.add(arguments.results.folder, curve)
-    state = f"{len(points)} points of {metric}" if new else "the same curve is there already"
+    state = f"{len(points)} points of {metric}" if new else "the same curve exists already"
     print(f"{external.path_of(arguments.results.folder, curve.name)}: {state}")
     return 0

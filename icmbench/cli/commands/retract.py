@@ -17,6 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from icmbench.submission import registry
 
-    gone = registry.retract(arguments.results.folder, arguments.protocol, arguments.label, arguments.reason)
-    print(f"{arguments.label} under {arguments.protocol}: {len(gone)} records retracted.")
+    removed = registry.retract(arguments.results.folder, arguments.protocol, arguments.label, arguments.reason)
+    print(f"{arguments.label} under {arguments.protocol}: {len(removed)} records retracted.")
     return 0

@@ -84,7 +84,7 @@ def part_of(layer: str) -> Part:
 
 
 def layers_of(codec: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """The modules with parameters of their own that train; quantiles have a loss of their own and are left out."""
+    """The modules whose own parameters train, without quantiles, which have their own loss."""
     own = {
         name: [p for key, p in module.named_parameters(recurse=False) if p.requires_grad and key != "quantiles"]
         for name, module in codec.named_modules()

@@ -33,7 +33,7 @@ NEAR, FAR = make_protocol(name="near-v1"), make_protocol(name="far-v1")
     ("words", "expected"),
     [
         (["aux_los"], "did you mean 'aux_loss'?"),
-        (["--protocols", DETECTION], "name at least two"),
+        (["--protocols", DETECTION], "at least two protocols"),
         (["--protocols", DETECTION, DETECTION], "is named twice"),
         (["--protocols", DETECTION, "shapes-segmentatoin-v2"], "did you mean 'shapes-segmentation-v2'?"),
         (["--protocols", DETECTION, "nowhere.toml"], "cannot read nowhere.toml"),

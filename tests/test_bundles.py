@@ -304,7 +304,7 @@ TRAINED_LIES: dict[str, tuple[Change, str]] = {
     ),
     "another start": (in_record({"start_sha256": "0" * 64}), "start codec"),
     "no list of training images": (lambda files: files.pop("training-images.txt"), "lacks training-images.txt"),
-    "training images that are none": (lambda files: files.update({"training-images.txt": b"many\n"}), "no SHA-256"),
+    "training images that are none": (lambda files: files.update({"training-images.txt": b"many\n"}), "not a SHA-256"),
     "a codec without weights": (
         lambda files: (files.pop(first(files, "codec")), in_cell(codec=None)(files)), "without the weights"
     ),

@@ -121,7 +121,7 @@ class Plugins:
     def tally(self, name: str) -> "type[Tally] | None":
         """The tally called `name` in records; None if there is none or it cannot be imported.
 
-        It is searched in the loose files, the entry-point group `icmbench.tallies` and the `tally.py` of the built-in tasks.
+        It is searched for in the loose files, the entry-point group `icmbench.tallies` and the `tally.py` of the built-in tasks.
         Torch is imported only if one of these files imports it.
         """
         from icmbench.stats.tally import Mean

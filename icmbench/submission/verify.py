@@ -1,6 +1,6 @@
 """Verifies a bundle: its bitstreams are decoded by its codec in a sandbox and scored by the protocol's recogniser.
 
-The code of the bundle runs in the sandbox only. Its output are pixels, which are scored outside.
+The code of the bundle runs in the sandbox only. Its output is pixels, which are scored outside the sandbox.
 """
 
 import math

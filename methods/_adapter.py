@@ -1,4 +1,4 @@
-"""The adapter of `adapter`."""
+"""The module that the method `adapter` inserts."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""How the weight of an auxiliary loss follows the training: the modes of `aux_loss`.
+"""How the weight of an auxiliary loss changes during training: the modes of `aux_loss`.
 
 Notation: E the task loss, A the auxiliary loss, y the latent that the encoder makes. Both losses reach the encoder
 through y only, so g_E = ∂E/∂y and g_A = ∂A/∂y (of the whole batch) stand for the gradients of all the encoder's parameters.
@@ -12,19 +12,19 @@ from torch import Tensor, nn
 
 Mode = Literal["fixed", "linear_decay", "gradient_norm", "uncertainty", "gradient_surgery"]
 
-SPEED = 20.0  # Adam moves a parameter by about its learning rate a step, too little for a weight to adapt within a training
+SPEED = 20.0  # Adam moves a parameter by about its learning rate per step, too little for a weight to adapt within a training
 
 
 class Balance(nn.Module):
-    """The weighted auxiliary term α·A, with α adapted as `mode` says.
+    """The weighted auxiliary term α·A, with α adapted according to `mode`.
 
     `fixed`: α·A.
     `linear_decay`: α·(1 - t)·A, where t rises from 0 to 1 over the training.
-    `gradient_norm`: α·A, but the encoder gets g_A scaled to the length of g_E, so that it feels both losses in the
-    proportion α (the aim of GradNorm, arXiv 1711.02257, reached directly instead of by descent).
+    `gradient_norm`: α·A, but the encoder gets g_A scaled to the length of g_E, so the gradients of both losses
+    have the ratio α (the aim of GradNorm, arXiv 1711.02257, reached directly instead of by descent).
     `uncertainty`: α·(exp(-s)·A + s) with a learned s, after arXiv 1705.07115.
     `gradient_surgery`: α·A, but where g_A opposes g_E, the encoder gets it without its component along g_E, after PCGrad
-    (arXiv 2001.06782), which does so to the gradients of both losses.
+    (arXiv 2001.06782), which projects the gradients of both losses.
     """
 
     def __init__(self, mode: Mode, alpha: float) -> None:

@@ -17,25 +17,25 @@ ADVICE = "update the package imageio-ffmpeg, or name an FFmpeg that has the code
 
 
 def _convert(arguments: list[str], data: bytes) -> bytes:
-    """The file that FFmpeg makes of `data`. Raises UserError where it fails or is not there.
+    """FFmpeg's output for `data`. Raises UserError if it fails or is not installed.
 
-    Not through a pipe: VVenC prints warnings into standard output.
+    The output is not piped, because VVenC prints warnings to standard output.
     """
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "made"
+        result = Path(folder) / "made"
         try:
-            command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", *arguments, str(made)]
+            command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", *arguments, str(result)]
             done = subprocess.run(command, input=data, capture_output=True, check=False)
         except (OSError, RuntimeError) as error:
             raise UserError(f"FFmpeg cannot be started: {error}.") from error
-        if done.returncode or not made.exists():
+        if done.returncode or not result.exists():
             reason = done.stderr.decode(errors="replace").strip().partition("\n")[0].rpartition("] ")[2].rstrip(".")
-            raise UserError(f"FFmpeg failed: {reason or 'nothing came out'}.")
-        return made.read_bytes()
+            raise UserError(f"FFmpeg failed: {reason or 'it wrote no output'}.")
+        return result.read_bytes()
 
 
 class FfmpegMethod(ClassicalMethod):
-    """An image format of FFmpeg, whose names for it are `encoder`, `decoder`, `muxer` and `demuxer`. `to_rgb`: how to decode.
+    """An image format of FFmpeg. `encoder`, `decoder`, `muxer`, `demuxer`: FFmpeg's names. `to_rgb`: arguments for decoding.
 
     Images go to and from FFmpeg as PPM files.
     """
@@ -48,7 +48,7 @@ class FfmpegMethod(ClassicalMethod):
 
     def __init__(self, parameters: Any, rate: float) -> None:
         super().__init__(parameters, rate)
-        _pillow.demand_working(self, ADVICE)
+        _pillow.require_working(self, ADVICE)
 
     @abstractmethod
     def settings(self) -> list[str]:
@@ -70,10 +70,10 @@ class FfmpegMethod(ClassicalMethod):
 class IntraMethod(FfmpegMethod):
     """One intra picture of a video codec: a raw stream of YCbCr 4:2:0 (BT.709, full range) in the learned codecs' container.
 
-    zimg (FFmpeg's `zscale`) converts, with bicubic chroma; the stream says matrix and range. 4:2:0 has no odd sides and the
-    encoders take no tiny ones, so the last row and column are repeated up to even sides of at least 32 pixels. The container
-    (`icmbench.api.container`) has the true size and, as `latent`, the coded one. It costs what the learned codecs pay, and a raw
-    stream alone could not tell that it was cut.
+    zimg (FFmpeg's `zscale`) converts, with bicubic chroma; the stream names matrix and range. 4:2:0 needs even sides and the
+    encoders need a minimum size, so the last row and column are repeated up to even sides of at least 32 pixels. The container
+    (`icmbench.api.container`) has the true size and, as `latent`, the coded one. It costs as much as for the learned codecs, and
+    it detects a truncated stream.
     """
 
     pixel_format: ClassVar[str]
@@ -99,5 +99,5 @@ class IntraMethod(FfmpegMethod):
         image = super().decode(b"".join(content.strings))
         height, width = content.size
         if tuple(image.shape[1:]) != content.latent or not (0 < height <= image.shape[1] and 0 < width <= image.shape[2]):
-            raise UserError("the bitstream is damaged: its picture has another size than its header says.")
+            raise UserError("the bitstream is damaged: its image has another size than in its header.")
         return image[:, :height, :width].contiguous()

@@ -11,7 +11,7 @@ from icmbench.methods.task_loss import TaskLoss
 
 
 class PartialTraining(TaskLoss):
-    """L = R + λ·E(y, y'), minimised over `trained()` alone; all the rest of the codec is exactly the start codec's."""
+    """L = R + λ·E(y, y'), minimised over `trained()` alone; the rest of the codec is exactly the start codec's."""
 
     @abstractmethod
     def trained(self) -> Iterable[nn.Parameter]:
@@ -24,11 +24,11 @@ class PartialTraining(TaskLoss):
 
 
 def transforms(codec: CompressionModel) -> tuple[nn.Module, nn.Module]:
-    """The analysis transform g_a, from the image to the latent, and the synthesis transform g_s, from there to the image.
+    """The analysis transform g_a, from the image to the latent, and the synthesis transform g_s, from the latent to the image.
 
     Raises UserError for an architecture that has no such parts.
     """
     encoder, decoder = getattr(codec, "g_a", None), getattr(codec, "g_s", None)
     if not (isinstance(encoder, nn.Module) and isinstance(decoder, nn.Module)):
-        raise UserError(f"{type(codec).__name__} has no encoder g_a and decoder g_s that could train apart.")
+        raise UserError(f"{type(codec).__name__} has no separate encoder g_a and decoder g_s, which this method needs.")
     return encoder, decoder

@@ -12,7 +12,7 @@ from icmbench.api import ClassicalMethod, UserError
 
 
 def write(image: Tensor, form: str, **settings: Any) -> bytes:
-    """Image uint8 [3, H, W] RGB to a file of Pillow's format `form`. Raises UserError where Pillow or the format cannot."""
+    """Image uint8 [3, H, W] RGB to a file of Pillow's format `form`. Raises UserError if Pillow or the format cannot."""
     buffer = BytesIO()
     try:
         Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(buffer, form, **settings)
@@ -22,17 +22,17 @@ def write(image: Tensor, form: str, **settings: Any) -> bytes:
 
 
 def read(data: bytes, form: str) -> Tensor:
-    """A file of Pillow's format `form` to the image uint8 [3, H, W] RGB. Raises UserError where the bytes are not one."""
+    """A file of Pillow's format `form` to the image uint8 [3, H, W] RGB. Raises UserError if the bytes are not one."""
     try:
-        with Image.open(BytesIO(data), formats=[form]) as picture:
-            pixels = np.array(picture.convert("RGB"))
+        with Image.open(BytesIO(data), formats=[form]) as opened:
+            pixels = np.array(opened.convert("RGB"))
     except Exception as error:  # the readers raise many kinds
         raise UserError(f"the bitstream is damaged or not a {form} file.") from error
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
-def demand_working(method: ClassicalMethod, advice: str) -> None:
-    """Code one pixel. Raises UserError with the reason and the advice where that fails: software was built without a codec."""
+def require_working(method: ClassicalMethod, advice: str) -> None:
+    """Code one pixel. Raises UserError with the reason and the advice if that fails, as in builds without the codec."""
     try:
         method.decode(method.encode(torch.zeros(3, 1, 1, dtype=torch.uint8)))
     except UserError as error:
@@ -40,16 +40,16 @@ def demand_working(method: ClassicalMethod, advice: str) -> None:
 
 
 class PillowMethod(ClassicalMethod):
-    """A format of Pillow, whose name for it is `form`."""
+    """A format of Pillow. `form`: Pillow's name for it."""
 
     form: ClassVar[str]
 
     def __init__(self, parameters: Any, rate: float) -> None:
         super().__init__(parameters, rate)
-        demand_working(self, "install Pillow from its own wheels, which have all codecs")
+        require_working(self, "install Pillow from its own wheels, which have all codecs")
 
     def settings(self) -> dict[str, Any]:
-        """What Pillow's `save` is told at this rate."""
+        """Options of Pillow's `save` at this rate."""
         return {}
 
     def encode(self, image: Tensor) -> bytes:

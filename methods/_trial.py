@@ -1,4 +1,4 @@
-"""Finding out in `build`, before anything trains, whether a task has what a method needs."""
+"""For methods that check in `build`, before training, whether a task defines what they need."""
 
 import torch
 from torch import Tensor
@@ -7,5 +7,5 @@ from icmbench.api import Task
 
 
 def blank(task: Task) -> Tensor:
-    """A black picture, float [1, 3, 64, 64], where the recogniser lies."""
+    """A black image, float [1, 3, 64, 64], on the recogniser's device."""
     return torch.zeros(1, 3, 64, 64, device=next(task.recognizer.parameters()).device)

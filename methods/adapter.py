@@ -1,9 +1,9 @@
 """Small trainable adapters in a frozen codec, task-loss training: L = R + λ·E(y, y').
 
-After Adapt-ICMH (arXiv 2407.09853): the whole start codec stays as it is, entropy model included, and only spatial-frequency
+After Adapt-ICMH (arXiv 2407.09853): the whole start codec is frozen, entropy model included, and only spatial-frequency
 modulation adapters between the layers of g_a and g_s train (symbols as in `task_loss`). They change nothing before training,
 stay in the codec, are saved with it and count as its cost. Simplified: the two branches of an adapter share one projection
-back to the channels, and spectra are orthonormal. Other than in the paper: L has the task loss, not a distance between the
+back to the channels, and spectra are orthonormal. Unlike in the paper, L has the task loss, not a distance between the
 recogniser's features, and adapters sit where the resolution is about to change. Needs sequential g_a and g_s.
 """
 
@@ -31,7 +31,7 @@ class AdapterTuning(PartialTraining):
         x = torch.zeros(1, 3, 128, 128, device=next(codec.parameters()).device)
         for transform in transforms(codec):
             if not isinstance(transform, nn.Sequential):
-                raise UserError(f"{type(codec).__name__} has no sequential g_a and g_s, so adapters have no place in it.")
+                raise UserError(f"{type(codec).__name__} has no sequential g_a and g_s, so adapters cannot be inserted.")
             x = insert(transform, x, parameters.width)
 
     def trained(self) -> Iterable[nn.Parameter]:

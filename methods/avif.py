@@ -1,6 +1,6 @@
 """AVIF (AOM's AV1 Image File Format), an intra picture of AV1, by libaom.
 
-Through Pillow and libavif: 8 bits, chroma 4:2:0, BT.601 full range, one thread, tuned as libavif does by itself. The file's
+Through Pillow and libavif: 8 bits, chroma 4:2:0, BT.601 full range, one thread, with libavif's default tuning. The file's
 boxes take about 300 bytes. `quality`: 0 to 100.
 """
 

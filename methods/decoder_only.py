@@ -1,7 +1,7 @@
-"""Task-loss training of the decoder g_s alone: the start codec's bitstreams, decoded for the machine.
+"""Task-loss training of the decoder g_s alone: the start codec's bitstreams, decoded for machines.
 
 L = R + λ·E(y, y') as in `task_loss`, minimised over the parameters of g_s. R and the bitstreams are exactly the start codec's, so
-the rate points differ by their start codecs only, and λ hardly matters.
+the rate points differ only by their start codecs, and λ hardly matters.
 """
 
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
-"""Task-loss training of the encoder alone: bitstreams that the start codec's decoder reads.
+"""Task-loss training of the encoder alone, for the start codec's unchanged decoder.
 
-L = R + λ·E(y, y') as in `task_loss`, minimised over the parameters of g_a and, where there is one, of h_a. The decoder g_s and
+L = R + λ·E(y, y') as in `task_loss`, minimised over the parameters of g_a and, if there is one, of h_a. The decoder g_s and
 the entropy model are exactly the start codec's.
 """
 

@@ -1,6 +1,6 @@
 """HEVC intra (ITU-T H.265 | ISO/IEC 23008-2), by x265.
 
-Through FFmpeg: 8 bits, chroma 4:2:0, constant QP, tuned for PSNR and not for eyes, without the message that names the encoder's
+Through FFmpeg: 8 bits, chroma 4:2:0, constant QP, tuned for PSNR instead of viewing, without the message with the encoder's
 settings. `qp`: 0 to 51, that of the picture itself (x265 would lower it for intra pictures).
 """
 

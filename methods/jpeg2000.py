@@ -1,8 +1,8 @@
 """JPEG 2000, lossy (ITU-T T.800 | ISO/IEC 15444-1), by OpenJPEG.
 
 Through Pillow: one tile, 9/7 wavelet, irreversible colour transform (BT.601, no subsampling), and the bare codestream without
-the boxes of a JP2 file. `psnr` is the quality in dB that the encoder aims at, image by image: a constant quality, as
-the other codecs have, and not a constant rate. Above 20 and up to about 45.
+the boxes of a JP2 file. `psnr` is the encoder's target quality in dB for each image: a constant quality, as for
+the other codecs, and not a constant rate. Above 20 and up to about 45.
 """
 
 from typing import Any

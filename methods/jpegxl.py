@@ -1,7 +1,7 @@
 """JPEG XL, lossy (ISO/IEC 18181), by libjxl.
 
 Through FFmpeg: a bare codestream, XYB colour without subsampling, sRGB in and out. `distance` is Butteraugli's, from 0.01,
-near lossless, to 15; from 10 on libjxl halves the picture, and the rate rises again, so the curve ends at 9.
+near lossless, to 15; from 10 on libjxl halves the image, and the rate rises again, so the curve ends at 9.
 """
 
 from typing import Annotated

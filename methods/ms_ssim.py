@@ -1,6 +1,6 @@
 """Training for human eyes by structural similarity: L = R + λ·w·(1 - MS-SSIM(x, x')).
 
-R: estimated rate in bits per pixel. x, x' [B, 3, h, w] in 0..1: the crops and what is decoded from them. MS-SSIM: Wang,
+R: estimated rate in bits per pixel. x, x' [B, 3, h, w] in 0..1: the crops and the decoded crops. MS-SSIM: Wang,
 Simoncelli and Bovik, "Multiscale structural similarity for image quality assessment", Asilomar 2003: 5 scales, Gaussian window
 of σ = 1.5 and 11 pixels, or 9 or 7 where the coarsest scale of the crops is too small for that. Neither recogniser nor
 annotations are used.
@@ -32,14 +32,14 @@ class MsSsim(TrainedMethod):
 
 
 def similarity(decoded: Tensor, images: Tensor) -> Tensor:
-    """Mean MS-SSIM of images [B, 3, h, w] in 0..1. Raises UserError where they are too small for a window of 7 at 5 scales."""
+    """Mean MS-SSIM of images [B, 3, h, w] in 0..1. Raises UserError if they are too small for a window of 7 at 5 scales."""
     with torch.autocast(images.device.type, enabled=False):  # variances as differences need float32
         value: Tensor = ms_ssim(decoded.float(), images.float(), data_range=1.0, win_size=window(min(images.shape[2:])))
     return value
 
 
 def window(side: int) -> int:
-    """The widest odd window of 7 to 11 pixels that the library takes for a side: side > 16·(window - 1)."""
+    """The widest odd window of 7 to 11 pixels that the library accepts for a side: side > 16·(window - 1)."""
     fitting = [width for width in (11, 9, 7) if side > 2**HALVINGS * (width - 1)]
     if not fitting:
         raise UserError(f"MS-SSIM needs crops of more than {2**HALVINGS * 6} pixels, these have {side}.")

@@ -1,4 +1,4 @@
-"""The start codec of every rate point as it is: pretrained for L = R + λ·MSE, for human eyes, and never for the task."""
+"""The unchanged start codec of every rate point: pretrained for L = R + λ·MSE, for human eyes, never for the task."""
 
 from icmbench.api import UntrainedMethod
 

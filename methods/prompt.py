@@ -1,10 +1,10 @@
 """Learned prompt tokens in a frozen transformer codec, task-loss training: L = R + λ·E(y, y').
 
-After TransTIC (arXiv 2306.05085): the whole start codec stays as it is, entropy model included, and only prompt tokens train,
-which every attention layer of g_a and g_s gets before its keys and values (symbols as in `task_loss`). They stay in the codec,
-are saved with it and count as its cost. Simplified: in the paper a network makes the encoder's prompts from the image; here
-they are the same for all images, as the decoder's are. For codecs with layers `torch.nn.MultiheadAttention`: CompressAI's image
-codecs have none, so an architecture of your own is needed.
+After TransTIC (arXiv 2306.05085): the whole start codec is frozen, entropy model included, and only prompt tokens train,
+which are prepended to the keys and values of every attention layer of g_a and g_s (symbols as in `task_loss`). They stay in the
+codec, are saved with it and count as its cost. Simplified: in the paper a network makes the encoder's prompts from the image;
+here they are the same for all images, as the decoder's are. For codecs with layers `torch.nn.MultiheadAttention`: CompressAI's
+image codecs have none, so you need your own architecture.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from icmbench.api import Strict, UserError
 from icmbench.methods._partial import PartialTraining, transforms
 
-ARGUMENTS = ("query", "key", "value", "key_padding_mask", "need_weights", "attn_mask")  # in the order of an attention layer's
+ARGUMENTS = ("query", "key", "value", "key_padding_mask", "need_weights", "attn_mask")  # of an attention layer, in order
 
 
 class Prompt(PartialTraining):
@@ -32,7 +32,7 @@ class Prompt(PartialTraining):
     def extend(cls, codec: CompressionModel, parameters: Any) -> None:
         layers = list(attention_layers(codec))
         if not layers:
-            raise UserError(f"{type(codec).__name__} has no attention layers (MultiheadAttention) that prompts could go to.")
+            raise UserError(f"{type(codec).__name__} has no attention layers (MultiheadAttention) that could take prompts.")
         for layer in layers:
             prompts = torch.empty(parameters.tokens, layer.embed_dim, device=next(layer.parameters()).device)
             layer.register_parameter("prompts", nn.Parameter(nn.init.normal_(prompts, std=0.02)))
@@ -49,7 +49,7 @@ def attention_layers(codec: CompressionModel) -> Iterator[nn.MultiheadAttention]
 
 
 def prepend(layer: nn.MultiheadAttention, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
-    """Put the prompts before keys and values, [B, L, E] or [L, B, E] as the layer has it, and open the masks for them."""
+    """Prepend the prompts to keys and values, [B, L, E] or [L, B, E] depending on the layer, and extend the masks."""
     given = dict(zip(ARGUMENTS, args, strict=False)) | kwargs
     prompts = layer.get_parameter("prompts").unsqueeze(0 if layer.batch_first else 1)
     length, batch = (1, 0) if layer.batch_first else (0, 1)

@@ -1,12 +1,12 @@
 """Distortion in the regions of objects: L = R + λ·w·255²·mean(m·(x - x')²).
 
-R: estimated rate in bits per pixel. x, x' [B, 3, h, w] in 0..1: the crops and what is decoded from them. m [B, 1, h, w]: 1 on
-the annotated objects and `background` elsewhere. The mean is over all pixels, as R is, and not over those of the objects: so λ·w
-is the trade-off between the bits and the squared error of an object's pixel, however much of the crop is object.
+R: estimated rate in bits per pixel. x, x' [B, 3, h, w] in 0..1: the crops and the decoded crops. m [B, 1, h, w]: 1 on the
+annotated objects and `background` elsewhere. The mean is over all pixels, as for R, and not over those of the objects, so λ·w is
+the trade-off between the bits and the squared error of an object's pixel, however much of the crop is object.
 
-Region learning of the ROI family: the encoder learns where objects are and needs no map of them. To it belong arXiv 2308.13984
-(masks of objects) and 2403.04173 (masks of edges), which ask for nothing outside the mask, as `background` = 0 does; networks,
-data and the making of masks are others there.
+Region learning of the ROI family: the encoder learns where objects are and needs no map of them, as in arXiv 2308.13984 (masks
+of objects) and 2403.04173 (masks of edges). Both ignore the error outside the mask, as `background` = 0 does; their networks,
+data and masks differ.
 """
 
 from typing import Annotated
@@ -19,7 +19,7 @@ from icmbench.api import Batch, Fraction, Strict, TrainedMethod
 
 class RegionMse(TrainedMethod):
     class Parameters(Strict):
-        """`background`: what the error outside objects counts, 0 to 1.
+        """`background`: the weight of the error outside objects, 0 to 1.
 
         `weight`: the weight w; its default leaves objects near the quality of the embedded protocols' start codecs.
         """

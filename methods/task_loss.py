@@ -1,7 +1,7 @@
 """Conventional training through the frozen recogniser: L = R + λ·E(y, y').
 
 R: estimated rate in bits per pixel. E: the recogniser's task loss on the decoded image against the targets y.
-The anchor that the others are compared with (arXiv 2402.08267, section 2).
+The default anchor of protocols (arXiv 2402.08267, section 2).
 """
 
 from torch import Tensor

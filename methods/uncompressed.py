@@ -1,4 +1,4 @@
-"""Raw 8-bit RGB in a PPM file: the ceiling as a row of its own, at 24 bits per pixel.
+"""Raw 8-bit RGB in a PPM file: the ceiling as its own row, at 24 bits per pixel.
 
 Netpbm's PPM has a header of about 15 bytes with the size. `depth`: bits of a sample, always 8.
 """

@@ -1,7 +1,7 @@
 """VVC intra (ITU-T H.266 | ISO/IEC 23090-3), by VVenC.
 
-Through FFmpeg: 10 bits, which VVenC's own search works on, chroma 4:2:0, constant QP without the adaptation to eyes, without
-delimiter and timing. `qp`: 0 to 63. The preset is VVenC's quickest; the record names it.
+Through FFmpeg: 10 bits, as in VVenC's own search, chroma 4:2:0, constant QP without perceptual adaptation, without delimiter
+and timing. `qp`: 0 to 63. The default preset is VVenC's fastest; the record names it.
 """
 
 from typing import Literal

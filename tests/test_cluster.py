@@ -132,4 +132,4 @@ def test_what_a_cluster_without_gpus_cannot_do_is_one_sentence(
         assert main([*words, "--address", node.address, "--device", "cuda"]) == 2
         assert f"the Ray cluster {node.address} has no GPU" in capsys.readouterr().err
         assert main([*words, "--address", node.address, "--device", "cpu", "--pack", "2"]) == 2
-        assert "leave --pack out" in capsys.readouterr().err
+        assert "omit --pack" in capsys.readouterr().err

@@ -170,7 +170,7 @@ def test_a_run_that_was_stopped_goes_on_in_the_middle_of_a_training(small_protoc
     os.kill(started.pid, signal.SIGINT)  # what kill -9 leaves, and that the records are the same, is in test_interruption
     _, errors = started.communicate(timeout=60)
     assert started.returncode == 130
-    assert "goes on where it was" in errors
+    assert "run the same command again to continue" in errors
     assert not list((tmp_path / "results").rglob("*.json"))
     resumed = icmbench(*words, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr

@@ -73,7 +73,7 @@ def test_a_coco_folder_gives_pictures_with_corner_boxes_and_dense_labels(coco: P
     assert second.image[:, 0, 0].tolist() == [7, 100, 200]  # RGB
     assert first.target.boxes.tolist() == [[0, 0, 64, 64], [10.5, 20.25, 40.5, 28.25]]
     assert first.target.labels.tolist() == [0, 1]  # by category id, whatever their order in the file
-    assert (second.target.picture, second.target.image_id) == ((30, 40), 7)
+    assert (second.target.size, second.target.image_id) == ((30, 40), 7)
     assert (empty.target.boxes.shape, empty.target.labels.shape) == ((0, 4), (0,))
     assert dataset[0] is first
 
@@ -270,7 +270,7 @@ def test_mask_folder_errors_name_the_file(masks: Path) -> None:
     with pytest.raises(UserError, match="no image called c"):
         open_masks(masks, ["a", "c"])
     Image.new("L", (4, 6)).save(masks / "masks" / "b.png")
-    with pytest.raises(UserError, match=r"b\.png and its picture differ in size"):
+    with pytest.raises(UserError, match=r"b\.png and its image differ in size"):
         open_masks(masks)[1]
     (masks / "masks" / "b.png").unlink()
     with pytest.raises(UserError, match=r"b\.png is missing"):
@@ -316,7 +316,7 @@ def test_the_boxes_of_a_crop_surround_the_same_pixels(tasks: dict[str, Task], he
     for _ in range(20):
         crop = tasks["detection"].crop(sample, 64, flip, rng)
         target: Boxes = crop.target
-        assert (crop.image.shape, target.picture, target.image_id) == ((3, 64, 64), (64, 64), 5)
+        assert (crop.image.shape, target.size, target.image_id) == ((3, 64, 64), (64, 64), 5)
         for box, label in zip(target.boxes.tolist(), target.labels.tolist(), strict=True):
             assert box == extent(crop.image, label + 1)
         kept = set(target.labels.tolist())

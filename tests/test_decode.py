@@ -19,7 +19,7 @@ from test_command_line import icmbench
 from icmbench.base.errors import UserError
 from icmbench.cli.main import main as cli
 from icmbench.codecs.neural import NeuralCodec
-from icmbench.experiment.bitstreams import FileNames, keeping
+from icmbench.experiment.bitstreams import FileNames, writer
 from icmbench.experiment.evaluate import pixels_sha256
 from icmbench.extras import decode as decoding
 
@@ -183,8 +183,8 @@ def spoiled(coded: Path, folder: Path, how: str) -> Path:
         ("half", "cannot load a codec"),
         ("folder", "cannot load a codec"),
         ("no spec", "does not say which codec it holds"),
-        ("no JSON", "does not hold a sound codec"),
-        ("other fields", "does not hold a sound codec"),
+        ("no JSON", "does not hold a valid codec"),
+        ("other fields", "does not hold a valid codec"),
         ("unknown architecture", "did you mean"),
         ("other sizes", "cannot load codec weights"),
     ],
@@ -245,14 +245,14 @@ def test_file_names_are_safe_and_unique() -> None:
 
 def interrupted(folder: Path) -> None:
     """Keep one file and be interrupted."""
-    with keeping(folder) as keep:
+    with writer(folder) as keep:
         keep("other.png", b"half of it")
         raise KeyboardInterrupt
 
 
 def test_kept_bitstreams_appear_all_at_once_or_not_at_all(tmp_path: Path) -> None:
     folder = tmp_path / "bitstreams"
-    with keeping(folder) as keep:
+    with writer(folder) as keep:
         keep("one.png", b"first")
         keep("ONE.png", b"second")
         assert not folder.exists()
@@ -261,12 +261,12 @@ def test_kept_bitstreams_appear_all_at_once_or_not_at_all(tmp_path: Path) -> Non
         interrupted(folder)
     assert set(content(folder)) == {"one.icm", "ONE~2.icm"}
     (tmp_path / ".bitstreams.killed").mkdir()
-    with keeping(folder) as keep:
+    with writer(folder) as keep:
         keep("three.png", b"third")
     assert set(content(folder)) == {"three.icm"}
     assert [path.name for path in tmp_path.iterdir()] == ["bitstreams"]
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot write"), keeping(tmp_path / "file" / "bitstreams"):
+    with pytest.raises(UserError, match="cannot write"), writer(tmp_path / "file" / "bitstreams"):
         pass
 
 
@@ -353,7 +353,7 @@ def test_bitstreams_asked_for_later_are_made_without_training_and_without_touchi
     (cell / "codec.safetensors").unlink()
     capsys.readouterr()
     assert run("--keep-bitstreams") == 1
-    assert "codec.safetensors is gone" in "".join(capsys.readouterr())
+    assert "codec.safetensors is missing" in "".join(capsys.readouterr())
     assert not (cell / "bitstreams").exists()
     assert not (cell / "codec.safetensors").exists()
     assert content(record.parent) == before

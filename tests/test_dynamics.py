@@ -29,7 +29,7 @@ from icmbench.experiment.train import Batches
 from icmbench.experiment.train_cell import train_cell
 from icmbench.extras.dynamics import dynamics as dynamics_job
 from icmbench.extras.dynamics.allocation import Allocation, allocate, bit_map
-from icmbench.extras.dynamics.figures import START, Picture, Study, cosine_maps, draw
+from icmbench.extras.dynamics.figures import START, ImageMaps, Study, cosine_maps, draw
 from icmbench.extras.dynamics.watch import (
     PROBES,
     Dynamics,
@@ -207,7 +207,7 @@ def made_up(labels: Sequence[str], seeds: int, masks: bool) -> Study:
     mask = np.zeros((8, 8))
     mask[2:5, 3:6] = 1
     maps = {name: np.full((8, 8), 0.5) for name in (START, *labels)}
-    pictures = [Picture(np.zeros((8, 8, 3), np.uint8), mask if masks else None, maps)]
+    pictures = [ImageMaps(np.zeros((8, 8, 3), np.uint8), mask if masks else None, maps)]
     return Study("tiny@0", 0.3, {label: [result(label, seed, masks) for seed in range(seeds)] for label in labels}, pictures)
 
 

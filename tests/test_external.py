@@ -250,7 +250,7 @@ def test_a_name_is_taken_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     stored.write_text(earlier)
     capsys.readouterr()
     assert bring(path, results, "--metric", "psnr") == 0
-    assert "the same curve is there already" in capsys.readouterr().out
+    assert "the same curve exists already" in capsys.readouterr().out
     assert bring(path, results, "--metric", "ms-ssim") == 2
     assert bring(path, results, "--metric", "psnr", source="another") == 2
     said = capsys.readouterr().err
@@ -311,7 +311,7 @@ def test_broken_files_are_set_aside_with_the_reason(tmp_path: Path) -> None:
         "rate": (json.dumps(fields | {"name": "rate", "points": [[0.0, 1]]}), "greater than 0"),
         "none": (json.dumps(fields | {"name": "none", "points": []}), "at least 1"),
         "more": (json.dumps(fields | {"name": "more", "rank": 1}), "rank"),
-        "elsewhere": (json.dumps(fields), "where another curve belongs"),
+        "elsewhere": (json.dumps(fields), "is not in its place"),
     }
     for name, (content, _) in bad.items():
         write(folder, content, f"{name}.json")
@@ -352,11 +352,11 @@ def test_a_curve_that_agrees_gets_a_bd_rate_and_a_note() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"protocol": None}, "other protocol: it claims none of icmbench's"),
+        ({"protocol": None}, "other protocol: it names no protocol of icmbench"),
         ({"protocol": "tiny-v1@0123456789ab"}, "other protocol: tiny-v1@0123456789ab"),
         ({"metric": "AP50"}, "other metric: AP50 instead of AP"),
         ({"anchor": "VTM"}, "other anchor: VTM instead of task_loss"),
-        ({"protocol": None, "metric": "psnr", "anchor": "VTM"}, "other protocol: it claims none of icmbench's"),
+        ({"protocol": None, "metric": "psnr", "anchor": "VTM"}, "other protocol: it names no protocol of icmbench"),
     ],
 )
 def test_every_other_curve_is_not_compared_and_says_why(changes: dict[str, object], reason: str) -> None:

@@ -350,7 +350,7 @@ def test_own_detections_are_near_the_annotations_of_easy_pictures() -> None:
     batch = batch_of("detection")
     own = task_of("detection").own_targets(batch.images)
     for found, annotated in zip(own, batch.targets, strict=True):
-        assert found.picture == (128, 128)
+        assert found.size == (128, 128)
         assert not found.boxes.requires_grad
         for box, label in zip(annotated.boxes, annotated.labels, strict=True):
             same = found.boxes[found.labels == label]

@@ -122,9 +122,9 @@ def test_the_command_imports_no_torch(tmp_path: Path) -> None:
         ("../mine", "a letter first"),
         ("mine\n", "a letter first"),
         ("", "a letter first"),
-        ("lambda", "Python's own"),
-        ("match", "Python's own"),
-        ("none", "Python's own"),
+        ("lambda", "keyword of Python"),
+        ("match", "keyword of Python"),
+        ("none", "keyword of Python"),
         ("random", "Python module called random"),
         ("numpy", "Python module called numpy"),
         ("icmbench", "Python module called icmbench"),
@@ -142,7 +142,7 @@ def test_a_bad_name_is_refused_and_nothing_is_written(name: str, reason: str, si
 @pytest.mark.parametrize("single", [False, True])
 def test_nothing_is_written_over(single: bool, tmp_path: Path) -> None:
     (tmp_path / ("test_mine.py" if single else "mine")).touch()
-    with pytest.raises(UserError, match=r"mine.* is there already"):
+    with pytest.raises(UserError, match=r"mine.* exists already"):
         write("method", "mine", tmp_path, single, Plugins())
     assert len(list(tmp_path.iterdir())) == 1
 

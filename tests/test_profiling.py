@@ -36,4 +36,4 @@ def test_what_is_not_trained_has_no_step(
     monkeypatch.chdir(tmp_path)
     for method in ("jpeg", "mse"):
         assert main(["profile", method, "segmentation", "--device", "cpu"]) == 2
-        assert f"{method} is not trained: there is no training step to look into" in capsys.readouterr().err
+        assert f"{method} is not trained, so it has no training step to profile" in capsys.readouterr().err

@@ -91,7 +91,7 @@ def test_what_could_not_be_sent_is_sent_the_next_time(url: str, monkeypatch: pyt
     put(one, "p@1/m/a.json", "1")
     with monkeypatch.context() as broken:
         broken.setattr(type(one._files), "put_file", lambda *_: (_ for _ in ()).throw(TimeoutError("no answer")))
-        with pytest.raises(UserError, match=r"cannot write the results at .*: no answer; what is here stays in "):
+        with pytest.raises(UserError, match=r"cannot write the results at .*: no answer; the local copy stays in "):
             one.push()
     Remote(url).push()
     other = elsewhere(url, "2", monkeypatch)

@@ -107,7 +107,7 @@ for path in ('/proc/sys/kernel/core_pattern', '/proc/sysrq-trigger'):
 
 LIMITS = {
     "it ran longer than 2 s": ("while True: open('x', 'a').write('x')", Limits(seconds=2)),
-    "nothing came of it for 2 s": ("import time; time.sleep(60)", Limits(idle_seconds=2)),
+    "it gave no result for 2 s": ("import time; time.sleep(60)", Limits(idle_seconds=2)),
     "GiB of memory": ("x = []\nwhile True: x.append(bytearray(2**22))", Limits(memory=2**28)),
     "processes": ("import os, time\nwhile True:\n    os.fork()\n    time.sleep(0.05)", Limits(processes=16)),
     "MiB": (

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from icmbench.show.markup import FORMULA, for_spreadsheet, to_csv
-from icmbench.show.sheet import Cell, Column, Sheet, say
+from icmbench.show.sheet import Cell, Column, Sheet, print_line
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 LINES = st.lists(st.tuples(TEXT, st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.none()))
@@ -138,7 +138,7 @@ def test_a_terminal_shows_markup_and_control_characters_as_text(text: str, shown
     console = Console(file=out, width=300, force_terminal=True, color_system=None)
     table = Sheet("", text, [Column("h"), Column(text)], [[Cell(text), Cell("x")]])
     table.show(console)
-    say(text, console)
+    print_line(text, console)
     written = out.getvalue().replace("\x1b[3m", "").replace("\x1b[1m", "").replace("\x1b[0m", "")  # the table's own styles
     assert "\x1b" not in written
     assert written.count(shown) == 4

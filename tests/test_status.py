@@ -197,7 +197,7 @@ def test_a_killed_job_is_shown_as_unfinished_until_it_is_old_or_begun_again(tmp_
         time.sleep(0.01)
     [killed] = jobs(tmp_path)
     assert killed.state() == "ended unfinished"
-    assert "3 of 8 cells done; the same command goes on where it was" in describe(killed)
+    assert "3 of 8 cells done; run the same command again to continue" in describe(killed)
     child.communicate()
     put(tmp_path, "reused", status(pid=os.getpid(), process="1"))  # another process has its number now
     assert {job.state() for job in jobs(tmp_path)} == {"ended unfinished"}

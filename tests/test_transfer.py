@@ -33,8 +33,8 @@ NEAR, FAR = make_protocol(name="near-v1"), make_protocol(name="far-v1")
     ("words", "expected"),
     [
         (["aux_los"], "did you mean 'aux_loss'?"),
-        (["--protocols", DETECTION], "name at least two"),
-        (["--protocols", DETECTION, DETECTION], "is there twice"),
+        (["--protocols", DETECTION], "at least two protocols"),
+        (["--protocols", DETECTION, DETECTION], "is named twice"),
         (["--protocols", DETECTION, "shapes-segmentatoin-v2"], "did you mean 'shapes-segmentation-v2'?"),
         (["--protocols", DETECTION, "nowhere.toml"], "cannot read nowhere.toml"),
         (["mse"], "mse is not trained"),
@@ -59,7 +59,7 @@ def test_protocols_of_different_anchors_need_a_method(tmp_path: Path, capsys: py
     path = tmp_path / "other.toml"
     path.write_text(PLUGINS.protocols()[SEGMENTATION].read_text().replace('anchor = "task_loss"', 'anchor = "mse"'))
     assert main(["transfer", "--protocols", DETECTION, str(path)]) == 2
-    assert "different anchors (mse, task_loss): name a method" in capsys.readouterr().err
+    assert "different anchors (mse, task_loss): name the method" in capsys.readouterr().err
 
 
 def both() -> list[Protocol]:

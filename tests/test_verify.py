@@ -86,7 +86,7 @@ def test_claims_that_the_bitstreams_do_not_bear_out_are_rejected(
 
     verdict = judged(forge(tmp_path / "better.zip", honest, better))
     assert verdict.status == "rejected"
-    assert "is claimed with" in verdict.reason
+    assert "the bundle claims" in verdict.reason
 
 
 def test_what_was_coded_on_a_gpu_and_decodes_to_something_else_here_stays_a_claim(
@@ -131,8 +131,8 @@ def other_images(files: Files) -> None:
 
 
 WRONG: dict[str, tuple[Change, str]] = {
-    "a decoder that gives other pictures": (sharper, "its row says"),
-    "a ceiling that is too high": (higher_ceiling, "the ceiling is claimed with"),
+    "a decoder that gives other pictures": (sharper, "in its row"),
+    "a ceiling that is too high": (higher_ceiling, "for the ceiling, but here"),
     "another recogniser": (other_recogniser, "another recogniser"),
     "other images": (other_images, "mine-0"),
 }
@@ -219,15 +219,15 @@ def evil(line: str, where: str = "encode(self, image)") -> Change:
 
 HOSTILE: dict[str, tuple[Change, str, str]] = {
     "it crashes": (evil("import os; os.kill(os.getpid(), 11)"), "rejected", "failed with status"),
-    "it ends": (evil("import os; os._exit(0)"), "rejected", "without giving back every image"),
+    "it ends": (evil("import os; os._exit(0)"), "rejected", "without returning every image"),
     "it raises": (evil("raise RuntimeError('\x1b[31mno')"), "rejected", "no"),
-    "it hangs": (evil("import time; time.sleep(1e6)"), "rejected", "nothing came of it for 15 s"),
+    "it hangs": (evil("import time; time.sleep(1e6)"), "rejected", "it gave no result for 15 s"),
     "it gives another size": (
         evil("return torch.zeros(3, 8, 8, dtype=torch.uint8)", "decode(self, data)"), "rejected", "another size"
     ),
     "it gives links": (
         evil("import os; [os.symlink('/etc/passwd', name) for name in os.listdir('/scratch/in')]; os._exit(0)"),
-        "rejected", "without giving back every image",
+        "rejected", "without returning every image",
     ),
     "it looks at the data set": (evil("import icmbench.tasks.segmentation"), "rejected", "imports tasks"),
     "it needs what is not here": (evil("import a_package_that_nobody_has"), "claimed", "a_package_that_nobody_has"),
@@ -292,7 +292,7 @@ def test_bits_hidden_outside_the_bitstream_are_noticed(
 def test_an_unknown_protocol_leaves_the_claim_a_claim(honest: Path) -> None:
     verdict = verify(honest, Plugins())
     assert verdict.status == "claimed"
-    assert "knows no protocol short-v1" in verdict.reason
+    assert "has no protocol short-v1" in verdict.reason
 
 
 def test_from_a_bundle_to_a_verified_row_and_back(

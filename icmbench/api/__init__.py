@@ -1,4 +1,4 @@
-"""All that a method, a task or a tally imports of icmbench, built in or not: `from icmbench.api import Task, Sample`."""
+"""Everything that a method, a task or a tally imports from icmbench: `from icmbench.api import Task, Sample`."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """What needs torch is imported when it is first asked for, because tallies are read without torch."""
+        """Names that need torch are imported on first use, because tallies are read without torch."""
         if name == "crops":
             return import_module(f"{__name__}.crops")
         if name in __all__:
@@ -31,33 +31,7 @@ else:
 
 
 __all__ = [
-    "Array",
-    "Batch",
-    "ClassicalMethod",
-    "Coded",
-    "Dataset",
-    "Fraction",
-    "LightHead",
-    "Mean",
-    "Method",
-    "Metric",
-    "Sample",
-    "Strict",
-    "Tally",
-    "Tap",
-    "Task",
-    "Trainable",
-    "TrainedMethod",
-    "UntrainedMethod",
-    "UserError",
-    "Weights",
-    "build_once",
-    "cache_root",
-    "codec_taps",
-    "container",
-    "crops",
-    "data_root",
-    "fingerprint",
-    "sha256",
-    "verified_path",
-]
+    "Array", "Batch", "ClassicalMethod", "Coded", "Dataset", "Fraction", "LightHead", "Mean", "Method", "Metric", "Sample",
+    "Strict", "Tally", "Tap", "Task", "Trainable", "TrainedMethod", "UntrainedMethod", "UserError", "Weights", "build_once",
+    "cache_root", "codec_taps", "container", "crops", "data_root", "fingerprint", "sha256", "verified_path",
+]  # fmt: skip

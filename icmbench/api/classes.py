@@ -8,15 +8,15 @@ from icmbench.plugins.find import Plugins, class_of, options
 
 
 def method_class(plugins: Plugins, name: str) -> type[Method]:
-    """The method's class. Raises UserError where there is none or it cannot be imported."""
-    found: type[Method] = class_of(plugins.get("methods", name), TrainedMethod, UntrainedMethod, ClassicalMethod)
-    return found
+    """The method's class. Raises UserError if there is none or it cannot be imported."""
+    cls: type[Method] = class_of(plugins.get("methods", name), TrainedMethod, UntrainedMethod, ClassicalMethod)
+    return cls
 
 
 def task_class(plugins: Plugins, name: str) -> type[Task]:
-    """The task's class. Raises UserError where there is none or it cannot be imported."""
-    found: type[Task] = class_of(plugins.get("tasks", name), Task)
-    return found
+    """The task's class. Raises UserError if there is none or it cannot be imported."""
+    cls: type[Task] = class_of(plugins.get("tasks", name), Task)
+    return cls
 
 
 def make_task(plugins: Plugins, name: str, data: dict[str, Any], recognizer: dict[str, Any]) -> Task:

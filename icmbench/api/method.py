@@ -14,12 +14,12 @@ from icmbench.base.errors import unknown
 from icmbench.codecs.neural import Coded, code_for_training
 from icmbench.schema.protocol import Strict
 
-if TYPE_CHECKING:  # takes seconds to import, and classical codecs do without
+if TYPE_CHECKING:  # takes seconds to import, and classical codecs do not need it
     from compressai.models import CompressionModel
 
 
 class Trainable(nn.Module):
-    """What the training loop trains: parameters, and a loss for a batch. `progress`: how much of the budget is used, 0 to 1."""
+    """What the training loop trains: parameters, and a loss for a batch. `progress`: the used part of the budget, 0 to 1."""
 
     progress: float = 0.0
 
@@ -28,16 +28,16 @@ class Trainable(nn.Module):
         raise NotImplementedError
 
     def quantile_loss(self) -> Tensor | None:
-        """The entropy model's own loss for its quantiles (they have an optimiser of their own), if there is one."""
+        """The entropy model's own loss for its quantiles (they have their own optimiser), if there is one."""
         return None
 
 
 class ClassicalMethod(ABC):
-    """A codec with a rate parameter of its own: nothing is trained, and the rate points are its own, not the protocol's.
+    """A codec with its own rate parameter: nothing is trained, and its rate points are not the protocol's.
 
     `rates`: the values of `rate_parameter` that make a curve, from the lowest rate to the highest. Images are coded
-    in several threads at once, so the two methods share no state that changes. `decode` does with the bytes alone, whatever
-    the parameters and the rate.
+    in several threads at once, so the two methods share no state that changes. `decode` needs nothing but the bytes, neither
+    the parameters nor the rate.
     """
 
     Parameters: ClassVar[type[Strict]] = Strict
@@ -53,11 +53,11 @@ class ClassicalMethod(ABC):
 
     @abstractmethod
     def decode(self, data: bytes) -> Tensor:
-        """Bytes to the image uint8 [3, H, W]. Raises UserError where they are not such a file."""
+        """Bytes to the image uint8 [3, H, W]. Raises UserError if they are not such a file."""
 
 
 class UntrainedMethod:
-    """The start codec of every rate point as it is: nothing is trained, λ has no meaning but to name the rate point."""
+    """The unchanged start codec of every rate point: nothing is trained, and λ only names the rate point."""
 
     Parameters: ClassVar[type[Strict]] = Strict
 
@@ -68,8 +68,8 @@ class UntrainedMethod:
 class TrainedMethod(Trainable):
     """A codec fine-tuned through a frozen recogniser.
 
-    `codec` is what is evaluated and saved. Whatever else the method assigns as a submodule in `build` trains
-    jointly and is thrown away.
+    `codec` is what is evaluated and saved. Other submodules that the method assigns in `build` train
+    jointly and are thrown away.
     `options` (an instance of `Parameters`), `task` and `lmbda` (λ, the weight of the task loss) are there to be used in `loss`.
     """
 
@@ -83,20 +83,20 @@ class TrainedMethod(Trainable):
 
     @classmethod
     def extend(cls, codec: "CompressionModel", parameters: Any) -> None:
-        """Add to the codec, in place, modules that stay in it and are coded with; what they cost is counted.
+        """Add to the codec, in place, modules that stay in it and take part in coding; their cost is counted.
 
-        Also called when a trained codec is loaded. Raises UserError for an architecture that has no room for them.
+        Also called when a trained codec is loaded. Raises UserError for an architecture that cannot take them.
         """
 
     def build(self) -> None:
-        """Create what exists in training only; runs on a random stream of the method's own."""
+        """Create what exists in training only; runs on the method's own random stream."""
 
     def code(self, images: Tensor) -> Coded:
         """The codec's differentiable pass over images float [B, 3, H, W] in 0..1."""
         return code_for_training(self.codec, images)
 
     def tap(self, position: str) -> Tap:
-        """The place called `position` in the codec or the recogniser. Raises UserError where there is none."""
+        """The tap called `position` in the codec or the recogniser. Raises UserError if there is none."""
         points = dict(self.task.branch_points) if position in self.task.branch_points else codec_taps(self.codec)
         if position not in points:
             raise unknown("position", position, [*self.task.branch_points, *points])

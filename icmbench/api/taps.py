@@ -1,4 +1,4 @@
-"""Taps: places inside a network where a branch may hang."""
+"""Taps: points inside a network where a branch can be attached."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from icmbench.base.errors import UserError
 
-if TYPE_CHECKING:  # takes seconds to import, and classical codecs do without
+if TYPE_CHECKING:  # takes seconds to import, and classical codecs do not need it
     from compressai.models import CompressionModel
 
 Side = Literal["input", "output"]
@@ -27,7 +27,7 @@ class Tap:
 
     @contextmanager
     def capture(self) -> Iterator[list[Tensor]]:
-        """Collect the feature maps that pass while the block runs, gradients attached."""
+        """Collect the feature maps that pass while the block runs, with their gradients."""
         caught: list[Tensor] = []
         handle = _hook(self.module, self.side, caught)
         try:
@@ -45,11 +45,11 @@ def _hook(module: nn.Module, side: Side, caught: list[Tensor]) -> Any:
 def codec_taps(model: "CompressionModel") -> dict[str, Tap]:
     """Taps of a codec: `latent` (the encoder's output), `before_decoder` (the same, noisy in training), `before_last_layer`.
 
-    Raises UserError where the architecture has no sequential decoder g_s.
+    Raises UserError if the architecture has no sequential decoder g_s.
     """
     decoder = getattr(model, "g_s", None)
     if not isinstance(decoder, nn.Sequential):
-        raise UserError(f"{type(model).__name__} has no sequential decoder g_s, so no branch can hang before it.")
+        raise UserError(f"{type(model).__name__} has no sequential decoder g_s, so no branch can be attached before it.")
     return {
         "latent": _probe(model, model.g_a, "output"),
         "before_decoder": _probe(model, decoder, "input"),
@@ -58,7 +58,7 @@ def codec_taps(model: "CompressionModel") -> dict[str, Tap]:
 
 
 def _probe(model: "CompressionModel", module: nn.Module, side: Side) -> Tap:
-    """Measure channels and stride at a side of `module` on a blank 128x128 picture."""
+    """Measure channels and stride at a side of `module` on a blank 128x128 image."""
     caught: list[Tensor] = []
     handle = _hook(module, side, caught)
     training = model.training

@@ -20,7 +20,7 @@ from icmbench.stats.tally import Tally
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture as the protocol loads it: `image` uint8 [3, H, W] RGB, the task's `target`, and a `name`."""
+    """One image as the protocol loads it: `image` uint8 [3, H, W] RGB, the task's `target`, and a `name`."""
 
     image: Tensor
     target: Any
@@ -51,7 +51,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """SHA-256 of all that the samples are made of: trainings and results name by it the data that they used.
+        """SHA-256 of everything that the samples are made of. It identifies the data of trainings and results.
 
         `icmbench.api.fingerprint` makes one of images (by name and size in bytes) and annotations (by content).
         """
@@ -67,11 +67,11 @@ class Metric(ABC):
 
     @abstractmethod
     def update(self, sample: Sample, prediction: Any) -> Mapping[str, Any]:
-        """Take one picture; returns columns for its row: `score` where it has one of its own, and those of the tally."""
+        """Add one image; returns columns for its row: `score` if it has its own, and those of the tally."""
 
     @abstractmethod
     def merge(self, other: Any) -> None:
-        """Take all that another metric of the same kind has seen."""
+        """Add everything that another metric of the same kind has seen."""
 
     @abstractmethod
     def compute(self) -> dict[str, float]:
@@ -100,11 +100,11 @@ class Task(ABC):
 
     @abstractmethod
     def dataset(self, split: str) -> Dataset:
-        """The `train` or `val` pictures."""
+        """The `train` or `val` images."""
 
     @abstractmethod
     def crop(self, sample: Sample, size: int, flip: bool, rng: np.random.Generator) -> Sample:
-        """A random crop of size x size pixels (padded where the picture is smaller), mirrored at random if `flip`."""
+        """A random crop of size x size pixels (padded where the image is smaller), mirrored at random if `flip`."""
 
     @abstractmethod
     def loss(self, images: Tensor, targets: Sequence[Any]) -> Tensor:
@@ -116,12 +116,12 @@ class Task(ABC):
 
     @abstractmethod
     def metric(self) -> Metric:
-        """A fresh metric over the `val` pictures."""
+        """A fresh metric over the `val` images."""
 
     @property
     @abstractmethod
     def branch_points(self) -> Mapping[str, Tap]:
-        """Places inside the recogniser where a branch may hang; `mid_recognizer` is one."""
+        """Points inside the recogniser where a branch can be attached, among them `mid_recognizer`."""
 
     @abstractmethod
     def light_head(self, channels: int, stride: int, depth: int = 1, width: int = 32) -> LightHead:
@@ -133,37 +133,37 @@ class Task(ABC):
     def features(self, images: Tensor) -> tuple[Tensor, ...]:
         """The feature maps [B, C, h, w] that the recogniser's head reads, differentiable with respect to the images.
 
-        `images`: float [B, 3, H, W] in 0..1, preprocessed at the scale of crops as in `loss`. Raises UserError where the
-        task does not define them, as do the two below: a method can try them in its `build`.
+        `images`: float [B, 3, H, W] in 0..1, preprocessed at the scale of crops as in `loss`. Raises UserError if the
+        task does not define them, as do the two methods below; a method can try them in its `build`.
         """
-        raise self._unsaid("which feature maps its recogniser's head reads")
+        raise self._undefined("which feature maps its recogniser's head reads")
 
     def own_targets(self, images: Tensor) -> Sequence[Any]:
-        """What the recogniser itself finds on images float [B, 3, H, W] in 0..1, as targets for `loss`, one each, no gradient.
+        """The recogniser's own predictions on images float [B, 3, H, W] in 0..1, as targets for `loss`, without gradient.
 
-        Annotations play no part in it.
+        One target per image; annotations are not used.
         """
-        raise self._unsaid("what its recogniser's own predictions are as targets")
+        raise self._undefined("what its recogniser's own predictions are as targets")
 
     def object_masks(self, targets: Sequence[Any], size: tuple[int, int]) -> Tensor:
         """Where the objects are: float [B, 1, H, W], 1 inside an object and 0 elsewhere.
 
-        `targets`: those of a training batch or of samples, whose pictures all have the `size` (H, W); none gives [0, 1, H, W].
+        `targets`: those of a training batch or of samples, whose images all have the `size` (H, W); none gives [0, 1, H, W].
         """
-        raise self._unsaid("where the objects are")
+        raise self._undefined("where the objects are")
 
-    def _unsaid(self, what: str) -> UserError:
+    def _undefined(self, what: str) -> UserError:
         return UserError(f"the task {type(self).__name__} does not say {what}.")
 
     def recognizer_fingerprint(self) -> str:
-        """SHA-256 of what makes the recogniser besides the protocol's own fields, such as the content of a config file.
+        """SHA-256 of what defines the recogniser besides the protocol's own fields, such as the content of a config file.
 
-        Neither builds the network nor reads a checkpoint. Empty where there is nothing else.
+        Neither builds the network nor reads a checkpoint. Empty if there is nothing else.
         """
         return ""
 
     def to(self, device: torch.device) -> None:
-        """Move the recogniser."""
+        """Move the recogniser to a device."""
         self.recognizer.to(device)
 
     def freeze(self) -> None:

@@ -1,4 +1,4 @@
-"""What is kept because it takes long to make: files in the cache folder, under a key of everything they depend on."""
+"""Files in the cache folder that take long to make, each under a key of everything it depends on."""
 
 import hashlib
 import json
@@ -13,11 +13,11 @@ from typing import Any
 from icmbench.base.files import cache_root
 
 MONTH = 30 * 86400  # seconds
-MOST = 20_000  # files and folders of a kind
+MOST = 20_000  # entries of a kind
 
 
 def key(*content: Any) -> str:
-    """A key of `content` (what `json.dumps` takes) and of icmbench's own source: nothing is found that other code made."""
+    """A key of `content` (what `json.dumps` takes) and of icmbench's own source, so results of other code are never found."""
     return hashlib.sha256(json.dumps([_source(), *content]).encode()).hexdigest()[:32]
 
 
@@ -34,7 +34,7 @@ def _source() -> str:
 
 
 def place(kind: str, name: str) -> Path:
-    """Where a thing of a kind lies. One that is there counts as used now."""
+    """The path of an entry of a kind. If the entry exists, it counts as used now."""
     path = cache_root() / kind / name
     with suppress(OSError):
         os.utime(path)
@@ -42,15 +42,15 @@ def place(kind: str, name: str) -> Path:
 
 
 def clear_away(kind: str, most: int = MOST) -> None:
-    """Remove what nobody used for a month, and beyond `most` what was not used for longest."""
-    found = sorted(((_used(path), path) for path in (cache_root() / kind).glob("*")), reverse=True)
-    for number, (when, path) in enumerate(found):
+    """Remove the entries that were not used for a month, and of more than `most` those that were not used for longest."""
+    newest_first = sorted(((_used(path), path) for path in (cache_root() / kind).glob("*")), reverse=True)
+    for number, (when, path) in enumerate(newest_first):
         if number >= most or time.time() - when > MONTH:
             _remove(path)
 
 
 def _used(path: Path) -> float:
-    """When it was last used; now for one that somebody else has just removed."""
+    """When an entry was last used; now if another process has just removed it."""
     try:
         return path.stat().st_mtime
     except OSError:

@@ -1,4 +1,4 @@
-"""Files written so that nobody ever reads half of one, and the places where data and caches lie."""
+"""Files that are written whole or not at all, and the folders of data and caches."""
 
 import fcntl
 import glob
@@ -21,7 +21,7 @@ def data_root() -> Path:
 
 
 def cache_root() -> Path:
-    """Folder of what can be made again: `$ICMBENCH_CACHE`, else `~/.cache/icmbench`."""
+    """Folder of files that can be made again: `$ICMBENCH_CACHE`, else `~/.cache/icmbench`."""
     return Path(os.environ.get("ICMBENCH_CACHE", Path.home() / ".cache" / "icmbench"))
 
 
@@ -32,9 +32,9 @@ def sha256(path: Path) -> str:
 
 
 def fingerprint(folder: Path, names: Iterable[str], *content: Any) -> str:
-    """SHA-256 over the names of files below `folder`, each with its size in bytes, and over JSON content, in this order.
+    """SHA-256 over the names and sizes in bytes of files below `folder`, and over JSON content, in this order.
 
-    Raises UserError where a file is missing.
+    Raises UserError if a file is missing.
     """
     sizes = [(name, _size(folder / name)) for name in names]
     return hashlib.sha256(json.dumps([sizes, *content], sort_keys=True).encode()).hexdigest()
@@ -49,7 +49,7 @@ def _size(path: Path) -> int:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """A block that writes `path`. Raises UserError where it cannot be written or the disk is full."""
+    """A block that writes `path`. Raises UserError if it cannot be written or the disk is full."""
     try:
         yield
     except OSError as error:
@@ -60,7 +60,7 @@ def writing(path: Path) -> Iterator[None]:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends without an error.
 
-    Raises UserError where the folder cannot be written or the disk is full.
+    Raises UserError if the folder cannot be written or the disk is full.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,8 +78,8 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def demand_writable(folder: Path) -> None:
-    """Raises UserError where files cannot be written into `folder`, which is made if it is not there."""
+def require_writable(folder: Path) -> None:
+    """Make `folder` if it does not exist. Raises UserError if files cannot be written into it."""
     with replacing(folder / ".writable") as temporary:
         temporary.touch()
     (folder / ".writable").unlink(missing_ok=True)
@@ -92,7 +92,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def remove_leftovers(path: Path, age: float = 0.0) -> None:
-    """Remove what killed processes left of `replacing(path)`, untouched for `age` seconds: for who alone writes `path`."""
+    """Remove files that killed processes left of `replacing(path)` and that are `age` seconds old. Only for the one writer."""
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
         with suppress(OSError):
             if time.time() - leftover.stat().st_mtime >= age:
@@ -103,7 +103,7 @@ def remove_leftovers(path: Path, age: float = 0.0) -> None:
 def locked(path: Path, wait: bool = True) -> Iterator[bool]:
     """Hold an exclusive lock named by `path`; the kernel frees it when the process dies.
 
-    Without `wait`, a lock that another process holds is not waited for: the block gets False, and no lock.
+    Without `wait`, the block gets False, and no lock, if another process holds it.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,18 +120,15 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
 def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
     """Return `folder`, calling `build` on a temporary folder that becomes it if it is not there yet.
 
-    Several processes may ask at once: one builds, the others wait.
+    If several processes ask at once, one builds and the others wait.
     """
     if folder.exists():
         return folder
     with locked(folder.with_name(folder.name + ".lock")):
         if not folder.exists():
-            try:
-                with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-                    made = Path(temporary) / folder.name
-                    made.mkdir()
-                    build(made)
-                    made.rename(folder)
-            except OSError as error:
-                raise UserError(f"cannot write {folder}: {error.strerror or error}.") from error
+            with writing(folder), tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+                unfinished = Path(temporary) / folder.name
+                unfinished.mkdir()
+                build(unfinished)
+                unfinished.rename(folder)
     return folder

@@ -1,7 +1,7 @@
-"""Random choices that depend on nothing but their named axes.
+"""Random choices that depend only on their named axes.
 
 No generator state is carried from step to step: every step seeds its own stream from (cell axes, step).
-So a cell gives the same numbers whatever runs beside it, and a resumed training needs no saved generator.
+So a cell gives the same numbers whatever else runs, and a resumed training needs no saved generator.
 """
 
 import hashlib

@@ -1,1 +1,1 @@
-"""The command line: one module a command in `commands`, and the options that they share."""
+"""The command line: one module per command in `commands`, and the options that they share."""

@@ -1,76 +1,29 @@
-"""The command line: which commands there are, and what becomes of their errors."""
+"""The command line: the list of commands, and how their errors are shown."""
 
 import argparse
 import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
+from importlib import import_module
+from keyword import iskeyword
 from typing import TYPE_CHECKING
 
 from icmbench import __version__
 from icmbench.base.errors import UserError
-from icmbench.cli.commands import (
-    accept,
-    bdrate,
-    check,
-    converge,
-    decode,
-    doctor,
-    dynamics,
-    export,
-    import_,
-    leaderboard,
-    list_,
-    new,
-    power,
-    prepare,
-    profile,
-    publish,
-    retract,
-    run,
-    show,
-    status,
-    submit,
-    sweep,
-    table,
-    transfer,
-    verify,
-)
 
 if TYPE_CHECKING:
     from icmbench.schema.store import Store
 
-COMMANDS = {
-    "run": run,
-    "list": list_,
-    "show": show,
-    "status": status,
-    "table": table,
-    "leaderboard": leaderboard,
-    "publish": publish,
-    "bdrate": bdrate,
-    "sweep": sweep,
-    "transfer": transfer,
-    "power": power,
-    "converge": converge,
-    "dynamics": dynamics,
-    "profile": profile,
-    "doctor": doctor,
-    "new": new,
-    "check": check,
-    "decode": decode,
-    "submit": submit,
-    "verify": verify,
-    "accept": accept,
-    "retract": retract,
-    "prepare": prepare,
-    "import": import_,
-    "export": export,
-}
+COMMANDS = (
+    "run", "list", "show", "status", "table", "leaderboard", "publish", "bdrate", "sweep", "transfer", "power", "converge",
+    "dynamics", "profile", "doctor", "new", "check", "decode", "submit", "verify", "accept", "retract", "prepare", "import",
+    "export",
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status. Errors that the user can mend are one sentence on standard error."""
+    """Run a command; returns the exit status. Errors that the user can fix are one sentence on standard error."""
     try:
         arguments = _parser().parse_args(argv)
         warnings.filterwarnings("ignore")  # the toolboxes' remarks about each other
@@ -82,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"icmbench: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("icmbench: interrupted; the same command goes on where it was.", file=sys.stderr)
+        print("icmbench: interrupted; run the same command again to continue.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 1
@@ -92,7 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("icmbench", description="Benchmark of image coding for machines.")
     parser.add_argument("--version", action="version", version=f"icmbench {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, module in COMMANDS.items():
+    for name in COMMANDS:
+        module = import_module(f"icmbench.cli.commands.{name}{'_' * iskeyword(name)}")
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
         command.set_defaults(command=module.run)
         module.add_arguments(command)

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how their values are understood."""
+"""Options that several commands share, and how their values are read."""
 
 import argparse
 import ast
@@ -45,8 +45,8 @@ def store(text: str) -> "Store":
     return open_store(text)
 
 
-def add_place(parser: argparse.ArgumentParser) -> None:
-    """Where cells are computed: `--results`, `--runs`, `--device`, `--plugin`."""
+def add_locations(parser: argparse.ArgumentParser) -> None:
+    """The options for where cells are computed: `--results`, `--runs`, `--device`, `--plugin`."""
     add_results(parser)
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="checkpoints, codecs, logs (default runs)")
     add_device(parser)
@@ -59,10 +59,10 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         "--engine", choices=("local", "inline", "ray"), default="local",
         help="compute in worker processes (default), in this process (for a debugger), or as tasks of a Ray cluster",
     )  # fmt: skip
-    parser.add_argument("--address", metavar="HOST:PORT", help="the Ray cluster to join; auto: the one that this machine is in")
+    parser.add_argument("--address", metavar="HOST:PORT", help="the Ray cluster to join; auto: the one of this machine")
     parser.add_argument(
         "--pack", type=_pack, metavar="auto|N",
-        help="cells computed at once on each device (default auto: one a core on a CPU, as many as its memory bears on a GPU)",
+        help="cells computed at once on each device (default auto: one per CPU core, or as many as fit into a GPU)",
     )  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def settings(pairs: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def literal(text: str) -> Any:
-    """A value as it is written in Python (or `true`, `false`), else the text itself."""
+    """The value of a Python literal (or `true`, `false`), else the text itself."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -122,29 +122,29 @@ def add_seeds(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def runner(arguments: argparse.Namespace, found: "Plugins", console: "Console | None" = None) -> "Iterator[Runner]":
-    """Everything that computing cells takes, and a status file for as long as the block lasts.
+def runner(arguments: argparse.Namespace, plugins: "Plugins", console: "Console | None" = None) -> "Iterator[Runner]":
+    """Everything that computing cells needs, and a status file while the block runs.
 
-    Raises UserError for a device that is not there, and for options that contradict each other.
+    Raises UserError for a device that does not exist, and for options that contradict each other.
     """
     engine, address, pack = (getattr(arguments, name, None) for name in ("engine", "address", "pack"))
     if address and engine != "ray":
-        raise UserError("--address names a Ray cluster: add --engine ray.")
+        raise UserError("--address is for a Ray cluster: add --engine ray.")
     if getattr(arguments, "devices", 1) > 1 and (pack or 1) > 1:
         raise UserError("--pack puts several cells on one device, --devices one cell on several: use one of the two.")
-    where, there = devices(arguments), folders(arguments)
+    chosen, locations = devices(arguments), folders(arguments)
     from rich.console import Console
 
     from icmbench.extras.status import StatusFile
     from icmbench.running.runner import Runner
 
-    with StatusFile(there.runs, there.store.folder) as status:
-        start = partial(_pool, engine, where, pack, address)
-        yield Runner(found, there, where, start, console or Console(), status.update, pack)
+    with StatusFile(locations.runs, locations.store.folder) as status:
+        start = partial(_pool, engine, chosen, pack, address)
+        yield Runner(plugins, locations, chosen, start, console or Console(), status.update, pack)
 
 
 def _pool(engine: str | None, device: "Device", pack: int | None, address: str | None, cells: int) -> "Pool":
-    """The workers that `--engine` asks for."""
+    """The workers that `--engine` selects."""
     from icmbench.running.pool import InlinePool, LocalPool
 
     if engine == "ray":
@@ -155,7 +155,7 @@ def _pool(engine: str | None, device: "Device", pack: int | None, address: str |
 
 
 def folders(arguments: argparse.Namespace) -> "Folders":
-    """Where results and runs lie. For a cluster the paths are absolute: a worker's current folder is another one."""
+    """The folders of results and runs. For a cluster the paths are absolute, because workers have another current folder."""
     from icmbench.experiment.folders import Folders
 
     results, runs = arguments.results, arguments.runs
@@ -165,25 +165,25 @@ def folders(arguments: argparse.Namespace) -> "Folders":
 
 
 def devices(arguments: argparse.Namespace) -> "Device":
-    """What `--device` and `--devices` ask for. Raises UserError for a device that is not there."""
+    """The devices of `--device` and `--devices`. Raises UserError for a device that does not exist."""
     from icmbench.experiment.folders import Device
 
     on_cluster = getattr(arguments, "engine", "") == "ray" and arguments.device == "cuda"  # this machine may have no GPU
     return Device("cuda" if on_cluster else device(arguments.device), getattr(arguments, "devices", 1))
 
 
-def bound(protocol: "Protocol", found: "Plugins") -> "Protocol":
+def bound(protocol: "Protocol", plugins: "Plugins") -> "Protocol":
     """The protocol, bound to its data. Raises UserError for files that are missing or damaged."""
-    from icmbench.plugins.requirements import demand
+    from icmbench.plugins.requirements import require
 
-    demand(protocol)  # before torch is imported
+    require(protocol)  # before torch is imported
     from icmbench.experiment.content import bind
 
-    return bind(protocol, found)
+    return bind(protocol, plugins)
 
 
 def device(name: str) -> str:
-    """`cpu` or `cuda`. Raises UserError for another name and for a GPU that is not there."""
+    """`cpu` or `cuda`. Raises UserError for another name and for a GPU that does not exist."""
     if name not in ("auto", "cpu", "cuda"):
         raise UserError(f"there is no device called '{name}'; known: auto, cpu, cuda.")
     if name == "cpu":
@@ -193,12 +193,12 @@ def device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("there is no CUDA device on this machine; leave --device out or say --device cpu.")
+        raise UserError("there is no CUDA device on this machine; omit --device or use --device cpu.")
     return name
 
 
 def plugins(arguments: argparse.Namespace) -> "Plugins":
-    """The plugins with the loose files of `--plugin`. Raises UserError for a file that is not there."""
+    """The plugins with the loose files of `--plugin`. Raises UserError for a file that does not exist."""
     from icmbench.plugins.find import Plugins
 
     missing = [path for path in arguments.plugin if not path.is_file()]
@@ -208,22 +208,22 @@ def plugins(arguments: argparse.Namespace) -> "Plugins":
 
 
 def add_job(parser: argparse.ArgumentParser, rates: str) -> None:
-    """What a job takes: method, task, `--protocol`, `--set`, `--seeds`, `--rates` (with its help), and where."""
+    """The options of a job: method, task, `--protocol`, `--set`, `--seeds`, `--rates` (with its help), and locations."""
     parser.add_argument("method")
     parser.add_argument("task")
     parser.add_argument("--protocol", metavar="NAME|FILE", help="default: the task's own")
     add_set(parser)
     add_seeds(parser)
     parser.add_argument("--rates", metavar="λ,λ,…", help=rates)
-    add_place(parser)
+    add_locations(parser)
 
 
 def job(arguments: argparse.Namespace, anchor: bool = True) -> "Job":
-    """The job of such arguments. Raises UserError for wrong names and values."""
+    """The job of these options. Raises UserError for wrong names and values."""
     from icmbench.running.job import Job
 
     parameters, fields = settings(arguments.set)
-    found = Job(
+    job = Job(
         plugins=plugins(arguments),
         method=arguments.method,
         task=arguments.task,
@@ -234,40 +234,40 @@ def job(arguments: argparse.Namespace, anchor: bool = True) -> "Job":
         seeds=arguments.seeds,
         anchor=anchor,
     )
-    found.rate_indices(found.resolved())
-    return found
+    job.rate_indices(job.resolved())
+    return job
 
 
 def add_anchor_job(parser: argparse.ArgumentParser, seeds: int) -> None:
-    """What a measurement of a protocol's anchor takes: task, `--protocol`, `--seeds`, `--json`, and where."""
+    """The options of a measurement of a protocol's anchor: task, `--protocol`, `--seeds`, `--json`, and locations."""
     parser.add_argument("task")
     parser.add_argument("--protocol", metavar="NAME|FILE", help="default: the task's own")
     parser.add_argument("--seeds", type=positive, default=seeds, metavar="N", help=f"seeds 0 to N - 1 (default {seeds})")
     parser.add_argument("--json", action="store_true", help="figures as JSON on standard output, progress on standard error")
-    add_place(parser)
+    add_locations(parser)
     add_engine(parser)
 
 
 @contextmanager
 def anchor_job(arguments: argparse.Namespace) -> "Iterator[tuple[Protocol, Runner]]":
-    """The protocol of such a measurement, and what computes it. Raises UserError for wrong names and missing files."""
-    found = plugins(arguments)
-    protocol = bound(found.resolve(arguments.task, arguments.protocol), found)
+    """The protocol of such a measurement, and its runner. Raises UserError for wrong names and missing files."""
+    available = plugins(arguments)
+    protocol = bound(available.resolve(arguments.task, arguments.protocol), available)
     from rich.console import Console
 
-    with runner(arguments, found, Console(stderr=arguments.json)) as made:
-        yield protocol, made
+    with runner(arguments, available, Console(stderr=arguments.json)) as started:
+        yield protocol, started
 
 
-def read_records(store: "Store", found: "Plugins") -> "list[Record]":
-    """The records of a results folder that can be compared; the others are named on standard error.
+def read_records(store: "Store", plugins: "Plugins") -> "list[Record]":
+    """The comparable records of a results folder. Prints the others to standard error.
 
-    Raises UserError where there is no such folder or no such record in it.
+    Raises UserError if the folder does not exist or has no such record.
     """
     from icmbench.compare.comparable import read_comparable
 
-    demand_results(store)
-    records, aside = read_comparable(store, found)
+    require_results(store)
+    records, aside = read_comparable(store, plugins)
     for path, reason in aside.items():
         print(f"icmbench: set aside {path}: {reason}", file=sys.stderr)
     if not records:
@@ -275,12 +275,12 @@ def read_records(store: "Store", found: "Plugins") -> "list[Record]":
     return records
 
 
-def demand_results(store: "Store") -> None:
-    """Raises UserError where the results folder does not exist."""
+def require_results(store: "Store") -> None:
+    """Raises UserError if the results folder does not exist."""
     if not store.folder.is_dir():
         raise UserError(f"there is no results folder {store}.")
 
 
 def no_records(store: "Store") -> UserError:
-    """The error of a results folder without any record that can be compared."""
+    """The error for a results folder without comparable records."""
     return UserError(f"there are no records in {store}; 'icmbench run METHOD TASK' makes some.")

@@ -1,9 +1,9 @@
-"""The bitstream container: everything a decoder needs beside the weights, and nothing else.
+"""The bitstream container: everything that a decoder needs besides the weights.
 
     magic "IC" | version (1 byte) | height | width | latent height | latent width | number of strings
     | length of each string | the strings
 
-Every number after the version is an unsigned LEB128 varint. About 12 bytes for a small picture, all counted as rate.
+Every number after the version is an unsigned LEB128 varint. About 12 bytes for a small image, all counted as rate.
 """
 
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ class _Reader:
 
 
 def unpack(data: bytes) -> Content:
-    """Bytes to content. Raises UserError where the bytes are not a whole container of this version."""
+    """Bytes to content. Raises UserError if the bytes are not a whole container of this version."""
     if data[:2] != MAGIC or len(data) < 3:
         raise UserError("the bitstream is not an icmbench container.")
     if data[2] != VERSION:
@@ -70,7 +70,7 @@ def unpack(data: bytes) -> Content:
     size, latent = (reader.varint(), reader.varint()), (reader.varint(), reader.varint())
     count = reader.varint()
     if count > len(data):
-        raise UserError("the bitstream is damaged: it announces more strings than it has bytes.")
+        raise UserError("the bitstream is damaged: its header lists more strings than it has bytes.")
     lengths = [reader.varint() for _ in range(count)]
     if reader.position + sum(lengths) != len(data):
         raise UserError("the bitstream is damaged: its length does not match its header.")

@@ -1,4 +1,4 @@
-"""Learned codecs: CompressAI models by name, their weights, and the encode / decode that evaluation sees."""
+"""Learned codecs: CompressAI models by name, their weights, and encoding and decoding for evaluation."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from icmbench.base.errors import UserError, unknown
 from icmbench.codecs import container
 from icmbench.schema.protocol import CodecSpec, describe_errors
 
-if TYPE_CHECKING:  # takes seconds to import, and classical codecs do without
+if TYPE_CHECKING:  # takes seconds to import, and classical codecs do not need it
     from compressai.models import CompressionModel
 
 Extend = Callable[["CompressionModel"], None]
@@ -26,7 +26,7 @@ _SPEC = "codec"  # the key of the CodecSpec in a file's metadata
 
 
 class Codec(Protocol):
-    """The one thing evaluation sees of any method, learned or classical."""
+    """The interface of any method, learned or classical, for evaluation."""
 
     def encode(self, image: Tensor) -> bytes:
         """Image uint8 [3, H, W] to the bytes of a whole file."""
@@ -37,7 +37,7 @@ class Codec(Protocol):
 
 @dataclass(frozen=True)
 class Coded:
-    """What a codec in training gives: `images` [B, 3, H, W] (about 0..1, not clamped) and `bpp`, the estimated rate."""
+    """The output of a codec in training: `images` [B, 3, H, W] (about 0..1, not clamped) and `bpp`, the estimated rate."""
 
     images: Tensor
     bpp: Tensor
@@ -46,7 +46,7 @@ class Coded:
 def build_model(spec: CodecSpec) -> "CompressionModel":
     """The CompressAI model `spec.architecture` with its sizes, freshly initialised.
 
-    Raises UserError for a name CompressAI does not have or sizes its constructor does not take.
+    Raises UserError for a name that CompressAI does not have or sizes that its constructor does not take.
     """
     from compressai import models  # noqa: F401  (it registers them)
     from compressai.registry import MODELS
@@ -96,7 +96,7 @@ def _back_and_forth(side: int, total: int) -> Tensor:
 
 @contextmanager
 def _one_thread(device: torch.device) -> Iterator[None]:
-    """One thread on a CPU: sums depend on how many share them, and a decoder that rounds unlike the encoder reads other bits."""
+    """One thread on a CPU: sums depend on the number of threads, and a decoder that rounds unlike the encoder misreads bits."""
     before = torch.get_num_threads()
     if device.type != "cpu" or before == 1:
         yield
@@ -110,7 +110,7 @@ def _one_thread(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def _in_place(model: "CompressionModel", **networks: nn.Module) -> Iterator[None]:
-    """Other networks in the place of a model's own, where it has them, for as long as the context lasts."""
+    """Replace a model's own networks, where it has them, while the block runs."""
     own = {name: getattr(model, name) for name in networks if hasattr(model, name)}
     try:
         for name in own:
@@ -133,7 +133,7 @@ class _Known(nn.Module):
 
 
 def saved_metadata(path: Path) -> dict[str, str]:
-    """What is noted in a safetensors file. Raises UserError where it is none."""
+    """The metadata of a safetensors file. Raises UserError if it is not one."""
     try:
         with safe_open(path, "pt") as file:
             return dict(file.metadata() or {})
@@ -144,11 +144,11 @@ def saved_metadata(path: Path) -> dict[str, str]:
 def _saved_spec(path: Path) -> CodecSpec:
     metadata = saved_metadata(path)
     if _SPEC not in metadata:
-        raise UserError(f"{path} does not say which codec it holds; the codec.safetensors of 'icmbench run' does.")
+        raise UserError(f"{path} does not say which codec it holds; use the codec.safetensors that 'icmbench run' writes.")
     try:
         return CodecSpec.model_validate_json(metadata[_SPEC])
     except ValidationError as error:
-        raise UserError(f"{path} does not hold a sound codec: {describe_errors(error)}.") from error
+        raise UserError(f"{path} does not hold a valid codec: {describe_errors(error)}.") from error
 
 
 class NeuralCodec:
@@ -164,7 +164,7 @@ class NeuralCodec:
     def load(cls, path: Path, device: torch.device, extend: Extend = lambda model: None) -> "NeuralCodec":
         """The codec that `save` wrote, from its file alone.
 
-        `extend` adds the modules that are not the architecture's own. Raises UserError where the file is not a whole codec.
+        `extend` adds the modules that are not the architecture's own. Raises UserError if the file is not a whole codec.
         """
         spec = _saved_spec(path)
         model = build_model(spec)
@@ -174,7 +174,7 @@ class NeuralCodec:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device of the weights."""
         device: torch.device = next(self.model.parameters()).device
         return device
 
@@ -184,7 +184,7 @@ class NeuralCodec:
             self.model.update(force=True, update_quantiles=True)
 
     def padded(self, image: Tensor) -> Tensor:
-        """What the network gets of an image uint8 [3, H, W]: float [1, 3, H', W'] in 0..1 on its device."""
+        """The network's input for an image uint8 [3, H, W]: float [1, 3, H', W'] in 0..1 on its device."""
         multiple = self.spec.pad_multiple
         height, width = image.shape[-2:]
         x = image.to(self.device, torch.float32)[None] / 255
@@ -197,28 +197,28 @@ class NeuralCodec:
 
     @contextmanager
     def latents(self) -> Iterator[list[Tensor]]:
-        """Collects the latents that g_a gives for as long as the context lasts, each [1, M, height, width] in the model's type.
+        """Collects the latents that g_a gives while the block runs, each [1, M, height, width] in the model's type.
 
-        Nothing is collected of a model without a g_a.
+        A model without a g_a gives none.
         """
-        found: list[Tensor] = []
+        latents: list[Tensor] = []
         if not hasattr(self.model, "g_a"):
-            yield found
+            yield latents
             return
-        hook = self.model.g_a.register_forward_hook(lambda network, given, latent: found.append(latent))
+        hook = self.model.g_a.register_forward_hook(lambda network, given, latent: latents.append(latent))
         try:
-            yield found
+            yield latents
         finally:
             hook.remove()
 
     @torch.no_grad()
     def estimated_bits(self, image: Tensor, latent: Tensor | None = None) -> float:
-        """Bits that the likelihoods promise for the padded image uint8 [3, H, W].
+        """Bits by the likelihoods for the padded image uint8 [3, H, W].
 
-        `latent`: what g_a gave for this image (see `latents`), if that is known: with it only the entropy model has work to do.
+        `latent`: the output of g_a for this image (see `latents`), if it is known: then only the entropy model runs.
         """
         known = {"g_a": _Known(latent)} if latent is not None else {}
-        with _in_place(self.model, g_s=nn.Identity(), **known):  # nobody looks at the decoded image
+        with _in_place(self.model, g_s=nn.Identity(), **known):  # the decoded image is not needed
             return float(estimate_bits(self.model(self.padded(image))["likelihoods"]))
 
     @torch.no_grad()
@@ -232,7 +232,7 @@ class NeuralCodec:
 
     @torch.no_grad()
     def decode(self, data: bytes) -> Tensor:
-        """Bytes of a container to the image uint8 [3, H, W]. Raises UserError where they are not of this codec."""
+        """Bytes of a container to the image uint8 [3, H, W]. Raises UserError if they are not of this codec."""
         content = container.unpack(data)
         height, width = content.size
         padded = (side + -side % self.spec.pad_multiple for side in content.size)
@@ -249,6 +249,6 @@ class NeuralCodec:
         return decoded
 
     def save(self, path: Path, metadata: dict[str, str] | None = None) -> None:
-        """Write the weights and coder tables as safetensors, with the spec in the metadata: all that `load` needs."""
+        """Write the weights and coder tables as safetensors, with the spec in the metadata, as `load` needs them."""
         tensors = {name: value.contiguous().cpu() for name, value in self.model.state_dict().items()}
         path.write_bytes(safetensors.torch.save(tensors, (metadata or {}) | {_SPEC: self.spec.model_dump_json()}))

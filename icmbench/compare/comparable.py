@@ -1,4 +1,4 @@
-"""Which records may be compared: those that were measured alike. The others are set aside by name, with the reason."""
+"""Which records may be compared: those measured in the same way. The others are set aside, with the reason."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +15,7 @@ from icmbench.stats.tally import Tally
 def read_comparable(store: Store, plugins: Plugins, protocol: str = "*@*") -> tuple[list[Record], dict[Path, str]]:
     """The records of a store (of one protocol: its identity) that may be compared, and the files set aside with the reason.
 
-    `plugins` know the tallies, which tell scores that contradict each other.
+    `plugins` know the tallies, which find scores that contradict each other.
     """
     records, aside = store.read(protocol)
     tally, sound = cache(plugins.tally), []
@@ -29,17 +29,17 @@ def read_comparable(store: Store, plugins: Plugins, protocol: str = "*@*") -> tu
 
 
 def disordered(record: Record, tally: type[Tally] | None) -> list[str]:
-    """Reasons, by the record's tally, why its scores or its ceiling cannot be true; empty where there are none."""
+    """Reasons, by the record's tally, why its scores or its ceiling cannot be true; empty if there are none."""
     groups = {"the score": record.scores, "the ceiling of": record.ceiling}
     return [f"{what} {text}" for what, scores in groups.items() for text in (tally.disordered(scores) if tally else ())]
 
 
 def comparable(records: Iterable[Record]) -> tuple[list[Record], list[tuple[Record, str]]]:
-    """Records, protocol by protocol, without those that were measured unlike the others, each of these with the reason.
+    """The comparable records, protocol by protocol, and those that were measured differently, with the reason.
 
-    Measurement version, val images, their number and the ceiling must be those of the anchor's records (of all records where
-    the anchor has none): where those disagree among themselves, the most frequent values hold, of equally frequent ones the
-    latest. The source of a method must be the one of its latest record.
+    Measurement version, val images, their number and the ceiling must be those of the anchor's records (of all records if the
+    anchor has none). If those differ, the most frequent values count, or the latest of equally frequent ones. The source of a
+    method must be that of its latest record.
     """
     groups: dict[str, list[Record]] = {}
     for record in records:
@@ -67,14 +67,14 @@ def _val_images(group: Sequence[Record]) -> list[str]:
 
 
 def _ceiling(group: Sequence[Record]) -> list[str]:
-    """Ceilings may differ by what another machine gives for the same images."""
+    """Ceilings may differ by as much as two machines differ on the same images."""
     usual = dict(_usual(group, lambda record: tuple(sorted(record.ceiling.items()))))
-    found = []
+    reasons = []
     for record in group:
         name, value = record.metric, record.ceiling[record.metric]
         far = abs(value - usual.get(name, value)) > record.protocol.evaluation.score_tolerance
-        found.append(f"its ceiling is {name} {value:.2f}, that of the others {usual[name]:.2f}" if far else "")
-    return found
+        reasons.append(f"its ceiling is {name} {value:.2f}, that of the others {usual[name]:.2f}" if far else "")
+    return reasons
 
 
 def _method_source(group: Sequence[Record]) -> list[str]:
@@ -86,7 +86,7 @@ def _method_source(group: Sequence[Record]) -> list[str]:
 
 
 def _usual(group: Sequence[Record], value: Callable[[Record], Any]) -> Any:
-    """The most frequent value among the anchor's records, of equally frequent ones the latest; () without records."""
+    """The most frequent value among the anchor's records, the latest of equally frequent ones; () without records."""
     if not group:
         return ()
     judges = [record for record in group if record.label == record.protocol.anchor] or list(group)

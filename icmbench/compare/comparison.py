@@ -19,10 +19,10 @@ FALLING = 0.98
 
 @dataclass(frozen=True)
 class Curves:
-    """The records of one protocol, by method label and seed, each curve from the lowest rate point on.
+    """The records of one protocol by method label and seed, each curve in the order of the rate points.
 
-    `anchor`: the label that all others are compared with, the protocol's anchor unless somebody chose another. `metric`: the
-    score that they are compared by, the protocol's primary one unless somebody chose another.
+    `anchor`: the label that all others are compared with, the protocol's anchor unless another was chosen. `metric`: the score
+    that they are compared by, the protocol's primary one unless another was chosen.
     """
 
     protocol: Protocol
@@ -37,7 +37,7 @@ class Curves:
         return record.ceiling[self.metric]
 
     def curve(self, label: str, seed: int) -> list[tuple[float, float]]:
-        """(bpp, score) of a method at one seed, from the lowest rate point on."""
+        """(bpp, score) of a method at one seed, in the order of the rate points."""
         return plain(self.records[label][seed], self.metric)
 
 
@@ -56,43 +56,40 @@ def curves(records: Sequence[Record], metric: str | None = None) -> list[Curves]
 
 
 def rows(records: Sequence[Record], resampled: Source = no_resamples, metric: str | None = None) -> list[Row]:
-    """The table: by protocol, then by rank and BD-rate, methods without one last. `metric`: as in `curves`.
+    """The table, sorted by protocol, then by rank and BD-rate; methods without a BD-rate are last. `metric`: as in `curves`.
 
-    The anchor's curves under a doubled budget are no rows of their own: they show in `anchor_doubled`.
+    The anchor's curves under a doubled budget have no rows: they appear as `anchor_doubled`.
     """
     groups = {group.protocol.identity: group for group in curves(records, metric)}
     twice = {identity: groups.get(doubled(group.protocol).identity) for identity, group in groups.items()}
-    beside = {other.protocol.identity for other in twice.values() if other is not None and only_anchor(other)}
+    beside = {longer.protocol.identity for longer in twice.values() if longer is not None and only_anchor(longer)}
     shown = [group for identity, group in groups.items() if identity not in beside]
     return [row for group in shown for row in group_rows(group, twice[group.protocol.identity], resampled)]
 
 
 def only_anchor(group: Curves) -> bool:
-    """Whether nothing but the anchor was computed: then, with a doubled budget, it is there for `anchor_doubled` alone."""
+    """Whether only the anchor was computed: with a doubled budget it then serves `anchor_doubled` alone."""
     return set(group.records) == {group.protocol.anchor}
 
 
 def group_rows(
-    group: Curves,
-    twice: Curves | None = None,
-    resampled: Source = no_resamples,
-    comparer: Comparer = compare,
+    group: Curves, twice: Curves | None = None, resampled: Source = no_resamples, comparer: Comparer = compare
 ) -> list[Row]:
     """The rows of one protocol, in the order of `rows`. `twice`: the curves under its doubled budget.
 
-    `comparer`: what stands in for `difference.compare`, where differences are kept.
+    `comparer`: a replacement for `difference.compare` that caches differences.
     """
-    found = {label: against_anchor(group, label, resampled, comparer) for label in group.records}
+    differences = {label: against_anchor(group, label, resampled, comparer) for label in group.records}
     elsewhere = {label for label, seeds in group.records.items() if any(r.trained_under for c in seeds.values() for r in c)}
-    ranks = _ranks(found, group.anchor, elsewhere)
+    ranks = _ranks(differences, group.anchor, elsewhere)
     moved = _moved(group, twice, resampled, comparer)
-    made = [_row(group, label, found[label], ranks.get(label), moved, resampled) for label in group.records]
+    rows = [_row(group, label, differences[label], ranks.get(label), moved, resampled) for label in group.records]
 
     def order(row: Row) -> tuple[float, float]:
         value = 0.0 if row.method == group.anchor else row.bd_rate.value if row.bd_rate else math.inf
         return row.rank or math.inf, value
 
-    return sorted(made, key=order)
+    return sorted(rows, key=order)
 
 
 def _moved(group: Curves, twice: Curves | None, resampled: Source, comparer: Comparer) -> Estimate | None:
@@ -129,34 +126,34 @@ def _row(group: Curves, label: str, difference: Difference, rank: int | None, mo
 
 
 def against_anchor(group: Curves, label: str, resampled: Source, comparer: Comparer = compare) -> Difference:
-    """A method against the anchor, at the seeds that both have: at one seed both saw the same batches."""
+    """A method against the anchor, at the seeds that both have, where both saw the same batches."""
     if label == group.anchor or group.anchor not in group.records:
         return Difference({}, 0, {}, {})
     return comparer(group.records[group.anchor], group.records[label], resampled, group.metric)
 
 
-def _ranks(found: dict[str, Difference], anchor: str, apart: set[str]) -> dict[str, int]:
-    """Rank bands, best first: who is not shown to be worse than the best of a band belongs to it."""
-    values = {label: d.bd_rate.value for label, d in found.items() if d.bd_rate is not None and label not in apart}
+def _ranks(differences: dict[str, Difference], anchor: str, apart: set[str]) -> dict[str, int]:
+    """Rank bands, best first: a method belongs to a band if it is not shown to be worse than the best of that band."""
+    values = {label: d.bd_rate.value for label, d in differences.items() if d.bd_rate is not None and label not in apart}
     if not values:
         return {}
     values |= {anchor: 0.0}
     ranks: dict[str, int] = {}
     leader = ""
     for position, label in enumerate(sorted(values, key=lambda name: values[name])):
-        if not leader or _resolved(found, leader, label, anchor):
+        if not leader or _resolved(differences, leader, label, anchor):
             leader = label
             rank = position + 1
         ranks[label] = rank
     return ranks
 
 
-def _resolved(found: dict[str, Difference], one: str, other: str, anchor: str) -> bool:
-    """Whether two methods' BD-rates differ by more than chance; both are against the same anchor, seed by seed."""
-    if anchor in (one, other):
-        result = found[one if other == anchor else other].bd_rate
+def _resolved(differences: dict[str, Difference], first: str, second: str, anchor: str) -> bool:
+    """Whether the difference of two methods' BD-rates is resolved; both are against the same anchor, seed by seed."""
+    if anchor in (first, second):
+        result = differences[first if second == anchor else second].bd_rate
         return result is not None and result.resolved
-    a, b = found[one], found[other]
+    a, b = differences[first], differences[second]
     gaps = {}
     for seed in sorted(set(a.log_rates) & set(b.log_rates)):
         (value_a, cloud_a), (value_b, cloud_b) = a.log_rates[seed], b.log_rates[seed]
@@ -192,13 +189,13 @@ def _reason(group: Curves, label: str, results: dict[int, BDRate]) -> str:
 
 def _warnings(group: Curves, label: str, difference: Difference) -> tuple[str, ...]:
     seeds = group.records[label]
-    found = [text for result in difference.results.values() for text in result.warnings]
-    found += [text for curve in seeds.values() for record in curve for text in record.warnings]
-    found += [text for seed, curve in seeds.items() for text in _falling_rate(seed, curve)]
-    found += _other_versions(seeds, group.records.get(group.anchor, {}))
+    warnings = [text for result in difference.results.values() for text in result.warnings]
+    warnings += [text for curve in seeds.values() for record in curve for text in record.warnings]
+    warnings += [text for seed, curve in seeds.items() for text in _falling_rate(seed, curve)]
+    warnings += _other_versions(seeds, group.records.get(group.anchor, {}))
     if difference.bd_rate is not None and difference.bd_rate.interval and not difference.bd_rate.covers_images:
-        found.append("the interval covers the seeds only: the images cannot be resampled")
-    return tuple(dict.fromkeys(found))
+        warnings.append("the interval covers the seeds only: the images cannot be resampled")
+    return tuple(dict.fromkeys(warnings))
 
 
 def _falling_rate(seed: int, curve: Sequence[Record]) -> list[str]:
@@ -215,4 +212,4 @@ def _other_versions(seeds: Seeds, anchor: Seeds) -> list[str]:
             for name, version in record.environment.packages.items():
                 versions.setdefault(name, set()).add(version)
     text = "its records and the anchor's were made with different versions of {} ({}), which can move a score"
-    return [text.format(name, ", ".join(sorted(found))) for name, found in sorted(versions.items()) if len(found) > 1]
+    return [text.format(name, ", ".join(sorted(different))) for name, different in sorted(versions.items()) if len(different) > 1]

@@ -24,8 +24,8 @@ class Difference:
     @property
     def bd_rate(self) -> Estimate | None:
         """BD-rate in percent."""
-        found = mean_of(self.log_rates, self.images)
-        return found.as_percent() if found else None
+        mean = mean_of(self.log_rates, self.images)
+        return mean.as_percent() if mean else None
 
     @property
     def bd_metric(self) -> Estimate | None:
@@ -46,7 +46,7 @@ def mean_of(by_seed: dict[int, tuple[float, Array | None]], images: int) -> Esti
 
 
 def compare(anchor: Seeds, test: Seeds, resampled: Source, metric: str) -> Difference:
-    """Two methods' curves of a score, paired by seed and by image. Curves from different start codecs are refused."""
+    """Two methods' curves of a score, paired by seed and by image. Curves from different start codecs are not compared."""
     results: dict[int, BDRate] = {}
     log_rates: dict[int, tuple[float, Array | None]] = {}
     scores: dict[int, tuple[float, Array | None]] = {}
@@ -65,7 +65,7 @@ def compare(anchor: Seeds, test: Seeds, resampled: Source, metric: str) -> Diffe
 
 
 def _pairs(anchor: Seeds, test: Seeds) -> dict[int, tuple[list[Record], list[Record]]]:
-    """The curves that belong together, by seed. What was not trained has one curve, which goes with every seed of the other."""
+    """The pairs of curves by seed. A method that was not trained has one curve, which is paired with every seed of the other."""
     if not trained(test):
         return {seed: (anchor[seed], test[min(test)]) for seed in sorted(anchor)}
     if not trained(anchor):
@@ -74,7 +74,7 @@ def _pairs(anchor: Seeds, test: Seeds) -> dict[int, tuple[list[Record], list[Rec
 
 
 def trained(curves: Seeds) -> bool:
-    """Whether any of a method's codecs was trained: otherwise its seeds are all the same."""
+    """Whether any of a method's codecs was trained. If not, it has one seed."""
     return any(record.trained for curve in curves.values() for record in curve)
 
 
@@ -84,21 +84,21 @@ def plain(curve: Sequence[Record], metric: str) -> list[tuple[float, float]]:
 
 
 def _refused(anchor: Sequence[Record], test: Sequence[Record]) -> BDRate | None:
-    """No comparison across start codecs: another start moves a curve as much as a better method does."""
+    """The result without a BD-rate for curves from different start codecs, which differ as much as methods do; else None."""
     starts = {record.rate_index: record.start_sha256 for record in anchor if _starts(record)}
-    other = [r for r in test if _starts(r) and starts.get(r.rate_index, r.start_sha256) != r.start_sha256]
-    if not other:
+    differing = [r for r in test if _starts(r) and starts.get(r.rate_index, r.start_sha256) != r.start_sha256]
+    if not differing:
         return None
-    return BDRate(None, reason=f"the start codec at {other[0].point} is not the anchor's")
+    return BDRate(None, reason=f"the start codec at {differing[0].point} is not the anchor's")
 
 
 def _starts(record: Record) -> bool:
-    """Whether the protocol's start codec is where the record's codec must come from."""
+    """Whether the record's codec must come from the protocol's start codec."""
     return bool(record.start_sha256) and not record.trained_under
 
 
 def _cloud(curve: Sequence[Record], resampled: Source, metric: str) -> Array | None:
-    """The curve under every resample, [B, points, (bpp, score)]; None where a record cannot be resampled."""
-    found = [resampled(record, metric) for record in curve]
-    present = [np.stack([one.bpp, one.score], 1) for one in found if one is not None]
-    return np.stack(present, 1) if len(present) == len(found) else None
+    """The curve under every resample, [B, points, (bpp, score)]; None if a record cannot be resampled."""
+    resamples = [resampled(record, metric) for record in curve]
+    present = [np.stack([resample.bpp, resample.score], 1) for resample in resamples if resample is not None]
+    return np.stack(present, 1) if len(present) == len(resamples) else None

@@ -1,4 +1,4 @@
-"""What a record would have measured on other choices of the images: its rate and score under every resample."""
+"""A record's rate and score under every resample of the images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ Source = Callable[[Record, str], Resampled | None]  # a record and the name of a
 
 
 def no_resamples(record: Record, metric: str) -> None:
-    """The source of records that stand alone, without rows."""
+    """A source that has no resamples, for records without rows."""
 
 
 def source(store: Store, plugins: Plugins) -> Source:
     """Resampled rates and scores of the store's records.
 
     It gives None for a record without a tally, with a tally that is not installed or does not know the score, and with other
-    rows than the record names. What was computed once is kept in the cache folder.
+    rows than the record names. Results are kept in the cache folder.
     """
 
     tally_called = cache(plugins.tally)
@@ -50,7 +50,7 @@ def source(store: Store, plugins: Plugins) -> Source:
         if not kept.is_file():
             try:
                 _keep(resample(pd.read_parquet(rows), tally, record.protocol.bound.val, metric), kept)
-            except KeyError:  # a score that the tally does not know, or rows without its columns
+            except KeyError:  # an unknown score, or rows without the tally's columns
                 return None
         bpp, score = np.load(kept)
         return Resampled(bpp, score)
@@ -61,7 +61,7 @@ def source(store: Store, plugins: Plugins) -> Source:
 def resample(rows: pd.DataFrame, tally: type[Tally], images: str, metric: str) -> Resampled:
     """Rate (sum of bits over sum of pixels) and score of the rows under every resample of the images.
 
-    `images`: what names the images, so that protocols which share them share the resamples.
+    `images`: a name of the images, so protocols with the same images have the same resamples.
     """
     weights = image_weights(len(rows), images)
     bits, pixels = (rows[column].to_numpy(np.float64) for column in ("bits", "pixels"))

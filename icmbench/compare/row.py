@@ -1,4 +1,4 @@
-"""A line of the BD-rate table. Light to import: a table that is kept is shown without what computes one."""
+"""A row of the BD-rate table. Quick to import, so a cached table can be shown without the code that computes one."""
 
 from dataclasses import dataclass
 

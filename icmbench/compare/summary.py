@@ -1,6 +1,6 @@
-"""What a results folder comes to: the BD-rate table and what was set aside, kept until any of its files changes.
+"""The summary of a results folder: the BD-rate table and the files set aside, cached until any file changes.
 
-One file a results folder and score in the cache. A table that is kept is shown without loading what makes one.
+The cache has one file per results folder and score. A cached table is shown without loading the code that makes one.
 """
 
 import hashlib
@@ -21,39 +21,39 @@ from icmbench.plugins.find import Plugins
 from icmbench.schema.store import Store
 from icmbench.stats.confidence import Estimate
 
-READ = ("*@*/*/*",)  # what the table is made of
+READ = ("*@*/*/*",)  # the files that the table depends on
 
 
 @dataclass(frozen=True)
 class Summary:
-    """`rows`: the table. `aside`: files (by their path in the results folder) that are not compared, with the reasons."""
+    """`rows`: the table. `aside`: (path in the results folder, reason) of the files that are not compared."""
 
     rows: list[Row]
     aside: list[tuple[str, str]]
 
 
 def summary(store: Store, plugins: Plugins, metric: str | None = None) -> Summary:
-    """The summary of a results folder, from the cache if no file has changed since it was made.
+    """The summary of a results folder, from the cache if no file has changed.
 
     `metric`: the score to compare by; None: each protocol's own.
     """
     state = cache.key(signature(store.folder, READ), [sha256(path) for path in plugins.files])
-    place = hashlib.sha256(f"{store.folder.resolve()} {metric}".encode()).hexdigest()[:32]
-    path = cache.place("tables", f"{place}.json")
+    name = hashlib.sha256(f"{store.folder.resolve()} {metric}".encode()).hexdigest()[:32]
+    path = cache.place("tables", f"{name}.json")
     try:
         kept = json.loads(path.read_text())
         if kept["state"] == state:
             return _parse(kept["summary"])
-    except (OSError, ValueError, KeyError, TypeError):  # none, or not whole
+    except (OSError, ValueError, KeyError, TypeError):  # no file, or a damaged one
         pass
-    made = _make(store, plugins, metric)
+    table = _make(store, plugins, metric)
     with suppress(UserError):  # a table that cannot be kept can still be shown
-        write_text(path, json.dumps({"state": state, "summary": asdict(made)}))
-    return made
+        write_text(path, json.dumps({"state": state, "summary": asdict(table)}))
+    return table
 
 
 def signature(folder: Path, patterns: Iterable[str]) -> str:
-    """Digest of the names, sizes and times of all files, by which it is known whether any has changed."""
+    """Digest of the names, sizes and times of all files, which changes if any of them does."""
     names = sorted(name for pattern in patterns for name in glob(pattern, root_dir=folder, recursive=True))
     stats = [(name, _stat(f"{folder}/{name}")) for name in names]
     return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
@@ -61,10 +61,10 @@ def signature(folder: Path, patterns: Iterable[str]) -> str:
 
 def _stat(path: str) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)
+        stat = os.stat(path)
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _make(store: Store, plugins: Plugins, metric: str | None) -> Summary:
@@ -85,7 +85,7 @@ def _parse(fields: dict[str, Any]) -> Summary:
 
 def _row(fields: dict[str, Any]) -> Row:
     estimates = {name: _estimate(fields[name]) for name in ("bd_rate", "bd_metric", "anchor_doubled")}
-    points = tuple(Point(one["name"], Estimate(**one["bpp"]), Estimate(**one["score"])) for one in fields["points"])
+    points = tuple(Point(point["name"], Estimate(**point["bpp"]), Estimate(**point["score"])) for point in fields["points"])
     return Row(**fields | estimates | {"points": points, "warnings": tuple(fields["warnings"])})
 
 

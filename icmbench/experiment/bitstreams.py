@@ -1,4 +1,4 @@
-"""Bitstreams in files, one an image: what `icmbench run --keep-bitstreams` keeps."""
+"""Bitstreams in files, one per image, as `icmbench run --keep-bitstreams` keeps them."""
 
 import re
 import shutil
@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from icmbench.base.errors import UserError
-from icmbench.base.files import replacing
+from icmbench.base.files import replacing, writing
 from icmbench.experiment.evaluate import Keep, no_keep
 
 SUFFIX = ".icm"
@@ -36,29 +35,26 @@ class FileNames:
 
 
 @contextmanager
-def keeping(folder: Path | None) -> Iterator[Keep]:
-    """Takes samples' names and bitstreams; `folder` holds them, and nothing else, when the block has ended without an error.
+def writer(folder: Path | None) -> Iterator[Keep]:
+    """Yields a function that takes a sample's name and bitstream. After a block without error, `folder` holds them alone.
 
-    Until then it is not there, or is the earlier one: an interrupted run leaves no part that looks whole. None: keep nothing.
-    One process at a time. Raises UserError where the files cannot be written.
+    Until then `folder` is absent or the earlier one, so an interrupted run leaves no partial folder. None: keep nothing.
+    One process at a time. Raises UserError if the files cannot be written.
     """
     if folder is None:
         yield no_keep
         return
     for leftover in folder.parent.glob(f".{folder.name}.*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-            made, names = Path(temporary) / folder.name, FileNames()
-            made.mkdir()
+    with writing(folder), tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        unfinished, names = Path(temporary) / folder.name, FileNames()
+        unfinished.mkdir()
 
-            def keep(sample: str, data: bytes) -> None:
-                with replacing(made / (names.name(sample) + SUFFIX)) as path:
-                    path.write_bytes(data)
+        def keep(sample: str, data: bytes) -> None:
+            with replacing(unfinished / (names.name(sample) + SUFFIX)) as path:
+                path.write_bytes(data)
 
-            yield keep
-            if folder.exists():
-                shutil.rmtree(folder)
-            made.rename(folder)
-    except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror or error}.") from error
+        yield keep
+        if folder.exists():
+            shutil.rmtree(folder)
+        unfinished.rename(folder)

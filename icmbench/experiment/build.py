@@ -1,4 +1,4 @@
-"""From the identity of a cell to the objects that compute it: task, method, codec."""
+"""Builds the objects that compute a cell from its identity: task, method, codec."""
 
 import json
 from functools import lru_cache
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # takes seconds to import, and classical codecs do not need i
 
 
 def load_task(protocol: Protocol, plugins: Plugins, device: Device) -> Task:
-    """The protocol's task, frozen, on a device. It is kept for the cells that follow."""
+    """The protocol's task, frozen, on a device. It is cached for the next cells."""
     return _load_task(protocol.model_dump_json(by_alias=True), plugins, torch_device(device))
 
 
@@ -44,28 +44,28 @@ def method_source(cell: Cell, plugins: Plugins) -> str:
 
 
 def training_identity(cell: Cell, plugins: Plugins) -> str:
-    """What a checkpoint and a trained codec must have been made for."""
+    """The identity that a checkpoint or a trained codec must have to be used for this cell."""
     return json.dumps([cell.protocol.identity, cell.label, cell.rate_index, cell.seed, method_source(cell, plugins)])
 
 
 def parameters_of(cell: Cell, plugins: Plugins) -> Strict:
     """The method's parameters, defaults filled in. Raises UserError for wrong ones."""
     kind = method_class(plugins, cell.method)
-    found: Strict = options(kind.Parameters, dict(cell.parameters), f"the parameters of method {cell.method}")
-    return found
+    parameters: Strict = options(kind.Parameters, dict(cell.parameters), f"the parameters of method {cell.method}")
+    return parameters
 
 
 def start_codec(cell: Cell) -> "CompressionModel":
-    """The model that the cell's training starts from."""
+    """The model with which the cell's training starts."""
     model = build_model(cell.protocol.codec)
     load_weights(model, verified_path(cell.rate.start))
     return model
 
 
 def build_method(cell: Cell, plugins: Plugins, device: Device) -> Method:
-    """The method at the start of its training. Its own parts are initialised from a random stream of their own.
+    """The method at the start of its training. Its own parts are initialised from their own random stream.
 
-    Raises UserError where the method does not fit the protocol's codec or recogniser.
+    Raises UserError if the method does not fit the protocol's codec or recogniser.
     """
     kind, parameters = method_class(plugins, cell.method), parameters_of(cell, plugins)
     if issubclass(kind, ClassicalMethod):
@@ -80,7 +80,7 @@ def build_method(cell: Cell, plugins: Plugins, device: Device) -> Method:
 def load_codec(path: Path, plugins: Plugins, device: torch.device) -> NeuralCodec:
     """A codec that a run saved, with the modules that its method adds.
 
-    Raises UserError where the file is not a whole codec or its method is not installed.
+    Raises UserError if the file is not a whole codec or its method is not installed.
     """
     saved = saved_metadata(path)
 
@@ -92,14 +92,14 @@ def load_codec(path: Path, plugins: Plugins, device: torch.device) -> NeuralCode
     return NeuralCodec.load(path, device, extend)
 
 
-def decoder_called(name: str, plugins: Plugins, device: torch.device) -> Codec:
+def find_decoder(name: str, plugins: Plugins, device: torch.device) -> Codec:
     """For decoding: the classical method of that name, else the codec saved in the file of that name.
 
-    Raises UserError where there is neither.
+    Raises UserError if there is neither.
     """
     if name not in plugins.find("methods"):
         return load_codec(Path(name), plugins, device)
     kind = method_class(plugins, name)
     if not issubclass(kind, ClassicalMethod):
         raise UserError(f"the method {name} is not a classical codec; name the codec.safetensors of its run instead.")
-    return kind(kind.Parameters(), kind.rates[0])  # any rate: the bytes hold it
+    return kind(kind.Parameters(), kind.rates[0])  # any rate: decoding reads it from the bytes

@@ -13,7 +13,7 @@ class Cell:
     """Protocol x method x rate point x seed. `parameters` are those that differ from the method's defaults.
 
     `own_rate`: the rate parameter of a classical codec and its value, instead of the protocol's λ. `trained_under`: the other
-    protocol whose codec is scored under this one.
+    protocol that trained the codec, which is scored under this one.
     """
 
     protocol: Protocol
@@ -26,7 +26,7 @@ class Cell:
 
     @property
     def rate(self) -> RatePoint:
-        """The protocol's rate point, for a codec that has none of its own."""
+        """The protocol's rate point, for a codec without its own rate parameter."""
         return (self.trained_under or self.protocol).rates[self.rate_index]
 
     @property
@@ -36,7 +36,7 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """Method with its parameters, and the protocol it was trained under where that is another one."""
+        """Method with its parameters, and the protocol that it was trained under if that is another one."""
         elsewhere = self.trained_under.identity if self.trained_under else ""
         return method_label(self.method, dict(self.parameters), elsewhere)
 
@@ -47,9 +47,9 @@ class Cell:
 
     @property
     def origin(self) -> "Cell":
-        """The cell that trains the codec: itself, or that of the protocol `trained_under`."""
+        """The cell that trains the codec: this one, or that of the protocol `trained_under`."""
         return replace(self, protocol=self.trained_under, trained_under=None) if self.trained_under else self
 
     def derive_seed(self, *axes: object) -> int:
-        """A seed of the axes that all methods share at this rate point and seed index."""
+        """A seed that depends on the axes and is the same for all methods at this rate point and seed index."""
         return seeds.derive(self.protocol.hash, self.rate_index, self.seed, *axes)

@@ -20,11 +20,11 @@ LOGGER = logging.getLogger("icmbench")
 
 @dataclass
 class Ledger:
-    """What a training cost: optimiser steps, images seen, seconds in the loop, peak memory in MiB, energy in joules.
+    """The cost of a training: optimiser steps, images seen, seconds in the loop, peak memory in MiB, energy in joules.
 
-    Seconds and energy are those of all attempts; `joules` is None where a device does not report it. `micro_batch`: crops that
-    went through the network at once at the end, where memory did not hold a whole batch; else 0. `split_from`: the first
-    step that was trained so.
+    Seconds and energy are those of all attempts; `joules` is None if a device does not report it. `micro_batch`: the crops
+    that last went through the network at once because memory did not hold a whole batch; else 0. `split_from`: the first
+    step with split batches.
     """
 
     steps: int = 0
@@ -38,7 +38,7 @@ class Ledger:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader of the result must know."""
+        """Warnings for readers of the result."""
         if not self.micro_batch:
             return []
         where = f"from step {self.split_from} on its batches went through in parts of at most {self.micro_batch}"
@@ -46,7 +46,7 @@ class Ledger:
 
 
 def save(path: Path, trainable: Trainable, optimizers: list[Any], ledger: Ledger, identity: str) -> None:
-    """Write a checkpoint; the one that was there becomes the one before."""
+    """Write a checkpoint; the existing one becomes the previous one."""
     tensors = {f"model.{name}": value for name, value in trainable.state_dict().items()}
     for number, optimizer in enumerate(optimizers):
         for index, slots in optimizer.state_dict()["state"].items():
@@ -60,11 +60,11 @@ def save(path: Path, trainable: Trainable, optimizers: list[Any], ledger: Ledger
 
 
 def previous(checkpoint: Path) -> Path:
-    """Where the checkpoint before this one lies."""
+    """The path of the previous checkpoint."""
     return checkpoint.with_stem(f"{checkpoint.stem}-previous")
 
 
-def forget(checkpoint: Path) -> None:
+def delete_checkpoints(checkpoint: Path) -> None:
     """Delete both checkpoints."""
     for path in (checkpoint, previous(checkpoint)):
         path.unlink(missing_ok=True)
@@ -72,15 +72,15 @@ def forget(checkpoint: Path) -> None:
 
 def _digest(tensors: dict[str, Tensor]) -> str:
     """SHA-256 of contiguous CPU tensors with their names: safetensors does not notice a changed value."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, value in sorted(tensors.items()):
-        found.update(name.encode())
-        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+        digest.update(name.encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _read(path: Path, identity: str) -> tuple[dict[str, Tensor], Ledger] | None:
-    """The tensors and the ledger of a checkpoint; None for an absent one and one of another identity.
+    """The tensors and the ledger of a checkpoint; None if it is absent or has another identity.
 
     Raises ValueError for a damaged one.
     """
@@ -101,15 +101,17 @@ def _read(path: Path, identity: str) -> tuple[dict[str, Tensor], Ledger] | None:
 
 
 def resume(path: Path, trainable: Trainable, optimizers: list[Any], identity: str) -> Ledger:
-    """Take everything from the last sound checkpoint of this identity, saying which ones are damaged; else start anew."""
+    """Restore the last sound checkpoint of this identity, with a warning for each damaged one; else start anew."""
     for candidate in (path, previous(path)):
         try:
-            found = _read(candidate, identity)
+            saved = _read(candidate, identity)
         except ValueError as error:
-            LOGGER.warning("the checkpoint %s is damaged (%s): going on from the one before, or from the start", candidate, error)
+            LOGGER.warning(
+                "the checkpoint %s is damaged (%s): continuing from the previous one, or from the start", candidate, error
+            )
             continue
-        if found:
-            tensors, ledger = found
+        if saved:
+            tensors, ledger = saved
             _restore(tensors, trainable, optimizers)
             return ledger
     return Ledger()

@@ -1,6 +1,6 @@
 """One cell, from the start codec to the record: train, code, recognise, record.
 
-What each step leaves lies in the run folder, so an interrupted cell goes on where it was.
+The result of each step is in the run folder, so an interrupted cell continues from there.
 """
 
 import json
@@ -22,11 +22,11 @@ from icmbench.codecs.neural import Codec, NeuralCodec
 from icmbench.experiment import bitstreams, cost, environment
 from icmbench.experiment.build import build_method, load_codec, load_task, method_source, parameters_of
 from icmbench.experiment.cell import Cell
-from icmbench.experiment.checkpoint import Ledger, forget
+from icmbench.experiment.checkpoint import Ledger, delete_checkpoints
 from icmbench.experiment.devices import device_name, torch_device
 from icmbench.experiment.evaluate import Evaluation, Keep, evaluate, evaluate_uncompressed, networks
 from icmbench.experiment.folders import Device, Folders, Share
-from icmbench.experiment.report import START, Report, silent
+from icmbench.experiment.report import START, Report, no_report
 from icmbench.experiment.train_cell import saved_training, train_cell
 from icmbench.plugins.find import Plugins
 from icmbench.plugins.weights import verified_path
@@ -43,7 +43,7 @@ class Busy(Exception):
 
 @dataclass(frozen=True)
 class ComputeCell:
-    """The work that makes a record. Workers are handed one of these, and call it for one cell after the other."""
+    """The work that makes a record. Workers get one of these and call it for one cell after the other."""
 
     plugins: Plugins
     folders: Folders
@@ -51,18 +51,18 @@ class ComputeCell:
     keep_bitstreams: bool = False
 
     def finished(self, cell: Cell) -> bool:
-        """Whether the cell has a record of the method's present source, the present val data and the present measurement."""
+        """Whether the cell has a record of the current method source, val data and measurement version."""
         try:
             fields = json.loads(self.folders.record(cell).read_text())
-            found = fields["method_sha256"], fields["protocol"]["content"]["val"], fields["measurement"]
+            measured = fields["method_sha256"], fields["protocol"]["content"]["val"], fields["measurement"]
         except (OSError, ValueError, KeyError, TypeError):
             return False
-        return found == (method_source(cell, self.plugins), cell.protocol.bound.val, MEASUREMENT)
+        return measured == (method_source(cell, self.plugins), cell.protocol.bound.val, MEASUREMENT)
 
-    def __call__(self, cell: Cell, share: Share = ALONE, report: Report = silent, wait: bool = True) -> bool:
-        """Train, evaluate and record a cell. Returns False where another process has finished it in the meantime.
+    def __call__(self, cell: Cell, share: Share = ALONE, report: Report = no_report, wait: bool = True) -> bool:
+        """Train, evaluate and record a cell. Returns False if another process has finished it in the meantime.
 
-        Raises UserError for what the user can mend, and, without `wait`, Busy for a cell that another process computes.
+        Raises UserError for what the user can fix, and, without `wait`, Busy for a cell that another process computes.
         """
         with locked(self.folders.lock(cell), wait) as mine:
             if not mine:
@@ -74,18 +74,16 @@ class ComputeCell:
             train_cell(cell, self.plugins, self.folders, self.device, share, report)
             ceiling = measure_ceiling(cell, self.plugins, self.folders, self.device, report)
             folder = self.folders.bitstreams(cell)
-            if not self.keep_bitstreams:  # those that are there belong to an earlier record
-                shutil.rmtree(folder, ignore_errors=True)
-            kept = folder if self.keep_bitstreams else None
-            with bitstreams.keeping(kept) as keep:
+            shutil.rmtree(folder, ignore_errors=True)  # those of an earlier record
+            with bitstreams.writer(folder if self.keep_bitstreams else None) as keep:
                 result, codec = evaluate_cell(cell, self.plugins, self.folders, self.device, share, keep, report)
             record_cell(cell, self.plugins, self.folders, self.device, share, result, codec, ceiling)
-            forget(self.folders.checkpoint(cell))
+            delete_checkpoints(self.folders.checkpoint(cell))
             return True
 
 
 def remove_half_written(cell: Cell, folders: Folders) -> None:
-    """Remove what killed processes left half-written."""
+    """Remove half-written files of killed processes."""
     if cell.origin is cell:
         for path in (folders.checkpoint(cell), folders.codec(cell)):
             remove_leftovers(path)
@@ -95,7 +93,7 @@ def remove_half_written(cell: Cell, folders: Folders) -> None:
 
 
 def saved_codec(cell: Cell, plugins: Plugins, folders: Folders, device: Device) -> Codec:
-    """The classical codec, or the trained one from its file: the only thing that evaluation gets."""
+    """The codec to evaluate: the classical codec, or the trained one from its file."""
     if issubclass(method_class(plugins, cell.method), ClassicalMethod):
         method = build_method(cell, plugins, device)
         assert isinstance(method, ClassicalMethod)
@@ -104,16 +102,18 @@ def saved_codec(cell: Cell, plugins: Plugins, folders: Folders, device: Device) 
 
 
 def evaluate_cell(
-    cell: Cell, plugins: Plugins, folders: Folders, device: Device, share: Share, keep: Keep, report: Report = silent
+    cell: Cell, plugins: Plugins, folders: Folders, device: Device, share: Share, keep: Keep, report: Report = no_report
 ) -> tuple[Evaluation, Codec]:
-    """Rate and scores of the cell's saved codec on the val images, whose bitstreams `keep` gets; and that codec."""
+    """Rate and scores of the cell's saved codec on the val images, and that codec; `keep` gets the bitstreams."""
     codec = saved_codec(cell, plugins, folders, device)
     task = load_task(cell.protocol, plugins, device)
     cost.reset_peak_memory(torch_device(device))
     return evaluate(codec, task, partial(_progress, report, "evaluate"), keep, share.cores), codec
 
 
-def measure_ceiling(cell: Cell, plugins: Plugins, folders: Folders, device: Device, report: Report = silent) -> dict[str, float]:
+def measure_ceiling(
+    cell: Cell, plugins: Plugins, folders: Folders, device: Device, report: Report = no_report
+) -> dict[str, float]:
     """Scores on uncompressed images, from their file if they were measured before."""
     path = folders.ceiling(cell, device)
     with locked(path.with_suffix(".lock")):
@@ -174,7 +174,7 @@ def record_cell(
 
 
 def _rate_warnings(result: Evaluation, tolerance: float) -> list[str]:
-    ratio = result.bpp / result.estimated_bpp  # nan for a codec without likelihoods, which lies in no tolerance
+    ratio = result.bpp / result.estimated_bpp  # nan for a codec without likelihoods: no warning
     return [f"real over estimated bits is {ratio:.3f}, outside 1 ± {tolerance:g}"] if abs(ratio - 1) > tolerance else []
 
 
@@ -204,9 +204,9 @@ def measure_cost(
 
 
 def make_bitstreams(cell: Cell, plugins: Plugins, folders: Folders, device: Device) -> Path:
-    """The folder with the bitstreams of a finished cell, made with its codec if they are not there. The record stays as it is.
+    """The folder with the bitstreams of a finished cell, made with its codec if it is absent. The record does not change.
 
-    Raises UserError where the codec or the record's rows are gone, or where the codec's bytes are not those of the record.
+    Raises UserError if the codec or the record's rows are missing, or if the codec's bytes are not those of the record.
     """
     rows, folder = rows_path(folders.record(cell)), folders.bitstreams(cell)
     with locked(folders.lock(cell)):
@@ -214,11 +214,11 @@ def make_bitstreams(cell: Cell, plugins: Plugins, folders: Folders, device: Devi
             return folder
         classical = issubclass(method_class(plugins, cell.method), ClassicalMethod)
         trained = classical or bool(saved_training(cell, plugins, folders))
-        for needed, there in ((folders.codec(cell), trained), (rows, rows.exists())):
-            if not there:
-                raise UserError(f"{cell.name} has a record, but its bitstreams cannot be made: {needed} is gone.")
+        for needed, exists in ((folders.codec(cell), trained), (rows, rows.exists())):
+            if not exists:
+                raise UserError(f"{cell.name} has a record, but its bitstreams cannot be made: {needed} is missing.")
         codec, dataset = saved_codec(cell, plugins, folders, device), load_task(cell.protocol, plugins, device).dataset("val")
-        with bitstreams.keeping(folder) as keep:
+        with bitstreams.writer(folder) as keep:
             for index, bits in enumerate(pd.read_parquet(rows)["bits"]):
                 sample = dataset[index]
                 data = codec.encode(sample.image)

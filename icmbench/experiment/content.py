@@ -1,4 +1,4 @@
-"""Binding a protocol to the content of its data: what is found on this machine becomes part of the experiment's identity."""
+"""Binds a protocol to the data on this machine, whose content becomes part of the experiment's identity."""
 
 from icmbench.api.classes import make_task
 from icmbench.plugins.find import Plugins
@@ -7,7 +7,7 @@ from icmbench.schema.protocol import VAL, Content, Protocol
 
 
 def bind(protocol: Protocol, plugins: Plugins) -> Protocol:
-    """The protocol with the digests of its data and configs as they are here.
+    """The protocol with the digests of its data and configs on this machine.
 
     Reads annotations and lists images, but decodes none. Raises UserError for missing or damaged files.
     """

@@ -1,4 +1,4 @@
-"""What networks cost: multiply-accumulates, parameters that are read, seconds, memory, energy."""
+"""The cost of networks: multiply-accumulates, parameters that are read, seconds, memory, energy."""
 
 import contextlib
 import resource
@@ -29,7 +29,7 @@ _CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _a
 
 
 class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Collects the addresses of the memory that operations read; a view alone reads nothing."""
+    """Collects the addresses of the memory that operations read; views read nothing."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -45,7 +45,7 @@ class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @torch.no_grad()
 def measure(use: Callable[[], object], network: nn.Module, pixels: int) -> Network:
-    """What one `use` of `network` takes, over the `pixels` of the image given to it (before padding).
+    """The cost of one `use` of `network` on an image of `pixels` (before padding).
 
     `use` runs once. Multiply-accumulates are half of the floating-point operations that torch counts: those of convolutions,
     matrix products and attention. A parameter counts, as a whole, if an operation read any of it.
@@ -63,7 +63,7 @@ def coding(network: Network, seconds: Sequence[float]) -> Coding:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Let `peak_memory_mib` count from here; where the system cannot (a CPU's may forbid it), it goes on from earlier."""
+    """Let `peak_memory_mib` count from here; if the system forbids that (on a CPU), the earlier peak stays."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
@@ -72,10 +72,10 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """What torch allocated at most on a GPU, the process's resident peak on a CPU, in MiB."""
+    """The peak of torch's allocations on a GPU, the process's resident peak on a CPU, in MiB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    try:  # Linux; what getrusage says there may be the peak of the process that started this one
+    try:  # Linux, where getrusage may give the peak of the process that started this one
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) / 2**10 for line in lines if line.startswith("VmHWM:"))
     except (OSError, StopIteration):
@@ -83,9 +83,9 @@ def peak_memory_mib(device: torch.device) -> float:
 
 
 def gpu_memory(training: nn.Module) -> tuple[int, int]:
-    """Bytes that a training takes on its GPU, after one backward pass of it, and the bytes that are free without it.
+    """Bytes that a training needs on its GPU, measured after its first backward pass, and the bytes that are free without it.
 
-    Beside the peak so far it will take two moments a parameter and, as each process does, the driver's own data.
+    They are the peak so far, two moments per parameter and the driver's data of the process.
     """
     moments = sum(2 * p.nbytes for p in training.parameters() if p.requires_grad)
     free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()
@@ -93,7 +93,7 @@ def gpu_memory(training: nn.Module) -> tuple[int, int]:
 
 
 class Energy:
-    """Joules that devices use from here on, on top of those of `earlier` attempts; None where any of it is not known."""
+    """Joules that devices use from now on, plus those of `earlier` attempts; None if any of them is unknown."""
 
     def __init__(self, devices: Sequence[torch.device], earlier: float | None) -> None:
         self.devices, self.earlier = devices, earlier
@@ -113,7 +113,7 @@ class Energy:
 
 
 def _energy_counter(device: torch.device) -> float | None:
-    """Joules that a whole GPU, whoever uses it, has taken since its driver was loaded; None where nothing reports them.
+    """Joules that a GPU, with all its users, has taken since its driver was loaded; None if nothing reports them.
 
     The GPU is found by its UUID: NVML counts all GPUs of the machine, torch only those of CUDA_VISIBLE_DEVICES.
     """

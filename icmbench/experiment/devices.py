@@ -10,7 +10,7 @@ from icmbench.experiment.folders import Device
 
 
 def torch_device(device: Device) -> torch.device:
-    """The device that evaluates: the first one."""
+    """The first device, which evaluates."""
     return torch.device(device.accelerator)
 
 
@@ -27,7 +27,7 @@ def device_name(device: torch.device) -> str:
 
 
 def _processor() -> str:
-    """The processor's model; Linux tells it in /proc only."""
+    """The processor's model, which Linux gives in /proc only."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Where a result was computed: versions, code and device."""
+"""The environment of a result: versions, code and device."""
 
 import platform
 import subprocess
@@ -17,7 +17,7 @@ PACKAGES = (
 
 @cache
 def commit() -> str:
-    """The code's git commit, with `+changes` where the tree differs from it; `unknown` outside a checkout."""
+    """The code's git commit, with `+changes` if the tree differs from it; `unknown` outside a checkout."""
     here = Path(__file__).resolve().parent
 
     def git(*words: str) -> str:
@@ -32,13 +32,13 @@ def commit() -> str:
 
 def package_versions() -> dict[str, str]:
     """Installed versions of the packages that results depend on."""
-    found = {}
+    versions = {}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "missing"
-    return found
+            versions[name] = "missing"
+    return versions
 
 
 def describe(device: str) -> Environment:

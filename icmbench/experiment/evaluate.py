@@ -35,7 +35,7 @@ def no_keep(name: str, data: bytes) -> None:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one codec reached on `val`. `rows` has one entry per picture: see `code_picture`, and what the metric adds.
+    """The results of one codec on `val`. `rows` has one entry per image, from `code_image` and the metric.
 
     `tally`: the name of the tally in the rows, or "".
     """
@@ -45,11 +45,11 @@ class Evaluation:
     tally: str = ""
 
     def column(self, name: str) -> list[float]:
-        """A column's values, one a picture."""
+        """A column's values, one per image."""
         return [float(row[name]) for row in self.rows]
 
     def total(self, column: str) -> float:
-        """Sum of a column over the pictures."""
+        """Sum of a column over the images."""
         return sum(self.column(column))
 
     @property
@@ -59,17 +59,17 @@ class Evaluation:
 
     @property
     def bpp_mean(self) -> float:
-        """Mean over the pictures of bits per pixel."""
+        """Mean over the images of bits per pixel."""
         return statistics.fmean(row["bits"] / row["pixels"] for row in self.rows)
 
     @property
     def estimated_bpp(self) -> float:
-        """What the likelihoods promised, over the same pixels; nan for a codec without likelihoods."""
+        """The estimate of the likelihoods over the same pixels; nan for a codec without likelihoods."""
         return self.total("estimated_bits") / self.total("pixels")
 
     @property
     def psnr(self) -> float:
-        """Mean PSNR in dB (only descriptive: the decoded pictures are made for machines)."""
+        """Mean PSNR in dB (only descriptive, because the decoded images are made for machines)."""
         return self.total("psnr") / len(self.rows)
 
 
@@ -97,14 +97,14 @@ def pixels_sha256(image: Tensor) -> str:
 
 
 def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
-    """What `work` gives and the seconds that it takes."""
+    """The result of `work` and the seconds that it takes."""
     start = synchronised_seconds()
     result = work()
     return result, synchronised_seconds() - start
 
 
-def code_picture(codec: Codec, sample: Sample) -> tuple[Tensor, bytes, dict[str, Any]]:
-    """Through real bytes: the decoded uint8 image, its bitstream, and the row of what was measured."""
+def code_image(codec: Codec, sample: Sample) -> tuple[Tensor, bytes, dict[str, Any]]:
+    """Code an image through real bytes: the decoded uint8 image, its bitstream, and the row of measurements."""
     learned = codec if isinstance(codec, NeuralCodec) else None
     with learned.latents() if learned else nullcontext(()) as latents:
         data, encode_seconds = _timed(lambda: codec.encode(sample.image))
@@ -126,15 +126,15 @@ def code_picture(codec: Codec, sample: Sample) -> tuple[Tensor, bytes, dict[str,
 
 
 def _in_order(codec: Codec, dataset: Dataset, coders: int) -> Iterator[tuple[Sample, tuple[Tensor, bytes, dict[str, Any]]]]:
-    """The samples and what `code_picture` makes of them, `coders` at once; no more than twice as many wait to be taken."""
+    """The samples with the results of `code_image`, `coders` at once; at most twice as many results wait."""
     samples = (dataset[index] for index in range(len(dataset)))
     if coders == 1:
-        yield from ((sample, code_picture(codec, sample)) for sample in samples)
+        yield from ((sample, code_image(codec, sample)) for sample in samples)
         return
     with ThreadPoolExecutor(coders) as pool:
         waiting: deque[tuple[Sample, Future[tuple[Tensor, bytes, dict[str, Any]]]]] = deque()
         for sample in samples:
-            waiting.append((sample, pool.submit(code_picture, codec, sample)))
+            waiting.append((sample, pool.submit(code_image, codec, sample)))
             if len(waiting) == 2 * coders:
                 first, coded = waiting.popleft()
                 yield first, coded.result()
@@ -144,7 +144,7 @@ def _in_order(codec: Codec, dataset: Dataset, coders: int) -> Iterator[tuple[Sam
 def code_dataset(
     codec: Codec, dataset: Dataset, keep: Keep = no_keep, coders: int = 1
 ) -> Iterator[tuple[Sample, Tensor, dict[str, Any]]]:
-    """Every picture through the codec, in order; one warm-up coding first, so that times are not those of a cold start.
+    """Every image through the codec, in order. A first coding warms up, so times are not those of a cold start.
 
     `coders`: images that a classical codec codes at once, in threads; a learned codec takes one after the other.
     """
@@ -155,7 +155,7 @@ def code_dataset(
 
 
 def evaluate(codec: Codec, task: Task, progress: Progress = no_progress, keep: Keep = no_keep, coders: int = 1) -> Evaluation:
-    """Rate and recognition scores of a codec on the task's `val` pictures, whose bitstreams `keep` gets.
+    """Rate and recognition scores of a codec on the task's `val` images; `keep` gets the bitstreams.
 
     `coders`: as in `code_dataset`.
     """
@@ -167,7 +167,7 @@ def evaluate(codec: Codec, task: Task, progress: Progress = no_progress, keep: K
 
 
 def scores_of(metric: Metric) -> dict[str, float]:
-    """The metric's scores in percent. Raises UserError where they contradict each other by its tally."""
+    """The metric's scores in percent. Raises UserError if they contradict each other by its tally."""
     scores = metric.compute()
     if metric.tally and (problems := metric.tally.disordered(scores)):
         raise UserError(f"the scores are impossible and were not recorded: {'; '.join(problems)}.")
@@ -175,9 +175,9 @@ def scores_of(metric: Metric) -> dict[str, float]:
 
 
 def networks(codec: Codec, task: Task) -> tuple[Network, Network, Network]:
-    """What encoding, decoding and recognising the first `val` picture take; a classical codec's operations are not counted.
+    """The cost of encoding, decoding and recognising the first `val` image; operations of a classical codec are not counted.
 
-    The recogniser sees the picture as loaded: what it takes may depend on what it finds, and must not depend on the codec.
+    The recogniser gets the uncompressed image, because its cost may depend on what it detects but must not depend on the codec.
     """
     sample = task.dataset("val")[0]
     area = pixels(sample.image)
@@ -190,7 +190,7 @@ def networks(codec: Codec, task: Task) -> tuple[Network, Network, Network]:
 
 
 def evaluate_uncompressed(task: Task, progress: Progress = no_progress) -> dict[str, float]:
-    """The ceiling: scores on the pictures as loaded."""
+    """The ceiling: scores on the uncompressed images."""
     dataset, metric = task.dataset("val"), task.metric()
     for index in range(len(dataset)):
         metric.update(dataset[index], task.predict(dataset[index].image, dataset[index]))

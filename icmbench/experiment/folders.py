@@ -1,4 +1,4 @@
-"""Where a job reads and writes, and on what it computes: small objects that are made once and never changed. No torch."""
+"""The folders and devices of a job, in small objects that are made once and never changed. No torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ class Folders:
     runs: Path
 
     def record(self, cell: Cell) -> Path:
-        """Where the record of a cell lies once it is finished."""
+        """The path of a cell's record."""
         return self.store.path(cell.protocol, cell.label, cell.rate_point, cell.seed)
 
     def of(self, cell: Cell) -> Path:
@@ -24,7 +24,7 @@ class Folders:
         return self.runs / cell.protocol.identity / cell.label / f"{point_name(cell.rate_point)},seed={cell.seed}"
 
     def lock(self, cell: Cell) -> Path:
-        """The lock that is held while a cell is computed."""
+        """The lock of a cell, held while it is computed."""
         return self.of(cell) / "lock"
 
     def codec(self, cell: Cell) -> Path:
@@ -36,7 +36,7 @@ class Folders:
         return self.of(cell) / "checkpoint.safetensors"
 
     def bitstreams(self, cell: Cell) -> Path:
-        """The folder of the bitstreams, where they are kept."""
+        """The folder of the bitstreams, if they are kept."""
         return self.of(cell) / "bitstreams"
 
     def ceiling(self, cell: Cell, device: "Device") -> Path:
@@ -47,7 +47,7 @@ class Folders:
 
 @dataclass(frozen=True)
 class Device:
-    """What computes: `cpu` or `cuda`, and how many of them share each training's batches."""
+    """`cpu` or `cuda`, and how many of them share each training's batches."""
 
     accelerator: str = "cpu"
     count: int = 1

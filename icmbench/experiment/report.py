@@ -1,4 +1,4 @@
-"""How a cell that is being computed tells how far it is. Imports no torch."""
+"""Progress reports of a cell that is being computed. Imports no torch."""
 
 from collections.abc import Callable
 
@@ -6,5 +6,5 @@ Report = Callable[[str, int, int, dict[str, float]], None]  # phase, done, total
 START = "start"
 
 
-def silent(phase: str, done: int, total: int, terms: dict[str, float]) -> None:
+def no_report(phase: str, done: int, total: int, terms: dict[str, float]) -> None:
     """A report that shows nothing."""

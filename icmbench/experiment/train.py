@@ -21,7 +21,7 @@ from icmbench.experiment.checkpoint import LOGGER, Ledger, resume, save
 from icmbench.experiment.devices import device_name, seed_torch
 from icmbench.schema.protocol import Training
 
-if TYPE_CHECKING:  # takes a second to import, and whoever only plans does without
+if TYPE_CHECKING:  # takes a second to import, and planning does not need it
     from lightning_fabric import Fabric
 
 Log = Callable[[int, dict[str, float]], None]
@@ -31,7 +31,7 @@ MakeBatch = Callable[[Dataset, Sequence[int], int, bool, np.random.Generator], B
 
 
 class Batches(torch.utils.data.Dataset[Batch]):
-    """Batch number -> batch, a pure function of (seed, number): nothing to save for a resume.
+    """Batch number -> batch, a pure function of (seed, number), so resuming needs no saved state.
 
     With several devices each rank takes its share of the batch that one device would get. `workers`: processes that make
     batches ahead for a GPU.
@@ -58,15 +58,10 @@ class Batches(torch.utils.data.Dataset[Batch]):
             return Batch(batch.images[self.rank :: self.world], batch.targets[self.rank :: self.world])
 
     def loader(self, first: int, device: torch.device) -> DataLoader[Batch]:
-        """Batches `first` to the last, made ahead in worker processes for a GPU."""
+        """The batches from `first` on, made ahead in worker processes for a GPU."""
         workers = max(1, self.workers) if device.type == "cuda" else 0
-        return DataLoader(
-            self,
-            batch_size=None,
-            sampler=range(first, self.training.steps),
-            num_workers=workers,
-            pin_memory=workers > 0,
-        )
+        steps = range(first, self.training.steps)
+        return DataLoader(self, batch_size=None, sampler=steps, num_workers=workers, pin_memory=workers > 0)
 
 
 class _Forward(nn.Module):
@@ -83,10 +78,10 @@ class _Forward(nn.Module):
 
 
 class _Steps:
-    """The gradients of one batch after the other; a batch that memory does not hold goes through in parts.
+    """The gradients of one batch after the other. A batch that does not fit into memory is split into parts.
 
-    Parts are halved until they fit, and stay so. Each weighs as many crops as it has, as do the shares of several devices, so
-    the gradient is that of the mean over the whole batch.
+    Parts are halved until they fit, and keep that size. Parts, and the shares of several devices, are weighted by their number
+    of crops, so the gradient is that of the mean over the whole batch.
     """
 
     def __init__(
@@ -95,9 +90,9 @@ class _Steps:
         self.forward, self.optimizers, self.batches, self.fabric, self.ledger = forward, optimizers, batches, fabric, ledger
 
     def backward(self, step: int, batch: Batch) -> dict[str, Tensor]:
-        """Leave the gradients of a batch behind, in place of the last one's, and return its loss terms.
+        """Compute the gradients of a batch, which replace the previous ones, and return its loss terms.
 
-        Raises UserError where not even one crop fits.
+        Raises UserError if not even one crop fits.
         """
         while True:
             for optimizer in self.optimizers:
@@ -117,30 +112,32 @@ class _Steps:
         for part in parts(batch, self.ledger.micro_batch):
             weight = len(part.images) / len(batch.images)
             with record_function(FORWARD):
-                found, total = self.forward(lambda part=part: part)  # Fabric would copy a bare batch leaf by leaf
+                part_terms, total = self.forward(lambda part=part: part)  # Fabric would copy a bare batch leaf by leaf
             with record_function(BACKWARD):
                 self.fabric.backward(total * (len(part.images) / fair))
-            for name, value in found.items():
+            for name, value in part_terms.items():
                 terms[name] = terms[name] + value.detach() * weight if name in terms else value.detach() * weight
         return terms
 
     def _halve(self, step: int, size: int) -> None:
         name, micro = device_name(self.fabric.device), self.ledger.micro_batch or size
         if micro == 1:
-            raise UserError(f"the memory of {name} does not hold a training step on one crop: take a device with more of it.")
+            raise UserError(f"a training step on one crop does not fit into the memory of {name}: use a device with more memory.")
         if self.fabric.world_size > 1:
-            raise UserError(f"the memory of {name} does not hold its {size} crops of a batch: share it among more --devices.")
+            raise UserError(
+                f"{size} crops of a batch do not fit into the memory of {name}: share the batch among more --devices."
+            )
         self.ledger.split_from = self.ledger.split_from if self.ledger.micro_batch else step
         self.ledger.micro_batch = -(-micro // 2)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         LOGGER.warning(
-            "out of memory at step %d: batches of %d now go through in parts of %d", step, size, self.ledger.micro_batch
+            "out of memory at step %d: batches of %d are now split into parts of %d", step, size, self.ledger.micro_batch
         )
 
 
 def parts(batch: Batch, size: int) -> Iterator[Batch]:
-    """A batch in parts of at most `size` crops, in order; 0, or as many as it has: the batch itself."""
+    """A batch in parts of at most `size` crops, in order. The batch itself if `size` is 0 or not smaller than the batch."""
     if not 0 < size < len(batch.images):
         yield batch
         return
@@ -149,13 +146,13 @@ def parts(batch: Batch, size: int) -> Iterator[Batch]:
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch says so: for a GPU with an exception of its own, for the memory of a CPU and of cuBLAS in words."""
+    """Whether an error means that memory ran out. Torch has an exception for a GPU, and only messages for a CPU and cuBLAS."""
     words = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
     return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in words)
 
 
 def _optimizers(trainable: Trainable, training: Training) -> list[torch.optim.Optimizer]:
-    """One optimiser for the network and, where there are quantiles, one for them (their gradients never mix)."""
+    """One optimiser for the network and, if there are quantiles, one for them (their gradients never mix)."""
     named = [(name, p) for name, p in trainable.named_parameters() if p.requires_grad]
     network = [p for name, p in named if not name.endswith(".quantiles")]
     quantiles = [p for name, p in named if name.endswith(".quantiles")]
@@ -185,13 +182,13 @@ def train(
     log_every: int = 10,
     save_seconds: float = 10.0,
 ) -> Ledger:
-    """Train to the end of the budget, from `checkpoint` if it belongs to this `identity`, or from the one before.
+    """Train to the end of the budget, from `checkpoint` or the previous one if it has this `identity`.
 
     `log(step, terms)` is called every `log_every` steps with the named terms and the learning rate. A resumed training
-    gives the same numbers, to the bit, as an undisturbed one on the same machine. Where memory does not hold a batch, it goes
-    through in parts (`Ledger.micro_batch`). What happens to checkpoints and memory is said on the logger "icmbench".
-    Raises UserError when a loss term or a gradient is not finite (the last good checkpoint stays), and where memory does not
-    hold one crop.
+    gives the same numbers, to the bit, as an uninterrupted one on the same machine. A batch that does not fit into memory is
+    split into parts (`Ledger.micro_batch`). Damaged checkpoints and splits are logged to the logger "icmbench".
+    Raises UserError if a loss term or a gradient is not finite (the last good checkpoint stays), or if one crop does not fit
+    into memory.
     """
     training = batches.training
     layout = memory_layout(trainable, fabric.device)
@@ -236,7 +233,7 @@ def _devices(fabric: "Fabric") -> list[torch.device]:
 
 
 def memory_layout(module: nn.Module, device: torch.device) -> torch.memory_format:
-    """Channels last, which is faster, except where torch corrupts memory with it.
+    """Channels last, which is faster, unless torch corrupts memory with it.
 
     On a CPU, torch 2.11 writes out of bounds in the backward pass of a strided 1x1 convolution that reads the image's
     three channels in that layout (the first block of the cheng2020 encoders).

@@ -23,7 +23,7 @@ from icmbench.experiment.cell import Cell
 from icmbench.experiment.checkpoint import Ledger
 from icmbench.experiment.devices import device_name
 from icmbench.experiment.folders import Device, Folders, Share
-from icmbench.experiment.report import Report, silent
+from icmbench.experiment.report import Report, no_report
 from icmbench.experiment.train import LOADERS, Batches, train
 from icmbench.plugins.find import Plugins
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # takes a second to import
 
 
 def saved_training(cell: Cell, plugins: Plugins, folders: Folders) -> dict[str, str]:
-    """Metadata of the trained codec, if it was trained for this cell's training identity; else empty."""
+    """Metadata of the trained codec if it has this cell's training identity; else empty."""
     try:
         with safetensors.safe_open(folders.codec(cell), "pt") as file:
             metadata = file.metadata() or {}
@@ -41,8 +41,8 @@ def saved_training(cell: Cell, plugins: Plugins, folders: Folders) -> dict[str, 
     return metadata if metadata.get("identity") == training_identity(cell.origin, plugins) else {}
 
 
-def train_cell(cell: Cell, plugins: Plugins, folders: Folders, device: Device, share: Share, report: Report = silent) -> None:
-    """Train to the end of the budget and save the codec alone, unless that was done before."""
+def train_cell(cell: Cell, plugins: Plugins, folders: Folders, device: Device, share: Share, report: Report = no_report) -> None:
+    """Train to the end of the budget and save the codec, unless that was done before."""
     if cell.origin is not cell:
         with locked(folders.lock(cell.origin)):
             train_cell(cell.origin, plugins, folders, device, share, report)
@@ -85,7 +85,7 @@ def _train_on(
     log = _log(cell, folders, report) if fabric.is_global_zero else (lambda step, terms: None)
     ledger = train(method, batches, fabric, folders.checkpoint(cell), training_identity(cell, plugins), log)
     if share.packed > 1:
-        ledger.joules = None  # a device's meter does not tell which cell used them
+        ledger.joules = None  # a device's meter does not separate the cells
     if fabric.is_global_zero:
         save_codec(cell, plugins, folders, method, ledger)
 
@@ -116,7 +116,7 @@ def _log(cell: Cell, folders: Folders, report: Report) -> Callable[[int, dict[st
 
 
 def save_codec(cell: Cell, plugins: Plugins, folders: Folders, method: Method, ledger: Ledger) -> None:
-    """Save the codec without whatever else the method trained, and what its training cost in the file's metadata."""
+    """Save the codec without the method's other modules, with the cost of its training in the file's metadata."""
     assert not isinstance(method, ClassicalMethod)
     codec = NeuralCodec(method.codec, cell.protocol.codec)
     codec.refit()
@@ -132,12 +132,12 @@ def save_codec(cell: Cell, plugins: Plugins, folders: Folders, method: Method, l
 
 @contextmanager
 def _relayed(report: Report) -> Iterator["Queue[Any]"]:
-    """A queue to hand to the processes of a training; what they put there is reported here."""
+    """A queue for the processes of a training; what they put there is reported here."""
     reports: Queue[Any] = multiprocessing.get_context("spawn").Queue()
 
     def relay() -> None:
-        while said := reports.get():
-            report(*said)
+        while arguments := reports.get():
+            report(*arguments)
 
     thread = threading.Thread(target=relay, daemon=True)
     thread.start()
@@ -152,4 +152,4 @@ def _train_share(
     cell: Cell, plugins: Plugins, folders: Folders, device: Device, share: Share, reports: "Queue[Any]", fabric: "Fabric"
 ) -> None:
     """One process of a training on several devices."""
-    _train_on(fabric, cell, plugins, folders, device, share, lambda *said: reports.put(said))
+    _train_on(fabric, cell, plugins, folders, device, share, lambda *arguments: reports.put(arguments))

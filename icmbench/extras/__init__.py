@@ -1,1 +1,1 @@
-"""Everything that `run`, `table` and the leaderboard do not need. Extras do not import each other."""
+"""What `run`, `table` and the leaderboard do not need. Extras do not import each other."""

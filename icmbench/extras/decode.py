@@ -15,19 +15,19 @@ from icmbench.experiment.evaluate import pixels_sha256
 
 
 def find(path: Path) -> list[Path]:
-    """The bitstream `path`, or those in the folder `path` by name. Raises UserError where there are none."""
+    """The bitstream `path`, or those in the folder `path` by name. Raises UserError if there are none."""
     if path.is_file():
         return [path]
     if not path.is_dir():
         raise UserError(f"there is no file or folder {path}.")
-    if found := sorted(path.glob(f"[!.]*{SUFFIX}")):
-        return found
+    if files := sorted(path.glob(f"[!.]*{SUFFIX}")):
+        return files
     raise UserError(f"there are no {SUFFIX} files in {path}.")
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What became of one bitstream: the PNG with the SHA-256 of its pixels as in the rows of a record, or a problem."""
+    """The result of one bitstream: the PNG with the SHA-256 of its pixels as in the rows of a record, or a problem."""
 
     png: Path
     sha256: str = ""
@@ -35,9 +35,9 @@ class Decoded:
 
 
 def decode(files: Iterable[Path], codec: Codec, out: Path) -> Iterator[Decoded]:
-    """Decode bitstreams to NAME.png (RGB, 8 bit) in the folder `out`, one after the other; a damaged one stops none.
+    """Decode bitstreams to NAME.png (RGB, 8 bit) in the folder `out`, one after the other, also after a damaged one.
 
-    Raises UserError where a picture cannot be written.
+    Raises UserError if an image cannot be written.
     """
     for file in files:
         png = out / f"{file.stem}.png"

@@ -1,4 +1,4 @@
-"""`icmbench doctor`: versions, devices, and for every protocol what it finds and misses."""
+"""`icmbench doctor`: versions, devices, and the missing files of every protocol."""
 
 import platform
 
@@ -15,7 +15,7 @@ from icmbench.plugins.requirements import requirements
 def report(plugins: Plugins) -> list[str]:
     """The lines of the report."""
     lines = [f"icmbench {__version__}, commit {environment.commit()}", f"Python {platform.python_version()}"]
-    lines += [f"{name} {found}" for name, found in environment.package_versions().items()]
+    lines += [f"{name} {version}" for name, version in environment.package_versions().items()]
     count = torch.cuda.device_count()
     lines += [f"GPU {number}: {torch.cuda.get_device_name(number)}" for number in range(count)] or ["no GPU: the CPU is used"]
     lines += [f"data folder: {data_root().absolute()}" + ("" if data_root().is_dir() else " (not there)")]

@@ -1,7 +1,6 @@
-"""Making the weights that protocols start from: MSE-pretrained codecs and small recognisers.
+"""Makes the weights that protocols start with: MSE-pretrained codecs and small recognisers.
 
-A recipe is a TOML file that says everything; the weights go beside a JSON file that says how they were made and
-what they reached.
+A recipe is a TOML file with all settings. Beside the weights, a JSON file describes how they were made and their results.
 """
 
 import json
@@ -14,7 +13,6 @@ import numpy as np
 import safetensors.torch
 import torch
 from lightning_fabric import Fabric
-from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -29,18 +27,18 @@ from icmbench.base.files import replacing, sha256, write_text
 from icmbench.codecs.neural import NeuralCodec, build_model, code_for_training, load_weights
 from icmbench.experiment.devices import seed_torch
 from icmbench.experiment.evaluate import Evaluation, code_dataset, evaluate_uncompressed
-from icmbench.experiment.report import Report, silent
+from icmbench.experiment.report import Report, no_report
 from icmbench.experiment.train import Batches, Log, train
 from icmbench.plugins.find import Plugins
 from icmbench.plugins.weights import shipped_folder, verified_path
-from icmbench.schema.protocol import CodecSpec, Strict, Training, Weights, describe_errors, read_toml
+from icmbench.schema.protocol import CodecSpec, Strict, Training, Weights, read_toml, validated
 
 
 class CodecRecipe(Strict):
-    """A codec trained for L = R + λ·255²·MSE (R in bits per pixel) on pictures.
+    """A codec trained for L = R + λ·255²·MSE (R in bits per pixel) on images.
 
-    `pictures` names a callable, "package.module:name", that takes a split and returns a data set. `start`: weights to
-    begin from, as a codec of another quality is cheaply made from its neighbour; none: from scratch.
+    `pictures` names a callable, "package.module:name", that takes a split and returns a data set. `start`: weights
+    to begin with, for example those of the neighbouring quality, which saves steps; none: from scratch.
     """
 
     kind: Literal["codec"]
@@ -53,7 +51,7 @@ class CodecRecipe(Strict):
 
 
 class RecognizerRecipe(Strict):
-    """A task's recogniser trained with the task's own loss on uncompressed pictures; `data` and `recognizer` as in a protocol."""
+    """A task's recogniser trained with the task's own loss on uncompressed images; `data` and `recognizer` as in a protocol."""
 
     kind: Literal["recognizer"]
     task: str
@@ -92,8 +90,8 @@ class RecognizerTraining(Trainable):
         return {"loss": self.task.loss(batch.images, batch.targets)}
 
 
-def picture_batch(dataset: Dataset, indices: Sequence[int], size: int, flip: bool, rng: np.random.Generator) -> Batch:
-    """Crops of pictures, without targets."""
+def image_batch(dataset: Dataset, indices: Sequence[int], size: int, flip: bool, rng: np.random.Generator) -> Batch:
+    """Crops of images, without targets."""
     pieces = []
     for index in indices:
         image = dataset[index].image
@@ -103,25 +101,25 @@ def picture_batch(dataset: Dataset, indices: Sequence[int], size: int, flip: boo
 
 
 def prepare_codec(recipe: CodecRecipe, path: Path, checkpoint: Path, fabric: Fabric, log: Log) -> dict[str, Any]:
-    """Train the codec into `path`; returns the ledger and what it reached on the `val` pictures."""
+    """Train the codec and write it to `path`; returns the ledger and the codec's results on the `val` images."""
     module, name = recipe.pictures.split(":")
-    pictures: Callable[[str], Dataset] = getattr(import_module(module), name)
+    open_split: Callable[[str], Dataset] = getattr(import_module(module), name)
     seed_torch("prepare", recipe.seed)
     trainable = DistortionTraining(recipe.codec, recipe.mse_lambda)
     if recipe.start:
         load_weights(trainable.codec, verified_path(recipe.start))
-    batches = Batches(picture_batch, pictures("train"), recipe.training, seeds.derive("prepare", recipe.seed))
+    batches = Batches(image_batch, open_split("train"), recipe.training, seeds.derive("prepare", recipe.seed))
     ledger = train(trainable, batches, fabric, checkpoint, recipe.model_dump_json(), log)
     codec = NeuralCodec(trainable.codec, recipe.codec)
     codec.refit()
     with replacing(path) as temporary:
         codec.save(temporary)
-    result = Evaluation({}, [row for _, _, row in code_dataset(codec, pictures("val"))])
+    result = Evaluation({}, [row for _, _, row in code_dataset(codec, open_split("val"))])
     return {"ledger": ledger.__dict__, "reached": {"bpp": result.bpp, "psnr": result.psnr}}
 
 
 def prepare_recognizer(recipe: RecognizerRecipe, path: Path, checkpoint: Path, fabric: Fabric, log: Log) -> dict[str, Any]:
-    """Train the recogniser into `path` (16-bit floats); returns the ledger and the scores on uncompressed `val` pictures."""
+    """Train the recogniser and write it to `path` (16-bit floats); returns the ledger and its scores on uncompressed images."""
     seed_torch("prepare", recipe.seed)
     task = make_task(Plugins(), recipe.task, recipe.data, recipe.recognizer)
     batches = Batches(task.batch, task.dataset("train"), recipe.training, seeds.derive("prepare", recipe.seed))
@@ -136,7 +134,7 @@ def prepare_recognizer(recipe: RecognizerRecipe, path: Path, checkpoint: Path, f
 
 
 def find_recipe(name: str) -> Path:
-    """A recipe by the name of a shipped one, or by the path of its file. Raises UserError where there is none."""
+    """The file of a recipe, by the name of a shipped one or by its path. Raises UserError if there is none."""
     if name.endswith(".toml"):
         return Path(name)
     shipped = {path.stem: path for path in (shipped_folder().parent / "recipes").glob("*.toml")}
@@ -150,17 +148,14 @@ def read_recipe(path: Path) -> CodecRecipe | RecognizerRecipe:
     fields = read_toml(path)
     if fields.get("kind") not in ("codec", "recognizer"):
         raise UserError(f"{path}: kind must be 'codec' or 'recognizer'.")
-    try:
-        recipe = CodecRecipe if fields["kind"] == "codec" else RecognizerRecipe
-        return recipe.model_validate(fields)
-    except ValidationError as error:
-        raise UserError(f"{path} is not a valid recipe: {describe_errors(error)}.") from error
+    problem = f"{path} is not a valid recipe"
+    return validated(CodecRecipe, fields, problem) if fields["kind"] == "codec" else validated(RecognizerRecipe, fields, problem)
 
 
-def prepare(recipe_file: Path, out: Path, runs: Path, device: str, report: Report = silent) -> dict[str, Any]:
-    """Follow a recipe: writes NAME.safetensors and NAME.json below `out` and returns the content of the latter.
+def prepare(recipe_file: Path, out: Path, runs: Path, device: str, report: Report = no_report) -> dict[str, Any]:
+    """Carry out a recipe: write NAME.safetensors and NAME.json below `out` and return the content of the latter.
 
-    Raises UserError where the recipe is wrong. Interrupted, the same call goes on where it was.
+    Raises UserError if the recipe is wrong. After an interruption, the same call continues.
     """
     recipe = read_recipe(recipe_file)
     fabric = Fabric(accelerator=device, devices=1, precision=recipe.training.precision)
@@ -170,15 +165,13 @@ def prepare(recipe_file: Path, out: Path, runs: Path, device: str, report: Repor
     def log(step: int, terms: dict[str, float]) -> None:
         report("train", step + 1, steps, terms)
 
-    if isinstance(recipe, CodecRecipe):
-        made = prepare_codec(recipe, path, checkpoint, fabric, log)
-    else:
-        made = prepare_recognizer(recipe, path, checkpoint, fabric, log)
+    train_recipe: Any = prepare_codec if isinstance(recipe, CodecRecipe) else prepare_recognizer
+    results = train_recipe(recipe, path, checkpoint, fabric, log)
     content = {
         "command": f"icmbench prepare {recipe_file.stem} --device {device}",
         "recipe": recipe.model_dump(mode="json"),
         "sha256": sha256(path),
-        **made,
+        **results,
         "versions": {"icmbench": __version__, "torch": torch.__version__},
     }
     write_text(path.with_suffix(".json"), json.dumps(content, indent=1) + "\n")

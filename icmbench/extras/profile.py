@@ -1,4 +1,4 @@
-"""`icmbench profile`: where the time of a training step goes, and how far it is from what the device can do."""
+"""`icmbench profile`: where the time of a training step goes, compared with the speed of the device."""
 
 import statistics
 import tempfile
@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from icmbench.api.method import TrainedMethod
 from icmbench.base.errors import UserError
-from icmbench.base.files import demand_writable, replacing
+from icmbench.base.files import replacing, require_writable
 from icmbench.experiment.build import build_method
 from icmbench.experiment.cell import Cell
 from icmbench.experiment.devices import device_name, torch_device
@@ -34,14 +34,14 @@ from icmbench.schema.protocol import Protocol, override
 from icmbench.show import sheet
 
 PARTS = (BATCH, FORWARD, BACKWARD, CHECK, UPDATE)
-WARM_UP = 3  # steps before those that are looked at
+WARM_UP = 3  # steps before the measured ones
 OPERATORS = 12
-MATRIX = {"cpu": 2048, "cuda": 8192}  # rows and columns of the product that tells what the device can do
+MATRIX = {"cpu": 2048, "cuda": 8192}  # rows and columns of the matrix product that measures the device's speed
 
 
 @dataclass(frozen=True)
 class Span:
-    """Seconds a step on the processor and on the GPU (0 without one), and how often a step it happens."""
+    """Seconds per step on the processor and on the GPU (0 without one), and calls per step."""
 
     name: str
     host: float
@@ -51,7 +51,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Profile:
-    """Where a training's time went. `step`: median seconds of a step while nothing traced it.
+    """Where a training's time went. `step`: median seconds of a step without tracing.
 
     `operations`: floating-point operations of a step (forward and backward, as torch counts them: convolutions, matrix
     products, attention). `limit`: such operations a second in a large matrix product on the same device and threads, in the
@@ -74,7 +74,7 @@ class Profile:
 def measure(cell: Cell, plugins: Plugins, device: Device, steps: int, trace: Path) -> Profile:
     """Train a cell for some steps, as `icmbench run` does, and write the trace of them, for chrome://tracing or Perfetto.
 
-    Nothing else is left behind. Raises UserError for a method that is not trained.
+    Nothing else is kept. Raises UserError for a method that is not trained.
     """
     torch.set_num_threads(1 if device.accelerator == "cpu" else torch.get_num_threads())
     short = replace(cell, protocol=override(cell.protocol, {"training.steps": WARM_UP + steps}))
@@ -90,7 +90,7 @@ def measure(cell: Cell, plugins: Plugins, device: Device, steps: int, trace: Pat
 
 @dataclass(frozen=True)
 class Training:
-    """A training that leaves nothing behind."""
+    """A training that keeps nothing."""
 
     cell: Cell
     plugins: Plugins
@@ -100,7 +100,7 @@ class Training:
         """The method at the start of its training. Raises UserError for one that is not trained."""
         method = build_method(self.cell, self.plugins, self.device)
         if not isinstance(method, TrainedMethod):
-            raise UserError(f"{self.cell.method} is not trained: there is no training step to look into.")
+            raise UserError(f"{self.cell.method} is not trained, so it has no training step to profile; name a trained method.")
         return method
 
     def batches(self) -> Batches:
@@ -117,7 +117,7 @@ class Training:
 
 
 def _plain(training: Training) -> list[float]:
-    """Seconds of the steps after the first ones. A step ends when its loss terms are known, so a GPU is waited for."""
+    """Seconds of the steps after the first ones. A step ends when its loss terms are known, which waits for the GPU."""
     ends: list[float] = []
     training.run(lambda: ends.append(time.perf_counter()))
     return [end - start for start, end in pairwise(ends[WARM_UP - 1 :])]
@@ -137,7 +137,7 @@ def _write(profiler: profile, path: Path) -> None:
 
 
 def _span(event: Any, steps: int) -> Span:
-    """An average of the profiler as seconds a step: whole for our own ranges, without what they call for operators."""
+    """An average of the profiler per step: total time for our own ranges, self time for operators."""
     own = event.key in PARTS
     host, device = (
         (event.cpu_time_total, event.device_time_total) if own else (event.self_cpu_time_total, event.self_device_time_total)
@@ -157,32 +157,32 @@ def _limit(device: torch.device, precision: str) -> float:
     """Floating-point operations a second in the best of five large matrix products."""
     size = MATRIX[device.type]
     dtype = torch.bfloat16 if precision.startswith("bf16") else torch.float32
-    one, other = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     seconds = []
     for _ in range(6):
         start = time.perf_counter()
-        _ = (one @ other)[0, 0].item()  # waits for the GPU
+        _ = (a @ b)[0, 0].item()  # waits for the GPU
         seconds.append(time.perf_counter() - start)
     return 2 * size**3 / min(seconds[1:])
 
 
 def run(job: Job, protocol: Protocol, runner: Runner, steps: int) -> None:
-    """Measure one rate point of a method (the middle one unless the job says another), print tables, write the trace."""
+    """Measure one rate point of a method (the middle one unless the job names another), print tables, write the trace."""
     runs, console = runner.folders.runs, runner.console
-    demand_writable(runs)
+    require_writable(runs)
     rates = job.rate_indices(protocol) if job.rates else [len(protocol.rates) // 2]
     [cell, *_] = plan(job.plugins, protocol, {job.method: job.parameters}, rates, 1)
     trace = runs / protocol.identity / cell.label / "profile" / "trace.json"
     trace.parent.mkdir(parents=True, exist_ok=True)
-    found = measure(cell, runner.plugins, runner.device, steps, trace)
-    console.print(f"{protocol.identity}, {cell.name}, on {found.device}", highlight=False, markup=False)
-    console.print(f"a step takes {1000 * found.step:.1f} ms (median of {steps})\n", highlight=False)
-    _print(console, "part of a step", found.parts, runner.device)
-    _print(console, "operator (without what it calls)", found.operators, runner.device)
+    result = measure(cell, runner.plugins, runner.device, steps, trace)
+    console.print(f"{protocol.identity}, {cell.name}, on {result.device}", highlight=False, markup=False)
+    console.print(f"a step takes {1000 * result.step:.1f} ms (median of {steps})\n", highlight=False)
+    _print(console, "part of a step", result.parts, runner.device)
+    _print(console, "operator (without what it calls)", result.operators, runner.device)
     reached = (
-        f"{found.operations / 1e9:.1f} GFLOP a step: {found.speed / 1e9:.1f} GFLOP/s, {found.speed / found.limit:.0%} of the"
+        f"{result.operations / 1e9:.1f} GFLOP a step: {result.speed / 1e9:.1f} GFLOP/s, {result.speed / result.limit:.0%} of the"
     )
-    console.print(f"{reached} {found.limit / 1e9:.1f} that a large matrix product reaches here.", highlight=False)
+    console.print(f"{reached} {result.limit / 1e9:.1f} that a large matrix product reaches here.", highlight=False)
     console.print(f"trace: {trace}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -1,7 +1,7 @@
-"""Cells on a Ray cluster: each a task with resources of its own, tried again where its worker or its node dies.
+"""Cells on a Ray cluster: each is a task with its own resources, tried again if its worker or its node dies.
 
-Every machine has icmbench installed and sees the folders of results and runs under the same paths; what was trained when a
-node died is taken up from its checkpoint on another.
+Every machine has icmbench installed and sees the folders of results and runs under the same paths. If a node dies, its
+trainings continue from their checkpoints on another one.
 """
 
 import os
@@ -15,18 +15,18 @@ from icmbench.experiment.folders import Device, Share
 from icmbench.running.pool import report_to
 from icmbench.running.progress import Event
 
-RETRIES = 20  # of a cell whose worker or node dies; an error of the cell itself is not tried again
+RETRIES = 20  # of a cell whose worker or node dies; a cell with an error is not tried again
 
 
 class RayPool:
     """A pool (see `icmbench.running.pool`) of the tasks of the Ray cluster at `address` (None: a new one on this machine).
 
-    `pack`: cells at once on each GPU; None: one at first. Raises UserError where Ray or the cluster cannot be reached.
+    `pack`: cells at once on each GPU; None: one at first. Raises UserError if Ray or the cluster cannot be reached.
     """
 
     def __init__(self, device: Device, pack: int | None, address: str | None) -> None:
         self.device, self.address, self.ray = device, address, _ray()
-        _demand_reachable(address)
+        _require_reachable(address)
         try:
             self.ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -43,11 +43,11 @@ class RayPool:
         self.pack(pack or 1)
 
     def _unfit(self, pack: int | None) -> str:
-        """Why the cluster cannot do what is asked for; "" where it can."""
+        """Why the cluster cannot do the job; "" if it can."""
         if self._on_gpu and not self.ray.cluster_resources().get("GPU"):
             return f"the Ray cluster {self.address or 'on this machine'} has no GPU."
         if not self._on_gpu and (pack or 1) > 1:
-            return "on a cluster's processors one cell is computed a core: leave --pack out."
+            return "on a cluster's processors one cell is computed per core: omit --pack."
         return ""
 
     @property
@@ -55,7 +55,7 @@ class RayPool:
         return self.device.accelerator == "cuda"
 
     def pack(self, cells: int) -> None:
-        """From now on, compute that many cells at once on each GPU."""
+        """Compute that many cells at once on each GPU from now on."""
         self.share = Share(cores=1, packed=cells)
         self.workers = cells * max(1, int(self.ray.cluster_resources().get("GPU" if self._on_gpu else "CPU", 1)))
 
@@ -70,12 +70,12 @@ class RayPool:
         return future
 
     def drain(self) -> Iterator[Event]:
-        """What the cells have reported."""
+        """The events that the cells have reported since the last call."""
         if waiting := self.events.qsize():
             yield from self.events.get_nowait_batch(waiting)
 
     def close(self) -> None:
-        """Leave the cluster; what runs is cancelled."""
+        """Leave the cluster and cancel the running cells."""
         self.events.shutdown(force=True)
         self.ray.shutdown()
 
@@ -88,8 +88,8 @@ def _ray() -> Any:
     return ray
 
 
-def _demand_reachable(address: str | None) -> None:
-    """Raises UserError where nothing answers: Ray itself would go on asking for many minutes."""
+def _require_reachable(address: str | None) -> None:
+    """Raises UserError if nothing answers; Ray itself would retry for many minutes."""
     host, colon, port = (address or "").rpartition(":")
     if not (host and colon and port.isdecimal()) or "://" in host:
         return
@@ -100,7 +100,7 @@ def _demand_reachable(address: str | None) -> None:
 
 
 def _on_node(environment: dict[str, str], events: Any, threads: int, function: Callable[..., Any], *arguments: Any) -> Any:
-    """In a worker of the cluster: let `function` report to the driver and find data where the driver does."""
+    """In a worker of the cluster: let `function` report to the driver and use the driver's data folders."""
     os.environ.update(environment)
     report_to(events, threads)
     return function(*arguments)

@@ -1,7 +1,6 @@
-"""Results at a URL: a folder here that is kept equal to one in any file system fsspec knows (S3, GCS, SFTP, ...).
+"""Results at a URL: a local folder kept equal to one in any file system that fsspec knows (S3, GCS, SFTP, ...).
 
-All else reads and writes the folder here. What was written here and could not be sent stays, and is sent the next time.
-Without torch.
+All other code reads and writes the local folder. Files that could not be sent stay, and are sent the next time. No torch.
 """
 
 import hashlib
@@ -22,12 +21,12 @@ VERSION_KEYS = ("size", "ETag", "etag", "mtime", "LastModified", "last_modified"
 
 
 def is_url(text: str) -> bool:
-    """Whether it names a place that fsspec opens, and no path."""
+    """Whether the text is a URL that fsspec opens, and not a path."""
     return "://" in text
 
 
 class Remote:
-    """The results at `url`, and `folder`, where they are here. Raises UserError for a URL that nothing here can open."""
+    """The results at `url`, and `folder`, their local copy. Raises UserError for a URL that fsspec cannot open."""
 
     def __init__(self, url: str) -> None:
         import fsspec
@@ -43,9 +42,9 @@ class Remote:
         self._pulled: set[str] = set()
 
     def pull(self) -> None:
-        """Fetch what is new, changed or missing here, and drop what is gone there; what was changed here since stays."""
+        """Fetch files that are new, changed or missing here, and drop those removed there, except files changed here since."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._talking("read"), locked(self._seen_path.with_suffix(".lock")):
+        with self._access("read"), locked(self._seen_path.with_suffix(".lock")):
             seen, there = self._seen(), self._listed()
             for name in [name for name in seen if name not in there]:
                 if self._here(name) == seen.pop(name)["here"]:
@@ -60,8 +59,8 @@ class Remote:
             write_text(self._seen_path, json.dumps(seen))
 
     def push(self) -> None:
-        """Send what is new or changed here since `pull`, and remove there what was removed here."""
-        with self._talking("write"), locked(self._seen_path.with_suffix(".lock")):
+        """Send files that are new or changed here since `pull`, and remove there those removed here."""
+        with self._access("write"), locked(self._seen_path.with_suffix(".lock")):
             seen = self._seen()
             files = (path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith("."))
             names = {path.relative_to(self.folder).as_posix() for path in files}
@@ -76,39 +75,39 @@ class Remote:
             write_text(self._seen_path, json.dumps(seen))
 
     @contextmanager
-    def _talking(self, doing: str) -> Iterator[None]:
-        """A block that talks to the place. The exceptions of file systems are of all kinds; each becomes a UserError."""
+    def _access(self, doing: str) -> Iterator[None]:
+        """A block that accesses the URL. File systems raise exceptions of all kinds; each becomes a UserError."""
         try:
             yield
         except UserError:
             raise
         except Exception as error:
-            place, reason = f"the results at {self.url}", str(error) or type(error).__name__
-            raise UserError(f"cannot {doing} {place}: {reason}; what is here stays in {self.folder}.") from error
+            results, reason = f"the results at {self.url}", str(error) or type(error).__name__
+            raise UserError(f"cannot {doing} {results}: {reason}; the local copy stays in {self.folder}.") from error
 
     def _seen(self) -> dict[str, Any]:
         """Name -> version there and version here when the two were last equal."""
         try:
-            found: dict[str, Any] = json.loads(self._seen_path.read_text())
+            seen: dict[str, Any] = json.loads(self._seen_path.read_text())
         except (OSError, ValueError):
             return {}
-        return found
+        return seen
 
     def _here(self, name: str) -> list[int] | None:
         try:
-            found = (self.folder / name).stat()
+            stat = (self.folder / name).stat()
         except FileNotFoundError:
             return None
-        return [found.st_size, found.st_mtime_ns]
+        return [stat.st_size, stat.st_mtime_ns]
 
     def _listed(self) -> dict[str, str]:
         """Name -> version of all files there."""
         self._files.invalidate_cache()
         try:
-            found = self._files.find(self._root, detail=True)
+            infos = self._files.find(self._root, detail=True)
         except FileNotFoundError:
             return {}
-        names = {path[len(self._root) :].lstrip("/"): _version(info) for path, info in found.items()}
+        names = {path[len(self._root) :].lstrip("/"): _version(info) for path, info in infos.items()}
         return {name: version for name, version in names.items() if not Path(name).name.startswith(".")}
 
     def _fetch(self, name: str) -> None:
@@ -116,7 +115,7 @@ class Remote:
             self._files.get_file(f"{self._root}/{name}", str(temporary))
 
     def _send(self, name: str) -> str:
-        """Under another name first, so that nobody reads half of it where a file system shows what is being written."""
+        """Send under a temporary name first, because some file systems show files that are being written."""
         path = f"{self._root}/{name}"
         temporary = f"{path.rpartition('/')[0]}/.{uuid4().hex}"
         self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
@@ -138,7 +137,7 @@ def _version(info: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class RemoteStore(Store):
-    """The results at `url`, and `folder`, their copy here. A record is sent as soon as it is written."""
+    """The results at `url`, and `folder`, their local copy. A record is sent as soon as it is written."""
 
     url: str
 
@@ -147,7 +146,7 @@ class RemoteStore(Store):
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """A block before which results are fetched, and after which they are sent, however it ends."""
+        """Fetch the results before the block, and send them after it, however it ends."""
         remote = Remote(self.url)
         remote.pull()
         try:
@@ -160,12 +159,12 @@ class RemoteStore(Store):
         Remote(self.url).pull()
 
     def write(self, record: Record) -> Path:
-        """Write a record here, and send it with its rows."""
+        """Write a record to the local copy, and send it with its rows."""
         path = super().write(record)
         Remote(self.url).push()
         return path
 
 
-def open_store(place: str) -> Store:
-    """The store at a path or at a URL. Raises UserError for a URL that nothing here can open."""
-    return RemoteStore(Remote(place).folder, place) if is_url(place) else Store(Path(place))
+def open_store(address: str) -> Store:
+    """The store at a path or at a URL. Raises UserError for a URL that fsspec cannot open."""
+    return RemoteStore(Remote(address).folder, address) if is_url(address) else Store(Path(address))

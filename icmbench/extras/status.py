@@ -1,4 +1,4 @@
-"""What runs, for people in another terminal: a small file for each job under runs/jobs. No torch."""
+"""The running jobs, for `icmbench status` in another terminal: a small file per job under runs/jobs. No torch."""
 
 import json
 import os
@@ -20,12 +20,12 @@ from icmbench.running.progress import ELSEWHERE, WAITING, Tracker, duration, lef
 
 WRITE_SECONDS = 2.0
 KEPT_SECONDS = 24 * 3600.0  # how long a job that has ended is shown
-SILENT_SECONDS = 600.0  # on another machine nobody can be asked whether a process lives
+SILENT_SECONDS = 600.0  # after which a job on another machine, whose process cannot be checked, counts as dead
 
 
 @dataclass(frozen=True)
 class Running:
-    """A cell that is being computed. `seconds_left`: of its phase; None where that is not known yet."""
+    """A cell that is being computed. `seconds_left`: of its phase; None if not known yet."""
 
     name: str
     phase: str
@@ -36,10 +36,10 @@ class Running:
 
 @dataclass(frozen=True)
 class Status:
-    """A job: its process, its cells, and what is left at the time `updated` (seconds since 1970).
+    """A job: its process, its cells, and the remaining time at `updated` (seconds since 1970).
 
-    `process` tells it from a later one with the same `pid`. `elsewhere`: cells that another run computes. `ended`: how it
-    ended; "" while it runs, and for ever if it was killed.
+    `process` distinguishes it from a later one with the same `pid`. `elsewhere`: cells that another run computes. `ended`:
+    how it ended; "" while it runs or if it was killed.
     """
 
     command: str
@@ -60,7 +60,7 @@ class Status:
     ended: str = ""
 
     def alive(self) -> bool:
-        """Whether its process still works on it. On another machine: whether it was heard of lately."""
+        """Whether its process is alive. On another machine: whether it was updated lately."""
         if self.ended:
             return False
         if self.host != socket.gethostname():
@@ -68,7 +68,7 @@ class Status:
         return bool(self.process) and _process(self.pid) == self.process
 
     def state(self) -> str:
-        """`running`, how it ended, or that it did not come to an end."""
+        """`running`, how it ended, or `ended unfinished`."""
         return self.ended or ("running" if self.alive() else "ended unfinished")
 
 
@@ -82,12 +82,12 @@ def _process(pid: int) -> str:
 
 
 def folder_of(runs: Path) -> Path:
-    """Where the jobs of a runs folder tell of themselves."""
+    """The folder of the status files of a runs folder's jobs."""
     return runs / "jobs"
 
 
 class StatusFile:
-    """The file of this process's job, from the start of the block to its end; what cannot be written is left out."""
+    """The status file of this process's job while the block runs. Failed writes are ignored."""
 
     def __init__(self, runs: Path, results: Path) -> None:
         self.runs, self.results, self.started = runs, results, time.time()
@@ -114,7 +114,7 @@ class StatusFile:
         self._write(self.tracker, ended)
 
     def update(self, tracker: Tracker) -> None:
-        """Write how far the job is, at most every few seconds."""
+        """Write the progress of the job, at most every few seconds."""
         self.tracker = tracker
         if time.monotonic() - self.written >= WRITE_SECONDS:
             self._write(tracker)
@@ -155,15 +155,15 @@ def _old(status: Status) -> bool:
 
 
 def read(runs: Path) -> dict[Path, Status]:
-    """The jobs of a runs folder, the latest last; files that are none, or of another version, are left out."""
-    found = {}
+    """The jobs of a runs folder, the latest last, without files that are damaged or of another version."""
+    jobs = {}
     for path in folder_of(runs).glob("*.json"):
         try:
             fields = json.loads(path.read_text())
-            found[path] = Status(**fields | {"running": [Running(**cell) for cell in fields["running"]]})
+            jobs[path] = Status(**fields | {"running": [Running(**cell) for cell in fields["running"]]})
         except (OSError, ValueError, TypeError, KeyError):
             continue
-    return dict(sorted(found.items(), key=lambda item: item[1].started))
+    return dict(sorted(jobs.items(), key=lambda item: item[1].started))
 
 
 def jobs(runs: Path, results: Path | None = None) -> list[Status]:
@@ -182,7 +182,7 @@ def describe(status: Status) -> str:
     since, cells = _time(status.started), f"{status.done} of {status.cells} cells done"
     cells += f", {status.failed} failed" if status.failed else ""
     if not status.alive():
-        again = "; the same command goes on where it was" if not status.ended.startswith("finished") else ""
+        again = "; run the same command again to continue" if not status.ended.startswith("finished") else ""
         return f"{status.command}\n  {status.state()} {_time(status.updated)}: {cells}{again}"
     age = time.time() - status.updated
     where = f"{status.host} " if status.host != socket.gethostname() else ""
@@ -201,7 +201,7 @@ def _line(cell: Running, age: float) -> str:
 
 
 def _left(seconds: float | None, age: float) -> str:
-    """What was left `age` seconds ago, in words."""
+    """The remaining time in words, from the one known `age` seconds ago."""
     return left_text(None if seconds is None else seconds - age)
 
 

@@ -1,8 +1,8 @@
 """Finding methods, tasks, protocols and tallies by name.
 
 Built-in plugins are the modules of `icmbench.methods` and `icmbench.tasks`; others come from the entry-point groups of
-the same names or from loose files. Listing reads source text and imports nothing, so that it is quick and a broken
-plugin is listed with its reason.
+the same names or from loose files. Listing reads source text and imports nothing, so it is quick, and a broken plugin is
+listed with the reason.
 """
 
 import ast
@@ -17,10 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ValidationError
-
 from icmbench.base.errors import UserError, unknown
-from icmbench.schema.protocol import Protocol, Strict, describe_errors, parse, read_toml
+from icmbench.schema.protocol import Protocol, Strict, parse, read_toml, validated
 
 if TYPE_CHECKING:  # imports pandas, and listing plugins does not need it
     from icmbench.stats.tally import Tally
@@ -31,7 +29,7 @@ LOOSE = "icmbench_plugin_"  # begins the module name of a loose file
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plugin as found: its module's name, its source file, the first line of its docstring, and why it cannot be used."""
+    """A plugin: its module's name, its source file, the first line of its docstring, and why it cannot be used."""
 
     name: str
     module: str
@@ -66,30 +64,30 @@ class Plugins:
 
     def find(self, kind: Kind) -> dict[str, Plugin]:
         """The plugins of a kind by name; a loose file wins over an installed one, which wins over a built-in one."""
-        found = {plugin.name: plugin for plugin in _built_in(kind)}
-        given = (entry for entry in self.entries if entry.group == f"icmbench.{kind}")
-        for entry in (*entry_points(group=f"icmbench.{kind}"), *given):
-            found[entry.name] = _inspected(entry.name, entry.value.split(":")[0], None)
+        plugins = {plugin.name: plugin for plugin in _built_in(kind)}
+        entries = (entry for entry in self.entries if entry.group == f"icmbench.{kind}")
+        for entry in (*entry_points(group=f"icmbench.{kind}"), *entries):
+            plugins[entry.name] = _inspected(entry.name, entry.value.split(":")[0], None)
         for path in self.files:
             plugin = _inspected(path.stem, LOOSE + path.stem, path)
             if plugin.problem or _kind(path) == kind:
-                found[plugin.name] = plugin
-        return found
+                plugins[plugin.name] = plugin
+        return plugins
 
     def get(self, kind: Kind, name: str) -> Plugin:
-        """The plugin of that name. Raises UserError where there is none."""
-        found = self.find(kind)
-        if name not in found:
-            raise unknown(kind.removesuffix("s"), name, found)
-        return found[name]
+        """The plugin of that name. Raises UserError if there is none."""
+        plugins = self.find(kind)
+        if name not in plugins:
+            raise unknown(kind.removesuffix("s"), name, plugins)
+        return plugins[name]
 
     def protocols(self) -> dict[str, Path]:
-        """Files of the protocols that the tasks bring, by name."""
+        """Files of the tasks' protocols, by name."""
         folders = [plugin.folder for plugin in self.find("tasks").values() if plugin.folder]
         return {path.stem: path for folder in folders for path in sorted((folder / "protocols").glob("*.toml"))}
 
     def protocol(self, name: str) -> Protocol:
-        """A protocol by name or by the path of its file. Raises UserError where there is none or it is not valid."""
+        """A protocol by name or by the path of its file. Raises UserError if there is none or it is not valid."""
         path = Path(name)
         if path.suffix != ".toml":
             known = self.protocols()
@@ -102,14 +100,14 @@ class Plugins:
         return protocol
 
     def default_protocol(self, task: str) -> str:
-        """The protocol a task takes when none is given: its name, or the path of its file (written from the task's folder on).
+        """The default protocol of a task: its name, or the path of its file (which the task gives relative to its folder).
 
-        It is read from the task's source, as importing a task takes seconds. Raises UserError where the task names none.
+        It is read from the task's source, because importing a task takes seconds. Raises UserError if the task names none.
         """
         plugin = self.get("tasks", task)
         name = _default_protocol(plugin) or _inherited_default_protocol(plugin)
         if not name:
-            raise UserError(f"the task {task} names no default_protocol.")
+            raise UserError(f"the task {task} names no default_protocol; choose a protocol with --protocol.")
         return str(plugin.path.parent / name) if plugin.path is not None and name.endswith(".toml") else name
 
     def resolve(self, task: str, name: str | None) -> Protocol:
@@ -121,10 +119,10 @@ class Plugins:
         return protocol
 
     def tally(self, name: str) -> "type[Tally] | None":
-        """The tally that a record calls `name`; None where there is none or it cannot be imported.
+        """The tally called `name` in records; None if there is none or it cannot be imported.
 
-        It is looked for in the loose files, the entry-point group `icmbench.tallies` and the `tally.py` of the built-in tasks.
-        Torch is imported only where one of these files does so.
+        It is searched for in the loose files, the entry-point group `icmbench.tallies` and the `tally.py` of the built-in tasks.
+        Torch is imported only if one of these files imports it.
         """
         from icmbench.stats.tally import Mean
 
@@ -132,7 +130,7 @@ class Plugins:
         return next((kind for kind in known if kind.name == name), None)
 
     def _tallies(self, name: str) -> "Iterator[type[Tally]]":
-        """The tallies that may be the one of that name, whoever comes first wins."""
+        """The tallies that may have that name; the first one that does is taken."""
         for path in self.files:
             if _bases(path) & {"Tally", "Mean"}:
                 yield from _tallies_in(Plugin(path.stem, LOOSE + path.stem, path))
@@ -144,15 +142,12 @@ class Plugins:
                 yield from _tallies_in(Plugin(plugin.name, f"icmbench.tasks.{plugin.name}.tally", None))
 
 
-INSTALLED = Plugins()  # what is built in or installed, without the user's loose files
+INSTALLED = Plugins()  # the built-in and installed plugins, without the user's loose files
 
 
 def options(model: type[Strict], values: dict[str, Any], what: str) -> Any:
     """Typed options from plain values. Raises UserError naming every wrong one."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise UserError(f"{what} are not valid: {describe_errors(error)}.") from error
+    return validated(model, values, f"{what} are not valid")
 
 
 def _built_in(kind: Kind) -> Iterator[Plugin]:
@@ -177,14 +172,14 @@ def _inspected(name: str, module: str, path: Path | None) -> Plugin:
         tree = ast.parse(path.read_text())
     except SyntaxError as error:
         return Plugin(name, module, path, problem=f"syntax error in line {error.lineno}: {error.msg}")
-    except Exception as error:  # to find a module runs the package around it, which may raise anything
+    except Exception as error:  # finding a module runs the package around it, which may raise anything
         return Plugin(name, module, path, problem=str(error) or type(error).__name__)
     summary = (ast.get_docstring(tree) or "").partition("\n")[0]
     return Plugin(name, module, path, summary, _missing_import(tree))
 
 
 def _missing_import(tree: ast.Module) -> str:
-    """The first top-level import whose package is not installed, as a sentence; else nothing."""
+    """A sentence about the first top-level import whose package is not installed; "" if there is none."""
     for node in tree.body:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -197,7 +192,7 @@ def _missing_import(tree: ast.Module) -> str:
 
 
 def _default_protocol(plugin: Plugin) -> str:
-    """What the plugin's source assigns to default_protocol; nothing where it cannot be read there."""
+    """The value that the plugin's source assigns to default_protocol; "" if there is no such line."""
     if plugin.path is not None and not plugin.problem:
         for node in ast.walk(ast.parse(plugin.path.read_text())):
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "default_protocol":
@@ -206,13 +201,13 @@ def _default_protocol(plugin: Plugin) -> str:
 
 
 def _inherited_default_protocol(plugin: Plugin) -> str:
-    """The default_protocol of the plugin's class, which it has from a class elsewhere; nothing where it has none."""
-    found = [getattr(value, "default_protocol", "") for value in _own_classes(load(plugin))]
-    return next((str(name) for name in found if name), "")
+    """The default_protocol that the plugin's class inherits; "" if it has none."""
+    names = [getattr(value, "default_protocol", "") for value in _own_classes(load(plugin))]
+    return next((str(name) for name in names if name), "")
 
 
 def _bases(path: Path) -> set[str]:
-    """The names of the classes from which the classes of a Python file derive; none for a file that cannot be read."""
+    """The names of the base classes of a Python file's classes; none for a file that cannot be read."""
     try:
         classes = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
     except (OSError, SyntaxError, ValueError):
@@ -221,7 +216,7 @@ def _bases(path: Path) -> set[str]:
 
 
 def _kind(path: Path) -> Kind | None:
-    """What a loose file is by the classes in it; a file with a tally alone is neither."""
+    """The kind of a loose file, by the classes in it; None for a file with nothing but a tally."""
     bases = _bases(path)
     return "tasks" if "Task" in bases else None if bases & {"Tally", "Mean"} else "methods"
 
@@ -246,7 +241,7 @@ def load(plugin: Plugin) -> ModuleType:
 
 
 def class_of(plugin: Plugin, *bases: type) -> Any:
-    """The one class of the plugin that derives from any of `bases`. Raises UserError where there is not just one."""
+    """The one class of the plugin that derives from any of `bases`. Raises UserError unless there is exactly one."""
     own = [value for value in _own_classes(load(plugin)) if issubclass(value, bases)]
     if len(own) != 1:
         *most, last = (base.__name__ for base in bases)
@@ -261,7 +256,7 @@ def _own_classes(module: ModuleType) -> list[type]:
 
 
 def _tallies_in(plugin: Plugin) -> "list[type[Tally]]":
-    """The tallies that a module defines; none where it cannot be imported."""
+    """The tallies that a module defines; none if it cannot be imported."""
     from icmbench.stats.tally import Tally
 
     try:

@@ -1,4 +1,4 @@
-"""What a protocol needs on the machine, and what of it is missing."""
+"""The files that a protocol needs on the machine, and which of them are missing."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,25 +12,25 @@ from icmbench.schema.protocol import NeededFile, Protocol, Weights
 
 @dataclass(frozen=True)
 class Requirement:
-    """A file or folder: where it must lie, whether it is there, its size in bytes, its digest, and where it comes from."""
+    """A file or folder: its path, whether it is present, its size in bytes, its digest, and where it comes from."""
 
     path: Path
     present: bool
     bytes: int | None
     digest: str
     source: str
-    fetched: bool = False  # when it is first needed
+    fetched: bool = False  # downloaded when it is first needed
 
 
 def requirements(protocol: Protocol) -> list[Requirement]:
-    """Everything the protocol needs beside the code: data, start codecs, and the recogniser's checkpoint."""
-    found = [_file(needed) for needed in protocol.files]
+    """Everything that the protocol needs besides the code: data, start codecs, and the recogniser's checkpoint."""
+    data = [_file(needed) for needed in protocol.files]
     weights = {point.start.path: point.start for point in protocol.rates}
     checkpoint = protocol.recognizer.get("checkpoint")
     if checkpoint:
-        made: Weights = options(Weights, checkpoint, f"the checkpoint of {protocol.name}")
-        weights[made.path] = made
-    return found + [_weights(item) for item in weights.values()]
+        recognizer: Weights = options(Weights, checkpoint, f"the checkpoint of {protocol.name}")
+        weights[recognizer.path] = recognizer
+    return data + [_weights(item) for item in weights.values()]
 
 
 def _file(needed: NeededFile) -> Requirement:
@@ -47,11 +47,11 @@ def _weights(weights: Weights) -> Requirement:
     return Requirement(path, path.exists(), size, f"sha256 {weights.sha256}", source, fetched)
 
 
-def demand(protocol: Protocol) -> None:
-    """Raises UserError naming exactly what is missing; a file that can be fetched does not count as missing."""
+def require(protocol: Protocol) -> None:
+    """Raises UserError naming every missing file; one that can be fetched does not count as missing."""
     missing = [item for item in requirements(protocol) if not item.present and not item.fetched]
     if missing:
         lines = "".join(f"\n  {item.path}  ({item.source})" for item in missing)
         raise UserError(
-            f"{protocol.name} needs {len(missing)} file(s) or folder(s) that are not there (set ICMBENCH_DATA?):{lines}"
+            f"{protocol.name} needs {len(missing)} file(s) or folder(s) that are missing (is ICMBENCH_DATA set?):{lines}"
         )

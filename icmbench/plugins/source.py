@@ -1,4 +1,4 @@
-"""A plugin's source as a whole: which files it comes from, and their digest. Imports nothing of the plugin."""
+"""A plugin's whole source: its files and their digest. Imports nothing of the plugin."""
 
 import ast
 import hashlib
@@ -9,10 +9,10 @@ from icmbench.plugins.find import Plugin
 
 
 def source_files(plugin: Plugin) -> list[Path]:
-    """The Python files that make the plugin, in order.
+    """The Python files of the plugin, in order.
 
-    A loose plugin is its file, and an installed one is its top-level package. A built-in one is its file or package with the
-    modules and packages beside it that it imports, directly or not. Empty for a plugin without a file.
+    For a loose plugin its file, for an installed one its top-level package, for a built-in one its file or package with the
+    modules and packages beside it that it imports, directly or indirectly. Empty for a plugin without a file.
     """
     if plugin.path is None:
         return []
@@ -21,17 +21,17 @@ def source_files(plugin: Plugin) -> list[Path]:
     root, top = source_root(plugin), plugin.module.split(".")
     if not plugin.built_in:
         return _files(root, top[0])
-    found, waiting = dict[str, list[Path]](), [top[2]]
+    files_of, waiting = dict[str, list[Path]](), [top[2]]
     while waiting:
         name = waiting.pop()
-        if name not in found:
-            found[name] = _files(root, name)
-            waiting += [other for path in found[name] for other in _siblings(path, ".".join(top[:2]))]
-    return sorted(path for files in found.values() for path in files)
+        if name not in files_of:
+            files_of[name] = _files(root, name)
+            waiting += [sibling for path in files_of[name] for sibling in _siblings(path, ".".join(top[:2]))]
+    return sorted(path for files in files_of.values() for path in files)
 
 
 def source_root(plugin: Plugin) -> Path:
-    """The folder from which the plugin's files are named; of a built-in one, the folder of its kind."""
+    """The folder that the plugin's file names are relative to; for a built-in one, the folder of its kind."""
     assert plugin.path is not None
     if plugin.loose:
         return plugin.path.parent
@@ -40,7 +40,7 @@ def source_root(plugin: Plugin) -> Path:
 
 
 def source_digest(plugin: Plugin) -> str:
-    """SHA-256 over the names and contents of the source files: an edit of any of them makes another plugin."""
+    """SHA-256 over the names and contents of the source files: an edit of any of them gives another digest."""
     return digest({path.relative_to(source_root(plugin)).as_posix(): path.read_bytes() for path in source_files(plugin)})
 
 
@@ -53,7 +53,7 @@ def digest(contents: Mapping[str, bytes]) -> str:
 
 
 def _files(root: Path, name: str) -> list[Path]:
-    """The Python files of the module or package `name` in a folder; none for another name."""
+    """The Python files of the module or package `name` in a folder; none if there is no such module."""
     alone = root / f"{name}.py"
     return [alone] if alone.is_file() else sorted((root / name).rglob("*.py"))
 

@@ -1,4 +1,4 @@
-"""Weights files: where they lie, whether they are there, and whether they are the ones meant."""
+"""Weights files: their paths, and whether they are the files that a protocol means."""
 
 import shutil
 import urllib.request
@@ -12,7 +12,7 @@ from icmbench.schema.protocol import Weights
 
 
 def shipped_folder() -> Path:
-    """Folder of the weights that come with the built-in tasks."""
+    """Folder of the built-in tasks' weights."""
     spec = find_spec("icmbench.tasks")
     if spec is None or not spec.submodule_search_locations:
         raise UserError("the built-in tasks are not installed.")
@@ -20,7 +20,7 @@ def shipped_folder() -> Path:
 
 
 def local_path(weights: Weights) -> Path:
-    """Where the file lies or, for a URL, would be kept."""
+    """The file's path or, for a URL, the path in the cache."""
     if weights.path.startswith("weights:"):
         return shipped_folder() / weights.path.removeprefix("weights:")
     if weights.path.startswith("https://"):
@@ -29,9 +29,9 @@ def local_path(weights: Weights) -> Path:
 
 
 def verified_path(weights: Weights) -> Path:
-    """The file's path, fetched first if it is a URL and not here yet.
+    """The file's path. A URL that is not in the cache yet is fetched first.
 
-    Raises UserError where it is missing, cannot be fetched or has another SHA-256 than the protocol says.
+    Raises UserError if it is missing, cannot be fetched or has another SHA-256 than in the protocol.
     """
     path = local_path(weights)
     if not path.is_file() and weights.path.startswith("https://"):
@@ -42,17 +42,13 @@ def verified_path(weights: Weights) -> Path:
         raise UserError(f"the weights {weights.path} are missing: there is no file {path}.")
     digest = sha256(path)
     if not digest.startswith(weights.sha256):
-        raise UserError(f"{path} is damaged or another file: its SHA-256 is {digest}, the protocol says {weights.sha256}.")
+        raise UserError(f"{path} is damaged or another file: its SHA-256 is {digest}, in the protocol it is {weights.sha256}.")
     return path
 
 
 def _fetch(url: str, path: Path) -> None:
     try:
-        with (
-            urllib.request.urlopen(url, timeout=60) as stream,
-            replacing(path) as temporary,
-            temporary.open("wb") as out,
-        ):
+        with urllib.request.urlopen(url, timeout=60) as stream, replacing(path) as temporary, temporary.open("wb") as out:
             shutil.copyfileobj(stream, out)
     except (OSError, ValueError, HTTPException, UserError) as error:
         raise UserError(f"cannot fetch {url}: {error}; put the file at {path} by hand.") from error

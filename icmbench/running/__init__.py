@@ -1,1 +1,1 @@
-"""Many cells: the plan, the workers, the progress, and `icmbench run`."""
+"""Computing many cells: the plan, the workers, the progress, and `icmbench run`."""

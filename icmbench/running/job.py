@@ -1,4 +1,4 @@
-"""What a user asks `icmbench run` for. Imports no torch."""
+"""A user's request to `icmbench run`. Imports no torch."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from icmbench.schema.protocol import Protocol, override
 
 @dataclass(frozen=True)
 class Job:
-    """What the user asked for. `rates`: λ values separated by commas, or None for all of the protocol's."""
+    """The user's request. `rates`: λ values separated by commas, or None for all of the protocol's."""
 
     plugins: Plugins
     method: str
@@ -24,12 +24,12 @@ class Job:
 
     def resolved(self) -> Protocol:
         """The protocol with its changed fields. Raises UserError for unknown names and a protocol of another task."""
-        if self.method not in (found := self.plugins.find("methods")):
-            raise unknown("method", self.method, found)
+        if self.method not in (methods := self.plugins.find("methods")):
+            raise unknown("method", self.method, methods)
         return override(self.plugins.resolve(self.task, self.protocol), self.fields)
 
     def rate_indices(self, protocol: Protocol) -> list[int]:
-        """Numbers of the rate points that were asked for. Raises UserError for a λ that the protocol does not have."""
+        """Numbers of the requested rate points. Raises UserError for a λ that the protocol does not have."""
         known = {point.lmbda: number for number, point in enumerate(protocol.rates)}
         if self.rates is None:
             return list(known.values())

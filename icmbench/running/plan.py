@@ -13,9 +13,9 @@ Pairs = tuple[tuple[str, Any], ...]
 
 
 def own_parameters(plugins: Plugins, method: str, given: dict[str, Any]) -> dict[str, Any]:
-    """The given parameters, checked, without those at their default. Raises UserError for a wrong one.
+    """The given parameters, checked, without those that equal their default. Raises UserError for a wrong one.
 
-    So `alpha=0.5` names the same cell as no alpha where that is the default, and a parameter added later renames no cell.
+    So `alpha=0.5` names the same cell as no alpha if 0.5 is the default, and a parameter that is added later renames no cell.
     """
     cls: type[Strict] = method_class(plugins, method).Parameters
     checked: Strict = options(cls, given, f"the parameters of method {method}")
@@ -25,9 +25,9 @@ def own_parameters(plugins: Plugins, method: str, given: dict[str, Any]) -> dict
 def plan(
     plugins: Plugins, protocol: Protocol, methods: dict[str, dict[str, Any]], rates: Sequence[int], seeds: int
 ) -> list[Cell]:
-    """All cells of these methods (name -> given parameters), seed by seed; an untrained method has seed 0 alone.
+    """All cells of these methods (name -> given parameters), seed by seed; an untrained method has only seed 0.
 
-    `rates`: numbers of the protocol's rate points. A classical codec has all of its own.
+    `rates`: numbers of the protocol's rate points. A classical codec has its own rate points.
     """
     cells = [
         cell

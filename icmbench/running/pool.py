@@ -1,4 +1,4 @@
-"""Workers that compute cells: processes of this machine, or this process itself. Other pools come from elsewhere (Ray)."""
+"""Workers that compute cells: processes of this machine, or this process itself. `icmbench.extras.ray` has another pool."""
 
 import multiprocessing
 import os
@@ -18,7 +18,7 @@ from icmbench.running.progress import Event
 
 
 def machine_cores() -> int:
-    """Processor cores of this machine that this process may use."""
+    """Number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
@@ -29,13 +29,13 @@ class Pool(typing.Protocol):
     share: Share
 
     def pack(self, cells: int) -> None:
-        """From now on, compute that many cells at once on each device. No cell may be running."""
+        """Compute that many cells at once on each device from now on. No cell may be running."""
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
         """Call a function in a worker."""
 
     def drain(self) -> Iterator[Event]:
-        """What the workers have reported since."""
+        """The events that the workers have reported since the last call."""
 
     def close(self) -> None:
         """Stop the workers."""
@@ -47,8 +47,8 @@ StartPool = Callable[[int], Pool]  # from the number of cells
 class LocalPool:
     """Worker processes of this machine, whose cores (or whose GPU) are one device.
 
-    On a CPU each takes one thread: sums depend on how many threads share them, and a cell must not depend on its neighbours.
-    `pack`: cells that are computed at once on the device; None: as many as it has room for.
+    On a CPU each uses one thread: sums depend on the number of threads, and a cell must not depend on other cells.
+    `pack`: cells that are computed at once on the device; None: as many as fit.
     """
 
     def __init__(self, device: Device, pack: int | None, cells: int) -> None:
@@ -64,7 +64,7 @@ class LocalPool:
         self._pool = ProcessPoolExecutor(self.workers, self._context, _start_worker, (self.events, threads))
 
     def pack(self, cells: int) -> None:
-        """From now on, compute that many cells at once. No cell may be running."""
+        """Compute that many cells at once from now on. No cell may be running."""
         if min(cells, self._cells) != self.workers:
             self._pool.shutdown()
             self._start(cells)
@@ -74,7 +74,7 @@ class LocalPool:
         return self._pool.submit(function, *arguments)
 
     def drain(self) -> Iterator[Event]:
-        """What the workers have reported since."""
+        """The events that the workers have reported since the last call."""
         while not self.events.empty():
             yield self.events.get()
 
@@ -86,7 +86,7 @@ class LocalPool:
 
 
 class InlinePool:
-    """No workers: each cell is computed in this process when it is submitted, so a debugger reaches it."""
+    """No workers: each cell is computed in this process when it is submitted, so a debugger can be used."""
 
     workers = 1
 
@@ -97,14 +97,14 @@ class InlinePool:
         report_to(self, 1 if device.accelerator == "cpu" else self._threads)
 
     def put(self, event: Event) -> None:
-        """What `send` calls: keep an event for `drain`."""
+        """Keep an event for `drain`; called by `send`."""
         self._reported.append(event)
 
     def pack(self, cells: int) -> None:
-        """There is one cell at a time here, whatever the device has room for."""
+        """Nothing changes: one cell is computed at a time."""
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-        """Call a function here and now."""
+        """Call a function at once, in this process."""
         future: Future[Any] = Future()
         try:
             future.set_result(function(*arguments))
@@ -113,12 +113,12 @@ class InlinePool:
         return future
 
     def drain(self) -> Iterator[Event]:
-        """What the cells have reported since."""
+        """The events that the cells have reported since the last call."""
         reported, self._reported = self._reported, []
         yield from reported
 
     def close(self) -> None:
-        """Give the process its threads back."""
+        """Restore the process's number of threads."""
         torch.set_num_threads(self._threads)
 
 
@@ -131,7 +131,7 @@ def send(event: Event) -> None:
 
 
 def report_to(events: Any, threads: int) -> None:
-    """In a worker, before anything else: report to the queue `events`, and compute with that many threads."""
+    """In a worker, first of all: report to the queue `events`, and compute with that many threads."""
     global _events  # noqa: PLW0603  (one per process, set once before it computes)
     _events = events
     warnings.filterwarnings("ignore")

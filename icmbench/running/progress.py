@@ -1,4 +1,4 @@
-"""How far cells are and how long they still take: the one progress display of all commands. Imports no torch."""
+"""Progress and remaining time of cells: the one progress display of all commands. Imports no torch."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,7 +36,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Unit:
-    """What is shown of a cell: its name, and whether it trains."""
+    """A cell in the display: its name, and whether it trains."""
 
     name: str
     trains: bool = True
@@ -44,7 +44,7 @@ class Unit:
 
 @dataclass
 class State:
-    """Where a cell is: its phase, how much of it is done, and since when (with how much done) it is in it."""
+    """The state of a cell: its phase, how much of it is done, and when (and with how much done) the phase began."""
 
     phase: str = WAITING
     done: int = 0
@@ -54,7 +54,7 @@ class State:
 
 
 class Tracker:
-    """Follows the events of cells. What is left is estimated from the time that the finished part has taken."""
+    """Follows the events of cells, and estimates the remaining time from the time that the finished part took."""
 
     def __init__(self, units: Sequence[Unit], clock: Callable[[], float] = time.monotonic) -> None:
         self.units, self.clock = units, clock
@@ -62,7 +62,7 @@ class Tracker:
         self.states = [State() for _ in units]
 
     def update(self, event: Event) -> bool:
-        """Take in an event. Returns False for a late report of a cell that has ended."""
+        """Process an event. Returns False for a late report of a cell that has ended."""
         state = self.states[event.cell]
         if state.phase in ENDED:
             return False
@@ -83,18 +83,18 @@ class Tracker:
         return [number for number, state in enumerate(self.states) if state.phase not in NOT_RUNNING]
 
     def left(self, cell: int) -> float | None:
-        """Seconds left of the phase that a cell is in; None where its pace is not known yet."""
+        """Seconds left of a cell's phase; None if not known yet."""
         state = self.states[cell]
         done = state.done - state.done_since
         return (self.clock() - state.since) / done * (state.total - state.done) if done > 0 else None
 
     def left_of_all(self) -> float | None:
-        """Seconds left until the last cell has ended; None where that is not known yet."""
+        """Seconds left until the last cell has ended; None if not known yet."""
         done = sum(map(self._fraction, self.units, self.states)) / max(1, len(self.units))
         return (self.clock() - self.start) * (1 - done) / done if done > 0 and self.start is not None else None
 
     def _fraction(self, unit: Unit, state: State) -> float:
-        """How much of a cell is done, 0 to 1."""
+        """The finished part of a cell, 0 to 1."""
         part = state.done / state.total if state.total else 0.0
         training = TRAINING_SHARE if unit.trains else 0.0
         if state.phase in ENDED:
@@ -114,7 +114,7 @@ def duration(seconds: float) -> str:
 
 
 def left_text(seconds: float | None) -> str:
-    """`about 3 min left`; "" where nothing is known or nothing is left."""
+    """`about 3 min left`; "" if the time is unknown or over."""
     return f"about {duration(seconds)} left" if seconds is not None and seconds >= 1 else ""
 
 
@@ -136,13 +136,13 @@ def follow(events: Iterable[Event], tracker: Tracker, console: Console, listen: 
 
 
 def display(tracker: Tracker, console: Console) -> "Live | Log":
-    """What shows the events that `tracker` has taken in: bars on a terminal, lines elsewhere."""
+    """The display of the events that `tracker` has processed: bars on a terminal, lines elsewhere."""
     return Live(tracker, console) if console.is_terminal else Log(tracker, console)
 
 
 @contextmanager
-def one_thing(name: str, console: Console) -> Iterator[Report]:
-    """A report whose phases are shown under one name, for work that is not a cell."""
+def show_progress(name: str, console: Console) -> Iterator[Report]:
+    """Show the progress of work that is not a cell, under a name. Yields the function that reports it."""
     tracker = Tracker([Unit(name)])
     with display(tracker, console) as shown:
 
@@ -164,7 +164,7 @@ def _message(event: Event) -> str:
 
 
 class Live:
-    """A bar for all cells and one for each that is being computed. What has ended stays as a line above them."""
+    """A bar for all cells and one for each cell that is being computed, below a line for each that has ended."""
 
     def __init__(self, tracker: Tracker, console: Console) -> None:
         self.tracker = tracker
@@ -181,7 +181,7 @@ class Live:
         self.progress.stop()
 
     def show(self, event: Event) -> None:
-        """Show an event that the tracker has taken in."""
+        """Show an event that the tracker has processed."""
         name = self.tracker.units[event.cell].name
         if event.phase in (*ENDED, ELSEWHERE, "note"):
             self.progress.console.print(f"{name}: {_message(event)}", highlight=False, markup=False)
@@ -220,7 +220,7 @@ class Log:
         pass
 
     def show(self, event: Event) -> None:
-        """Show an event that the tracker has taken in."""
+        """Show an event that the tracker has processed."""
         if event.phase in ENDED:
             cells = f"{self.tracker.count(*ENDED)} of {len(self.tracker.units)} cells"
             self._print(event, f"{_message(event)}  ({', '.join(filter(None, [cells, left_text(self.tracker.left_of_all())]))})")

@@ -1,4 +1,4 @@
-"""`icmbench run`: plan, compute what is missing, show the table and the plot."""
+"""`icmbench run`: plan, compute the missing cells, show the table and the plot."""
 
 import time
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from icmbench.show.bdrate_table import print_table
 
 
 def run(job: Job, protocol: Protocol, runner: Runner, keep_bitstreams: bool = False) -> int:
-    """Compute the job's missing cells and end with the table and the plot; 1 if a cell failed or lacks its bitstreams."""
+    """Compute the job's missing cells, then show the table and the plot. Returns 1 if a cell failed or lacks its bitstreams."""
     start = time.monotonic()
     cells = cells_of(job, protocol)
     complete = runner.fill(cells, ComputeCell(runner.plugins, runner.folders, runner.device, keep_bitstreams))
@@ -42,7 +42,7 @@ def cells_of(job: Job, protocol: Protocol) -> list[Cell]:
 
 
 def _make_bitstreams(cells: Sequence[Cell], runner: Runner) -> bool:
-    """Make the bitstreams of the cells that had a record before they were asked for; whether all have them now."""
+    """Make the bitstreams of the cells that have a record but no bitstreams. Returns whether all have them now."""
     complete = True
     for cell in cells:
         if not runner.folders.bitstreams(cell).exists() and runner.folders.record(cell).exists():
@@ -55,14 +55,14 @@ def _make_bitstreams(cells: Sequence[Cell], runner: Runner) -> bool:
 
 
 def records_of(cells: Sequence[Cell], runner: Runner) -> list[Record]:
-    """The records of these cells that can be compared; those below their protocols that cannot are named."""
-    wanted = {runner.folders.record(cell) for cell in cells}
+    """The comparable records of these cells. Prints the records of their protocols that are set aside."""
+    files = {runner.folders.record(cell) for cell in cells}
     records = comparable_records(runner.folders.store, {cell.protocol.identity for cell in cells}, runner.plugins, runner.console)
-    return [record for record in records if runner.folders.store.path_of(record) in wanted]
+    return [record for record in records if runner.folders.store.path_of(record) in files]
 
 
 def comparable_records(store: Store, protocols: set[str], plugins: Plugins, console: Console) -> list[Record]:
-    """The records of protocols that can be compared; the others are named with the reason."""
+    """The comparable records of protocols. Prints the others with the reason."""
     records, set_aside = read_comparable(store, plugins)
     for path, reason in set_aside.items():
         if protocols & set(path.parts):

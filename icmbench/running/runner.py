@@ -1,4 +1,4 @@
-"""Computing the cells that have no record yet: handing them to workers, sharing them with other runs, showing progress."""
+"""Computes the cells that have no record yet: gives them to workers, shares them with other runs, shows progress."""
 
 import logging
 import time
@@ -14,7 +14,7 @@ from rich.console import Console
 from icmbench.api.classes import method_class
 from icmbench.api.method import TrainedMethod
 from icmbench.base.errors import UserError
-from icmbench.base.files import demand_writable
+from icmbench.base.files import require_writable
 from icmbench.experiment import cost
 from icmbench.experiment.build import build_method
 from icmbench.experiment.cell import Cell
@@ -29,39 +29,39 @@ from icmbench.plugins.find import Plugins
 from icmbench.running.pool import Pool, StartPool, machine_cores, send
 from icmbench.running.progress import ELSEWHERE, Event, Listener, Tracker, Unit, follow
 
-DIED = "a worker process died (out of memory?); the same command goes on where it was."
+DIED = "a worker process died (out of memory?); run the same command again to continue."
 NO_MEMORY = (
     "the device ran out of memory outside of the training steps, and only those can be split; use a device with more memory."
 )
 POLL_SECONDS = 0.2
-RETRY_SECONDS = 1.0  # how often a cell that another run computes is looked at
+RETRY_SECONDS = 1.0  # between looks at cells that another run computes
 
 
 class Work(typing.Protocol):
-    """What is done with a cell; it is sent to the workers. `ComputeCell` makes its record."""
+    """Work on a cell, which is sent to the workers, such as `ComputeCell`, which makes its record."""
 
     @property
     def plugins(self) -> Plugins:
-        """What methods and tasks are found among."""
+        """The plugins with methods and tasks."""
 
     @property
     def device(self) -> Device:
-        """What it computes on."""
+        """The device of the work."""
 
     def finished(self, cell: Cell) -> bool:
-        """Whether the result of a cell is there."""
+        """Whether a cell has its result."""
 
     def __call__(self, cell: Cell, share: Share, report: Report = ..., wait: bool = ...) -> bool:
-        """Do the work; False where another process did it in the meantime. Raises Busy where another process is at it."""
+        """Do the work. False if another process did it in the meantime; raises Busy if another process is doing it."""
 
 
 def ignore(tracker: Tracker) -> None:
-    """Listens to nothing."""
+    """A listener that does nothing."""
 
 
 @dataclass(frozen=True)
 class Runner:
-    """Everything that computing cells takes, made once by a command: what to compute with, where to, and how it is shown."""
+    """Everything that computing cells needs, made once by a command: plugins, folders, device, workers and display."""
 
     plugins: Plugins
     folders: Folders
@@ -74,17 +74,17 @@ class Runner:
     def fill(self, cells: Sequence[Cell], work: Work | None = None) -> bool:
         """Compute the cells that are not finished, and show progress. Returns whether all are finished now.
 
-        Raises UserError where nothing can be written, and where a batch has fewer images than there are devices.
+        Raises UserError if the folders cannot be written, or if a batch has fewer images than there are devices.
         """
         if work is None:
             work = ComputeCell(self.plugins, self.folders, self.device)
         for folder in (self.folders.store.folder, self.folders.runs):
-            demand_writable(folder)
+            require_writable(folder)
         absent = [cell for cell in cells if not work.finished(cell)]
         for protocol in dict.fromkeys(cell.protocol.identity for cell in cells):
             own, new = ([cell for cell in some if cell.protocol.identity == protocol] for some in (cells, absent))
-            found = f"{len(own)} cells, {len(own) - len(new)} already there"
-            self.console.print(f"{protocol} on {self.device.accelerator}: {found}", highlight=False)
+            counts = f"{len(own)} cells, {len(own) - len(new)} already there"
+            self.console.print(f"{protocol} on {self.device.accelerator}: {counts}", highlight=False)
         smallest = min(cell.protocol.training.batch_size for cell in cells)
         if smallest < self.device.count:
             raise UserError(f"--devices {self.device.count} would leave devices without images: the batches have {smallest}.")
@@ -94,12 +94,12 @@ class Runner:
         tracker = Tracker(_units(absent, self.plugins))
         self.listen(tracker)
         failed = follow(compute(absent, work, self.start_pool(len(absent)), self.pack), tracker, self.console, self.listen)
-        self.folders.store.refresh()  # a cell may have been computed on another machine
+        self.folders.store.refresh()  # another machine may have computed some of the cells
         return not failed
 
 
 def _units(cells: Sequence[Cell], plugins: Plugins) -> list[Unit]:
-    """What is shown of the cells; the protocol is in the names where there are several."""
+    """The cells in the display; their names contain the protocol if there are several."""
     several = len({cell.protocol.identity for cell in cells}) > 1
 
     def unit(cell: Cell) -> Unit:
@@ -112,10 +112,9 @@ def _units(cells: Sequence[Cell], plugins: Plugins) -> list[Unit]:
 def compute(cells: Sequence[Cell], work: Work, pool: Pool, pack: int | None = None) -> Iterator[Event]:
     """Compute the cells, yielding what they report; the last event of a cell is `done` or `failed`.
 
-    A cell that another run computes is left to it and looked at again when there is nothing else to do. So two runs share the
-    work, and one takes up what the other leaves when it dies. `pack`: cells at once on each device, None: as many as have room.
-    Raises UserError when a worker process dies (on a cluster its cell is tried again), and for a method that does not fit.
-    Leaving the iterator early stops the workers.
+    A cell that another run computes is left to it and tried again later. So two runs share the work, and one continues what the
+    other leaves when it dies. `pack`: cells at once on each device; None: as many as fit. Raises UserError if a worker process
+    dies (on a cluster its cell is tried again), and for a method that does not fit. Leaving the iterator early stops the workers.
     """
     try:
         fitting = _try_out(pool, cells, work)
@@ -140,37 +139,37 @@ def _try_out(pool: Pool, cells: Sequence[Cell], work: Work) -> int | None:
             fitting.append(future.result())
         except (BrokenProcessPool, UserError):
             raise
-        except Exception:  # it will be told as the end of its cells
+        except Exception:  # the method's cells will fail with it and report it
             continue
     return min((number for number in fitting if number), default=None)
 
 
 def _share(pool: Pool, cells: Sequence[Cell], work: Work) -> Iterator[Event]:
-    """The events of the cells; those that another run computes are tried again whenever a worker is free."""
+    """The events of the cells. Those that another run computes are tried again whenever a worker is free."""
     running: dict[Future[Event], int] = {}
-    todo, elsewhere, tried = list(range(len(cells))), set[int](), -RETRY_SECONDS
-    again: list[int] = []
+    todo, again = list(range(len(cells))), list[int]()
+    reported, tried = set[int](), -RETRY_SECONDS
     while todo or again or running:
         if not todo and len(running) < pool.workers and time.monotonic() - tried >= RETRY_SECONDS:
             todo, again, tried = sorted(again), [], time.monotonic()
-        while todo and not any(future.done() for future in running):  # a pool without workers has computed what it was given
+        while todo and not any(future.done() for future in running):  # `InlinePool` has computed what it was given
             number = todo.pop(0)
             running[pool.submit(_compute_one, number, cells[number], work, pool.share)] = number
         ended, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
         yield from pool.drain()
         for future in ended:
             event = _outcome(number := running.pop(future), future)
-            if event.phase != ELSEWHERE or number not in elsewhere:
+            if event.phase != ELSEWHERE or number not in reported:
                 yield event
             if event.phase == ELSEWHERE:
                 again.append(number)
-                elsewhere.add(number)
+                reported.add(number)
         if not running and again:
             time.sleep(POLL_SECONDS)
 
 
 def _outcome(number: int, future: "Future[Event]") -> Event:
-    """How a cell ended. An error that is its own fails it alone; the others go on."""
+    """The last event of a cell. Its own error makes only this cell fail; the others continue."""
     try:
         return future.result()
     except BrokenProcessPool:
@@ -190,7 +189,7 @@ def _try_one(cell: Cell, plugins: Plugins, device: Device) -> int | None:
     if not isinstance(method, TrainedMethod):
         return None
     where, on_gpu = torch_device(device), device.accelerator == "cuda"
-    if on_gpu:  # without what the method before this one took
+    if on_gpu:  # do not count the memory of the previous method
         torch.cuda.empty_cache()
         cost.reset_peak_memory(where)
     batch = training_batches(cell, plugins, device, Share())[0].to(where, torch.contiguous_format)
@@ -202,15 +201,15 @@ def _try_one(cell: Cell, plugins: Plugins, device: Device) -> int | None:
 
 
 def cells_that_fit(needed: int, free: int, cores: int) -> int:
-    """How many trainings that need `needed` bytes each fit into `free` bytes; two cores each keep a GPU busy.
+    """How many trainings of `needed` bytes fit into `free` bytes, with two cores each, which keep a GPU busy.
 
-    A fifth is added for what was not seen: other batches, the optimiser's workspace, evaluation.
+    A fifth is added for what was not measured: other batches, the optimiser's workspace, evaluation.
     """
     return max(1, min(int(free / (1.2 * needed)), cores // 2))
 
 
 def _compute_one(number: int, cell: Cell, work: Work, share: Share) -> Event:
-    """In a worker: compute a cell unless another run does or did. Returns how it ended."""
+    """In a worker: compute a cell unless another run does or did. Returns its last event."""
 
     def report(phase: str, done: int, total: int, terms: dict[str, float]) -> None:
         send(Event(number, phase, done, total, tuple(terms.items())))
@@ -224,7 +223,7 @@ def _compute_one(number: int, cell: Cell, work: Work, share: Share) -> Event:
 
 
 class _Notes(logging.Handler):
-    """Sends what is logged while a cell is computed to where its events go."""
+    """Sends log messages of a cell's computation as its events."""
 
     def __init__(self, number: int) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""What is written to disk and read back: protocols, records, and the folder that holds them. No torch."""
+"""The files that are written and read back: protocols, records, and the folder that holds them. No torch."""

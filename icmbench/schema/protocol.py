@@ -9,22 +9,22 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from icmbench.base.errors import UserError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-
+Model = TypeVar("Model", bound=BaseModel)
 
 NOT_TRAINED_ON = {"name", "summary", "anchor", "evaluation", "files", "assumed"}  # changing these retrains nothing
 VAL = "val"
-CHANGED = "+changed"  # how the name of an experiment ends that differs from its protocol
+CHANGED = "+changed"  # suffix of the name of an experiment that differs from its protocol
 
 
 class Strict(BaseModel):
-    """A frozen model that knows all its fields."""
+    """A frozen model without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
@@ -83,12 +83,12 @@ class Training(Strict):
 
 
 class Evaluation(Strict):
-    """What is reported, and when a record is marked.
+    """Which score is reported, and when a record is marked or rejected.
 
-    `rate_tolerance`: largest |real / estimated - 1| of the summed bits. `score_noise`: how far, in
-    points, a score may rise above the ceiling before the value counts as impossible. `score_tolerance`: how far, in points,
-    the scores of a submission may lie from those that its bitstreams give elsewhere. `submitted_bitstreams`: of how many
-    images, chosen by the protocol's hash, a submission holds the bitstreams; None: of all.
+    `rate_tolerance`: largest |real / estimated - 1| of the summed bits. `score_noise`: points by which a score may exceed the
+    ceiling before it counts as impossible. `score_tolerance`: points by which the scores of a submission may differ from those
+    that its bitstreams give elsewhere. `submitted_bitstreams`: for how many images, chosen by the protocol's hash, a submission
+    contains the bitstreams; None: for all.
     """
 
     metric: str
@@ -99,7 +99,7 @@ class Evaluation(Strict):
 
 
 class NeededFile(Strict):
-    """A file that must lie on the machine: path below `$ICMBENCH_DATA`, bytes and digest where published, and where to get it."""
+    """A file that the machine needs: path below `$ICMBENCH_DATA`, bytes and digest where published, and where to get it."""
 
     path: str
     bytes: int | None = None
@@ -123,7 +123,7 @@ class Content(Strict):
 class Protocol(Strict):
     """One comparable experiment. `data` and `recognizer` are checked by the task, the rest here.
 
-    `content` is None in a protocol that was only read, and is filled by `icmbench.experiment.content.bind`.
+    `content` is None until `icmbench.experiment.content.bind` fills it.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$")]
@@ -150,17 +150,17 @@ class Protocol(Strict):
 
     @property
     def bound(self) -> Content:
-        """The content of the data. Raises ValueError for a protocol that was not bound to its data."""
+        """The content of the data. Raises ValueError if the protocol was not bound to its data."""
         if self.content is None:
             raise ValueError(f"{self.name} is not bound to its data")
         return self.content
 
     @property
     def hash(self) -> str:
-        """First 12 hexadecimal digits of the SHA-256 of all that a trained codec depends on, in canonical JSON.
+        """First 12 hexadecimal digits of the SHA-256 of everything that a trained codec depends on, in canonical JSON.
 
-        Fields at their default are left out, so that a field added later leaves published hashes alone. The default of a field
-        must therefore never change. Raises ValueError for a protocol that was not bound to its data.
+        Fields at their default are left out, so a field that is added later does not change published hashes. The default of a
+        field must therefore never change. Raises ValueError if the protocol was not bound to its data.
         """
         fields = self.trained_on() | {"content": self.bound.model_dump(exclude={VAL})}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
@@ -190,16 +190,21 @@ def describe_errors(error: ValidationError) -> str:
     return "; ".join(parts)
 
 
+def validated(model: type[Model], fields: dict[str, Any], problem: str) -> Model:
+    """The fields as a model. Raises UserError that begins with `problem` and names every wrong field."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise UserError(f"{problem}: {describe_errors(error)}.") from error
+
+
 def parse(fields: dict[str, Any], origin: str) -> Protocol:
     """Check the fields of a protocol. Raises UserError naming every wrong field."""
-    try:
-        return Protocol.model_validate(fields)
-    except ValidationError as error:
-        raise UserError(f"{origin} is not a valid protocol: {describe_errors(error)}.") from error
+    return validated(Protocol, fields, f"{origin} is not a valid protocol")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Fields of a TOML file. Raises UserError where it cannot be read or parsed."""
+    """Fields of a TOML file. Raises UserError if it cannot be read or parsed."""
     try:
         return tomllib.loads(path.read_text())
     except OSError as error:
@@ -211,8 +216,8 @@ def read_toml(path: Path) -> dict[str, Any]:
 def override(protocol: Protocol, changes: dict[str, Any]) -> Protocol:
     """The protocol with dotted fields replaced (`training.steps`).
 
-    Where a trained codec would depend on the change, it is a new experiment, and its name ends in `+changed`. A change of the
-    data or of the recogniser unbinds the protocol. Raises UserError for an unknown field or a wrong value.
+    If a trained codec depends on the change, it is a new experiment whose name ends in `+changed`. A change of the data or of
+    the recogniser unbinds the protocol. Raises UserError for an unknown field or a wrong value.
     """
     fields = protocol.model_dump(mode="json", by_alias=True)
     for dotted, value in changes.items():

@@ -1,4 +1,4 @@
-"""Records: what a finished cell leaves, one JSON file each, under a path that spells its identity."""
+"""Records: the results of finished cells, one JSON file each, under a path that spells the cell's identity."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ class Environment(BaseModel):
 
 
 class Network(BaseModel):
-    """What one use of a network takes: parameters that it reads, and multiply-accumulates per pixel of the image.
+    """The cost of one use of a network: parameters that it reads, and multiply-accumulates per pixel of the image.
 
     A classical codec has no parameters, and its operations are not counted (None).
     """
@@ -36,17 +36,17 @@ class Network(BaseModel):
 
 
 class Coding(Network):
-    """What encoding or decoding takes. Seconds an image: median, and first and third quartile, on the environment's device."""
+    """The cost of encoding or decoding. Seconds per image: median, and first and third quartile, on the environment's device."""
 
     seconds: float
     quartiles: tuple[float, float]
 
 
 class Cost(BaseModel):
-    """What training took, what coding and recognising take, and what existed in training only.
+    """The cost of training, coding and recognising, and the size of what existed in training only.
 
-    Seconds and energy of training cover all attempts of a cell; `train_joules` is None where the device does not report
-    energy. `steps` is 0 for a codec that is used as it is. Memory is the process's resident peak on a CPU, what torch
+    Seconds and energy of training cover all attempts of a cell; `train_joules` is None if the device does not report
+    energy. `steps` is 0 for a codec that is not trained. Memory is the process's resident peak on a CPU, what torch
     allocated on a GPU.
     """
 
@@ -71,12 +71,12 @@ class Record(BaseModel):
 
     `parameters` are those that differ from the method's defaults, `defaults` the others. `rate_point` is λ with its value, or
     the rate parameter of a classical codec, which has no start codec. `trained_under`: the identity of another protocol
-    whose codec this is, scored under this one. `measurement` is the version of evaluation and scoring (`MEASUREMENT`),
-    `method_sha256` the digest of the method's whole source.
+    that trained the codec, which is scored under this one. `measurement`: the version of evaluation and scoring
+    (`MEASUREMENT`). `method_sha256`: the digest of the method's whole source.
     `bpp` is the sum of container bits over the sum of pixels; `bpp_mean` the mean of the images' own rates;
-    `estimated_bpp` what the likelihoods promised. `ceiling` holds the scores on uncompressed images. `tally` is the
-    name of the tally in the rows of the images ("" for none), `rows_sha256` their file's digest. In its file a record also
-    carries `content_sha256`, its `seal`: one that was edited by hand no longer matches it.
+    `estimated_bpp` the estimate of the likelihoods. `ceiling` holds the scores on uncompressed images. `tally` is the
+    name of the tally in the rows of the images ("" for none), `rows_sha256` their file's digest. Its file also
+    has `content_sha256`, its `seal`, which does not match a record that was edited by hand.
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
@@ -112,22 +112,22 @@ class Record(BaseModel):
     @classmethod
     def _names_its_data(cls, protocol: Protocol) -> Protocol:
         if protocol.content is None:
-            raise ValueError("content is missing: which data the record was made from")
+            raise ValueError("content is missing: the digests of the data that the record was made from")
         return protocol
 
     @property
     def label(self) -> str:
-        """Method with its parameters, and the protocol that the codec was trained under where that is another one."""
+        """Method with its parameters, and the protocol that the codec was trained under if that is another one."""
         return method_label(self.method, self.parameters, self.trained_under)
 
     @property
     def trained(self) -> bool:
-        """Whether the codec was trained for this cell, so that another seed would have made another one."""
+        """Whether the codec was trained for this cell, so that another seed would have given another codec."""
         return self.cost.steps > 0
 
     @property
     def point(self) -> str:
-        """The rate point for people."""
+        """The rate point as people read it."""
         return point_label(self.rate_point)
 
     @property
@@ -143,12 +143,12 @@ def method_label(method: str, parameters: dict[str, Any], trained_under: str = "
 
 
 def point_name(rate_point: dict[str, float]) -> str:
-    """`lambda=0.3`, `quality=10`: how a rate point is spelt in paths."""
+    """A rate point as it is written in paths: `lambda=0.3`, `quality=10`."""
     return ",".join(f"{name}={value:g}" for name, value in rate_point.items())
 
 
 def point_label(rate_point: dict[str, float]) -> str:
-    """`λ=0.3`, `quality=10`: how a rate point is spelt for people."""
+    """A rate point as people read it: `λ=0.3`, `quality=10`."""
     return point_name(rate_point).replace(LAMBDA, "λ")
 
 
@@ -159,55 +159,55 @@ def seal(fields: dict[str, Any]) -> str:
 
 
 def impossible(record: Record) -> list[str]:
-    """Reasons why the record cannot be true; empty for a sound one."""
+    """Reasons why the record cannot be true; empty for a valid one."""
     return [*_wrong_rates(record), *_wrong_scores(record), *_other_experiment(record)]
 
 
 def _wrong_rates(record: Record) -> list[str]:
     rates = {"bpp": record.bpp, "bpp_mean": record.bpp_mean}
-    found = [f"{name} is {value}" for name, value in rates.items() if not (math.isfinite(value) and value > 0)]
+    problems = [f"{name} is {value}" for name, value in rates.items() if not (math.isfinite(value) and value > 0)]
     if record.estimated_bpp <= 0:  # nan for a codec without likelihoods
-        found.append(f"estimated_bpp is {record.estimated_bpp}")
+        problems.append(f"estimated_bpp is {record.estimated_bpp}")
     if not 0 <= record.psnr <= 100:
-        found.append(f"psnr is {record.psnr}")
+        problems.append(f"psnr is {record.psnr}")
     if record.images < 1:
-        found.append(f"images is {record.images}")
-    return found
+        problems.append(f"images is {record.images}")
+    return problems
 
 
 def _wrong_scores(record: Record) -> list[str]:
     metric, noise = record.protocol.evaluation.metric, record.protocol.evaluation.score_noise
     groups = {"the score": record.scores, "the ceiling of": record.ceiling}
-    found = [f"{what} {metric} is missing" for what, values in groups.items() if metric not in values]
+    problems = [f"{what} {metric} is missing" for what, values in groups.items() if metric not in values]
     for what, values in groups.items():
-        found += [f"{what} {name} is {value}" for name, value in values.items() if not -1e-6 <= value <= 100 + 1e-6]
+        problems += [f"{what} {name} is {value}" for name, value in values.items() if not -1e-6 <= value <= 100 + 1e-6]
     score, ceiling = record.scores.get(metric, -math.inf), record.ceiling.get(metric, math.inf)
     if score > ceiling + noise:
-        found.append(f"{metric} is {score:.2f}, above the ceiling {ceiling:.2f} by more than noise")
-    return found
+        problems.append(f"{metric} is {score:.2f}, above the ceiling {ceiling:.2f} by more than noise")
+    return problems
 
 
 def _other_experiment(record: Record) -> list[str]:
-    """What does not agree with the protocol that the record names: then it must not be compared with others of it."""
+    """Contradictions to the record's own protocol, because of which it must not be compared with others of that protocol."""
     protocol, cost = record.protocol, record.cost
     if record.protocol_hash != protocol.hash:
-        return [f"the protocol's hash is {protocol.hash}, the record says {record.protocol_hash}"]
+        return [f"the protocol's hash is {protocol.hash}, the record has {record.protocol_hash}"]
     if LAMBDA not in record.rate_point or record.trained_under:
         return []
     lmbda = record.rate_point[LAMBDA]
     if not 0 <= record.rate_index < len(protocol.rates) or protocol.rates[record.rate_index].lmbda != lmbda:
         return [f"the protocol has no rate point number {record.rate_index} with λ={lmbda:g}"]
-    found = []
+    problems = []
     start = protocol.rates[record.rate_index].start.sha256
     if not record.start_sha256.startswith(start):
-        found.append(f"the start codec is {record.start_sha256}, the protocol's is {start}")
-    if cost.steps not in (0, protocol.training.steps):  # 0: a codec that is used as it is
-        found.append(f"trained for {cost.steps} steps, the protocol's budget is {protocol.training.steps}")
-    return found
+        problems.append(f"the start codec is {record.start_sha256}, the protocol's is {start}")
+    if cost.steps not in (0, protocol.training.steps):  # 0: a codec that is not trained
+        problems.append(f"trained for {cost.steps} steps, the protocol's budget is {protocol.training.steps}")
+    return problems
 
 
 def flaws(record: Record, fields: dict[str, Any]) -> list[str]:
-    """Reasons why the record that was read from JSON `fields` must not be used; empty for a sound one."""
+    """Reasons why the record that was read from JSON `fields` must not be used; empty for a valid one."""
     unsealed = fields.get("content_sha256") != seal(fields)
     changed = ["it was changed after it was written: its content does not match its hash"] if unsealed else []
     return [*impossible(record), *changed]

@@ -1,7 +1,7 @@
-"""A results folder: one JSON file a record, and beside it the rows of its images as Parquet."""
+"""A results folder: one JSON file per record, and beside it the rows of its images as Parquet."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +10,41 @@ from typing import Any
 from pydantic import ValidationError
 
 from icmbench.base.files import sha256, write_text
-from icmbench.schema.protocol import Protocol, describe_errors
+from icmbench.schema.protocol import Model, Protocol, describe_errors
 from icmbench.schema.record import Record, flaws, impossible, point_name, seal
 
 
 def rows_path(record: Path) -> Path:
-    """Where the rows of the images lie, from the path of their record."""
+    """The path of the rows of the images, from the path of their record."""
     return record.with_suffix(".parquet")
+
+
+def read_models(
+    paths: Iterable[Path], model: type[Model], path_of: Callable[[Model], Path]
+) -> tuple[list[Model], dict[Path, str]]:
+    """The models in JSON files, in the order of the paths, and the files that cannot be used, with the reason.
+
+    `path_of`: where the file of a model belongs.
+    """
+    models, broken = [], {}
+    for path in sorted(paths):
+        try:
+            content = model.model_validate_json(path.read_text())
+        except ValidationError as error:
+            broken[path] = describe_errors(error)
+        except (OSError, ValueError) as error:
+            broken[path] = str(error)
+        else:
+            if path == path_of(content):
+                models.append(content)
+            else:
+                broken[path] = f"it is not in its place, which is {path_of(content)}"
+    return models, broken
 
 
 @dataclass(frozen=True)
 class Store:
-    """A results folder. Other kinds of stores share theirs with other machines; this one does not."""
+    """A results folder on this machine. Other kinds of stores share theirs with other machines."""
 
     folder: Path
 
@@ -29,24 +52,24 @@ class Store:
         return str(self.folder)
 
     def shared(self) -> AbstractContextManager[None]:
-        """A block in which the folder holds what other machines have written, and after which they hold what was written here."""
+        """A block around which files are exchanged with other machines: fetched before it, sent after it."""
         return nullcontext()
 
     def refresh(self) -> None:
-        """Take in what other machines have written since."""
+        """Fetch what other machines have written since."""
 
     def path(self, protocol: Protocol, label: str, rate_point: dict[str, float], seed: int) -> Path:
-        """Where the record of a cell lies, whether it is there or not."""
+        """The path of the record of a cell, whether it exists or not."""
         return self.folder / protocol.identity / label / f"{point_name(rate_point)},seed={seed}.json"
 
     def path_of(self, record: Record) -> Path:
-        """Where a record lies."""
+        """The path of a record."""
         return self.path(record.protocol, record.label, record.rate_point, record.seed)
 
     def write(self, record: Record) -> Path:
-        """Seal a record and write it at once, whole. Its rows must be there.
+        """Seal a record and write it. Its rows must exist.
 
-        Raises UserError where the folder cannot be written, ValueError for impossible values.
+        Raises UserError if the folder cannot be written, ValueError for impossible values.
         """
         if problems := impossible(record):
             raise ValueError("; ".join(problems))
@@ -56,7 +79,7 @@ class Store:
         return path
 
     def read(self, protocol: str = "*@*") -> tuple[list[Record], dict[Path, str]]:
-        """All sound records (of one protocol: its identity), and the files that are none with the reason."""
+        """All valid records (of the protocol with this identity), and the files that cannot be used, with the reason."""
         records, broken = [], {}
         for path in self.files(protocol):
             try:
@@ -83,5 +106,5 @@ class Store:
         return problems
 
     def files(self, protocol: str = "*@*") -> Iterator[Path]:
-        """Every file that should be a record (of one protocol: its identity), sound or not, in order."""
+        """Every file that should be a record (of the protocol with this identity), valid or not, in order."""
         return (path for path in sorted(self.folder.glob(f"{protocol}/*/*.json")) if not path.name.startswith("."))

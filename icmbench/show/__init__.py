@@ -1,1 +1,1 @@
-"""From rows to what people read: tables in every form, and figures. No torch."""
+"""Tables in every form, and figures. No torch."""

@@ -1,4 +1,4 @@
-"""The BD-rate table: what its rows say in numbers, in cells and in notes, and its renderings."""
+"""The BD-rate table: its rows as numbers, cells and notes, and its output formats."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from rich.console import Console
 
 from icmbench.compare.row import Row
 from icmbench.show import markup
-from icmbench.show.sheet import NOTHING, Cell, Column, Sheet, interval, number, say, whole
+from icmbench.show.sheet import NOTHING, Cell, Column, Sheet, interval, number, print_line, whole
 from icmbench.stats.confidence import Estimate
 
 COLUMNS = (
@@ -29,7 +29,7 @@ BELOW = ("BD-metric", "Akima", "overlap")
 
 
 def numbers(row: Row) -> dict[str, Any]:
-    """A row as plain numbers and text, None where there is none; its points and notes are left out."""
+    """A row as plain numbers and text, with None for absent ones and without points and notes."""
     estimates = {"bd_rate": row.bd_rate, "bd_metric": row.bd_metric, "anchor_doubled": row.anchor_doubled}
     rest = ("akima", "overlap", "metric", "ceiling", "reason", "device", "external", "monotone")
     return (
@@ -47,16 +47,16 @@ def with_ends(name: str, estimate: Estimate | None) -> dict[str, float | None]:
 
 
 def notes(row: Row) -> list[str]:
-    """What a reader must know about a row."""
-    found = list(row.warnings)
+    """The notes on a row for its readers."""
+    texts = list(row.warnings)
     if row.reason not in ("", "anchor"):
-        found.insert(0, f"no BD-rate{'' if row.bd_rate is None else ' at some seeds'}: {row.reason}")
+        texts.insert(0, f"no BD-rate{'' if row.bd_rate is None else ' at some seeds'}: {row.reason}")
     if row.bd_rate is not None and not row.external:
         if row.bd_rate.interval is None:
-            found.append("one seed: no interval, so the difference is not shown to be resolved")
+            texts.append("one seed: no interval, so the difference is not shown to be resolved")
         elif not row.bd_rate.resolved:
-            found.append("not resolved: the interval contains 0")
-    return found
+            texts.append("not resolved: the interval contains 0")
+    return texts
 
 
 def bd_rate(line: Mapping[str, Any]) -> Cell:
@@ -85,7 +85,7 @@ def cells(row: Row) -> list[Cell]:
 
 
 def blank() -> list[Cell]:
-    """The cells of what has no records."""
+    """The cells of a row without records."""
     return [Cell("none" if column.header == "BD-rate" else NOTHING, None) for column in COLUMNS]
 
 
@@ -105,7 +105,7 @@ def to_json(rows: Sequence[Row]) -> str:
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """One line a method, numbers unrounded."""
+    """One line per method, numbers unrounded."""
     lines = [numbers(row) | _points(row) | {"notes": "; ".join(notes(row))} for row in rows]
     return markup.to_csv(list(lines[0]), [line.values() for line in lines]) if lines else ""
 
@@ -129,7 +129,7 @@ def to_latex(rows: Sequence[Row]) -> str:
 
 
 def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
-    """Print a table per protocol, with what does not fit into its lines and the notes below."""
+    """Print a table per protocol, with further numbers and the notes below."""
     console = console or Console()
     for sheet, group in bd_rate_sheets(rows):
         devices = "; ".join(sorted({row.device for row in group if row.device}))
@@ -137,7 +137,7 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
         Sheet(sheet.name, caption, sheet.columns, sheet.lines).only(*SHOWN).show(console)
         for row in group:
             for line in (_details(row), *notes(row)):
-                say(f"  {row.method}: {line}", console)
+                print_line(f"  {row.method}: {line}", console)
 
 
 def _details(row: Row) -> str:

@@ -55,8 +55,8 @@ def plot(group: Curves) -> Figure:
 
 def _mean(group: Curves, label: str) -> Points:
     """Over the seeds that have a rate point."""
-    found: dict[int, Points] = {}
+    points_at: dict[int, Points] = {}
     for seed, records in group.records[label].items():
         for record, point in zip(records, group.curve(label, seed), strict=True):
-            found.setdefault(record.rate_index, []).append(point)
-    return [(fmean(bpp for bpp, _ in points), fmean(score for _, score in points)) for _, points in sorted(found.items())]
+            points_at.setdefault(record.rate_index, []).append(point)
+    return [(fmean(bpp for bpp, _ in points), fmean(score for _, score in points)) for _, points in sorted(points_at.items())]

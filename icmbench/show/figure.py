@@ -1,4 +1,4 @@
-"""How every figure of the command line looks and is written: PNG for screens, SVG and PDF for papers."""
+"""The style of the command line's figures, and how they are written: PNG for screens, SVG and PDF for papers."""
 
 import shlex
 from pathlib import Path
@@ -39,7 +39,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
 
 
 def plain(text: str) -> str:
-    """Text for a figure, which would take what stands between two dollar signs for a formula."""
+    """Text for a figure, with dollar signs escaped, because they would start a formula."""
     return text.replace("$", r"\$")
 
 

@@ -1,4 +1,4 @@
-"""Text in the languages that tables are written in: whatever a cell says, it stays text."""
+"""Escaping for the formats of tables, so the text of a cell is always shown as text."""
 
 import csv
 import io
@@ -30,7 +30,7 @@ LATEX = (
 
 
 def for_spreadsheet(text: str) -> str:
-    """Text that no spreadsheet takes for a formula, and whose lines stay in one cell."""
+    """Text that no spreadsheet reads as a formula, and whose lines stay in one cell."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")  # the csv module leaves a lone \r unquoted
     return f"'{text}" if text.startswith(FORMULA) else text
 

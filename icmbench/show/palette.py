@@ -1,4 +1,4 @@
-"""How a method is drawn. Its colour and its marker follow from its label alone, so they are the same in every figure."""
+"""How a method is drawn. Its colour and marker depend only on its label, so they are the same in every figure."""
 
 import hashlib
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Style:
 
 
 def style_of(label: str, anchor: str) -> Style:
-    """How the method `label` is drawn where BD-rates are taken against `anchor`, which is black and dashed."""
+    """The style of the method `label` in a figure against `anchor`, which is black and dashed."""
     number = int.from_bytes(hashlib.sha256(f"{SALT} {label}".encode()).digest()[:8])
     marker = MARKERS[number // len(COLOURS) % len(MARKERS)]
     return Style(BLACK, marker, dashed=True) if label == anchor else Style(COLOURS[number % len(COLOURS)], marker)

@@ -16,15 +16,15 @@ from icmbench.show import markup
 Format = Literal["csv", "md", "tex"]
 FORMATS: dict[Format, str] = {"csv": "CSV", "md": "Markdown", "tex": "LaTeX"}
 NOTHING = "—"
-BREAK = re.compile(r"(?<=\w)[,=_/@](?=\w)")  # where a long name may go on in the next line
-NAME = 20  # characters of a name in a line of a terminal, which has 80 for all columns
+BREAK = re.compile(r"(?<=\w)[,=_/@](?=\w)")  # where a long name may be broken into lines
+NAME = 20  # width of names in a terminal, which has 80 characters for all columns
 
 
 @dataclass(frozen=True)
 class Cell:
-    """`text` as it is shown; `value`, unrounded, as it is downloaded in CSV (the text itself where it is left out).
+    """`text`: as shown. `value`: unrounded, as downloaded in CSV (by default the text).
 
-    `href`: where it leads. `badge`: the style class of a small label. `title`: what a pointer that rests on it reads.
+    `href`: link. `badge`: style class of a small label. `title`: tooltip.
     """
 
     text: str
@@ -45,9 +45,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """`numeric` columns are aligned at the right; `about` explains the header.
+    """`numeric`: aligned at the right. `about`: explanation of the header.
 
-    `names`: it names the line (one column of a table). `short`: its texts stay on one line. `prose`: it holds sentences.
+    `names`: it names the line (one column per table). `short`: its texts stay on one line. `prose`: it contains sentences.
     """
 
     header: str
@@ -66,7 +66,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table. `name`: of its files. `caption`: what it is; read aloud before it."""
+    """A table. `name`: of its files. `caption`: its description, also for screen readers."""
 
     name: str
     caption: str
@@ -80,9 +80,9 @@ class Sheet:
 
     def only(self, *headers: str) -> "Sheet":
         """The table with these columns, in this order."""
-        places = [self.headers.index(header) for header in headers]
-        lines = [[line[place] for place in places] for line in self.lines]
-        return replace(self, columns=[self.columns[place] for place in places], lines=lines)
+        numbers = [self.headers.index(header) for header in headers]
+        lines = [[line[number] for number in numbers] for line in self.lines]
+        return replace(self, columns=[self.columns[number] for number in numbers], lines=lines)
 
     def html(self) -> str:
         """A `table` in a region that scrolls sideways and can be reached by keyboard."""
@@ -98,7 +98,7 @@ class Sheet:
         )
 
     def csv(self) -> str:
-        """One line a row, numbers unrounded."""
+        """One line per row, numbers unrounded."""
         return markup.to_csv(self.headers, [[c.text if c.value is ... else c.value for c in line] for line in self.lines])
 
     def markdown(self) -> str:
@@ -146,8 +146,8 @@ def _terminal_cell(column: Column, cell: Cell) -> Text:
     return Text(markup.broken(text, NAME) if column.names else text)
 
 
-def say(line: str, console: Console) -> None:
-    """Print a line as it is: without markup, emoji codes, colours of its own and line breaks, and without control characters."""
+def print_line(line: str, console: Console) -> None:
+    """Print a line unchanged (no markup, emoji codes, highlighting or line breaks) but without control characters."""
     console.print(markup.for_terminal(line), highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 

@@ -33,14 +33,14 @@ INTERPOLATIONS: dict[str, type[PchipInterpolator] | type[Akima1DInterpolator]] =
 
 @dataclass(frozen=True)
 class BDRate:
-    """What `bd_rate` found.
+    """The result of `bd_rate`.
 
     `percent`: mean change of rate at equal quality in percent (negative: bits saved), or None with a `reason`.
-    `cross_check`: the same with the other interpolation; None without an answer, or where it runs away.
+    `cross_check`: the same with the other interpolation; None without an answer, or where the interpolation diverges.
     `metric`: mean change of quality at equal rate, in the unit of quality, by `method`; None without a common range of rate.
     `overlap`: common range of quality over the union of both, 0..1; `rate_overlap`: the same for ln rate.
     `points`: of anchor and test that were used. `monotone`: both curves were used as given, else a curve was made monotone
-    (`icmbench.stats.monotone`). `warnings`: what else a reader must know.
+    (`icmbench.stats.monotone`). `warnings`: anything else that a reader must know.
     """
 
     percent: float | None
@@ -67,7 +67,7 @@ def bd_rate(anchor: Curve, test: Curve, *, method: Method = "pchip") -> BDRate:
     """
     if method not in INTERPOLATIONS:
         raise ValueError(f"no interpolation is called {method!r}; known: {', '.join(INTERPOLATIONS)}")
-    other: Method = "akima" if method == "pchip" else "pchip"
+    check_method: Method = "akima" if method == "pchip" else "pchip"
     given = _points(anchor), _points(test)
     a, b = (rising(curve) for curve in given)
     monotone, points, warnings = all(map(is_rising, given)), (len(a), len(b)), _changes(given, (len(a), len(b)))
@@ -75,12 +75,12 @@ def bd_rate(anchor: Curve, test: Curve, *, method: Method = "pchip") -> BDRate:
         reason = f"fewer than {MIN_POINTS} points on a monotone curve"
         return BDRate(None, points=points, monotone=monotone, reason=reason, warnings=warnings, method=method)
     overlap = _overlap(a, b, QUALITY)
-    percent, cross_check = (_percent(a, b, kind) if overlap >= MIN_OVERLAP else None for kind in (method, other))
-    reason = "" if percent is not None else f"the {method} interpolation runs away"
+    percent, cross_check = (_percent(a, b, kind) if overlap >= MIN_OVERLAP else None for kind in (method, check_method))
+    reason = "" if percent is not None else f"the {method} interpolation diverges"
     if overlap < MIN_OVERLAP:
         reason = f"the quality ranges overlap by {overlap:.0%}, less than {MIN_OVERLAP:.0%}"
     if percent is not None:
-        warnings += _doubts(percent, cross_check, overlap, (method, other))
+        warnings += _doubts(percent, cross_check, overlap, (method, check_method))
     return BDRate(
         percent=percent,
         cross_check=cross_check if percent is not None else None,
@@ -113,8 +113,8 @@ def relative_difference(anchor: Curve, test: Curve, count: int = 101, method: Me
 def log_bd_rates(anchor: FloatArray, test: FloatArray) -> FloatArray:
     """ln(1 + BD-rate as a fraction) by PCHIP of N pairs of curves, float64 [N, P, 2] and [N, Q, 2] of (rate, quality), to [N].
 
-    NaN without an answer: fewer than three usable points, or no common range of quality. The least overlap that `bd_rate` asks
-    for is not asked here, because a resampling has to keep or drop a pair as a whole. Raises ValueError as `bd_rate` does.
+    NaN without an answer: fewer than three usable points, or no common range of quality. The least overlap of `bd_rate` is
+    not required here, because a resampling has to keep or drop a pair as a whole. Raises ValueError as `bd_rate` does.
     """
     return _batch(anchor, test, QUALITY)
 
@@ -177,14 +177,14 @@ def _changes(given: tuple[Points, Points], used: tuple[int, int]) -> tuple[str, 
 
 
 def _doubts(percent: float, check: float | None, overlap: float, methods: tuple[Method, Method]) -> tuple[str, ...]:
-    found = []
+    warnings = []
     if overlap < GOOD_OVERLAP:
-        found.append(f"the quality ranges overlap by only {overlap:.0%}")
+        warnings.append(f"the quality ranges overlap by only {overlap:.0%}")
     if check is None:
-        found.append(f"no cross-check: the {methods[1]} interpolation runs away")
+        warnings.append(f"no cross-check: the {methods[1]} interpolation diverges")
     elif abs(percent - check) > 1 + 0.1 * abs(percent):
-        found.append(f"{methods[0]} and {methods[1]} disagree ({percent:+.1f} % and {check:+.1f} %)")
-    return tuple(found)
+        warnings.append(f"{methods[0]} and {methods[1]} disagree ({percent:+.1f} % and {check:+.1f} %)")
+    return tuple(warnings)
 
 
 def _batch(anchor: FloatArray, test: FloatArray, on: int) -> FloatArray:
@@ -204,8 +204,8 @@ def _all_rising(curves: FloatArray) -> tuple[Points, NDArray[np.int_]]:
     points = _points(curves)
     sizes = np.full(len(points), points.shape[1])
     for row in np.flatnonzero(~is_rising(points)):
-        made = rising(points[row])
-        points[row, : len(made)], sizes[row] = made, len(made)
+        curve = rising(points[row])
+        points[row, : len(curve)], sizes[row] = curve, len(curve)
     return points, sizes
 
 

@@ -1,4 +1,4 @@
-"""How sure a mean over seeds is, when both the seeds and the images could have been others.
+"""Confidence intervals of a mean over seeds when both the seeds and the images could have been different.
 
 Every seed is scored on the same images, so seeds and images are crossed. With a_s, b_i and (ab)_si the effects of
 seeds, of images and of both together, a mean over S seeds and I images has the variance
@@ -30,7 +30,7 @@ MAX_UNDEFINED = 0.05
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds with its 95 % interval; no interval for one seed. `covers_images`: or seeds only."""
+    """A mean over seeds with its 95 % interval; no interval for one seed. `covers_images`: else it covers the seeds only."""
 
     value: float
     low: float | None = None
@@ -56,7 +56,7 @@ class Estimate:
 def image_weights(images: int, *axes: object, count: int = RESAMPLES) -> Array:
     """How often each image occurs in `count` resamples of size `images`: float64 [count, images].
 
-    The same axes (what names the images) give the same resamples, so that whatever is compared is paired by image.
+    The same axes (which name the images) give the same resamples, so comparisons are paired by image.
     """
     draws = seeds.generator("resample images", images, *axes).multinomial(images, [1 / images] * images, size=count)
     return draws.astype(np.float64)
@@ -66,10 +66,10 @@ def estimate(values: Sequence[float] | Array, resampled: Sequence[Array | None],
     """Mean of one value a seed, [S], with its interval.
 
     `resampled`: for each seed the value under every resample of the images, [B], in the same order of resamples; None
-    where the images cannot be resampled, then the interval covers the seeds only. So it does where more than 5 % of the
-    resamples have no value. `images`: how many there are. Raises ValueError without values.
+    where the images cannot be resampled. Then, or where more than 5 % of the resamples have no value, the interval covers
+    the seeds only. `images`: how many there are. Raises ValueError without values.
     """
-    from scipy.special import stdtrit  # what scipy.stats.t.ppf comes to, at a hundredth of its time to load and call
+    from scipy.special import stdtrit  # as scipy.stats.t.ppf, which takes a hundred times as long to load and call
 
     count = len(values)
     if count == 0:

@@ -1,4 +1,4 @@
-"""What is done about a rate-quality curve that is not monotone.
+"""How a rate-quality curve that is not monotone is made monotone.
 
 A curve is a float64 array [P, 2] of (ln rate, quality), sorted by rate. BD-rate reads rate as a function of quality, so both
 must rise strictly. A constrained cubic replaces a curve that does not. It sees one curve only, never its partner, so that
@@ -24,9 +24,9 @@ def is_rising(points: Points) -> NDArray[np.bool_]:
 def constrained_cubic(points: Points) -> Points:
     """The least-squares cubic of quality over log rate whose slope is nowhere negative, at the rates of the points.
 
-    After the curve fitting of MPEG's VCM test conditions (H. Wang and others, Picture Coding Symposium 2024), which ask for the
-    slope at the points only. Fewer than four rates: a polynomial of lower degree. A flat fit leaves one point, and where the
-    fit is flat in part the later points go.
+    After the curve fitting of MPEG's VCM test conditions (H. Wang and others, Image Coding Symposium 2024), which ask for the
+    slope at the points only. Fewer than four rates: a polynomial of lower degree. A flat fit leaves one point; where
+    part of the fit is flat, its later points are dropped.
     """
     from scipy.optimize import nnls
 
@@ -35,14 +35,14 @@ def constrained_cubic(points: Points) -> Points:
         return points[:1]
     powers = np.arange(4)
     q, r = np.linalg.qr(((points[:, :1] - points[0, 0]) / np.ptp(points[:, 0])) ** powers)
-    rank = int(np.logical_and.accumulate(abs(np.diag(r)) > 1e-6).sum())  # rates too few or too near: a lower degree
+    rank = int(np.logical_and.accumulate(abs(np.diag(r)) > 1e-6).sum())  # too few or too close rates: a lower degree
     q, r, powers = q[:, :rank], r[:rank, :rank], powers[:rank]
     slopes = np.linalg.solve(r.T, (powers * np.linspace(0, 1, 41)[:, None] ** np.maximum(powers - 1, 0)).T)
     slopes /= np.linalg.norm(slopes, axis=0)
     # In the basis q the fits with no negative slope are a cone, and the nearest one is found by its dual (Moreau, 1962).
     free = q.T @ ((points[:, 1] - points[0, 1]) / reach)
     fitted = points[0, 1] + reach * (q @ (free + slopes @ nnls(slopes, -free)[0]))
-    # Between the 41 places where the slope is held it may dip below 0 by little: what rises by less is flat.
+    # Between the 41 points where the slope is constrained it may dip slightly below 0; a smaller rise counts as flat.
     return climbing(np.column_stack([points[:, 0], fitted])[first], reach, least=1e-6)
 
 
@@ -52,7 +52,7 @@ def rising(points: Points) -> Points:
 
 
 def starts(points: Points) -> NDArray[np.int_]:
-    """Where the groups of equal rate begin."""
+    """Indices where the groups of equal rate begin."""
     return np.flatnonzero(np.append(True, np.diff(points[:, 0]) > TIE))
 
 

@@ -1,7 +1,7 @@
-"""Tallies: what every image contributes to a data set's scores, so that they can be computed for any weighting of the images.
+"""Tallies: the contribution of every image to a data set's scores, which gives the scores for any weighting of the images.
 
 A task's metric writes the tally's columns into the rows of the images. A bootstrap then weights the images and gets
-the scores again without running a network. A task brings its own kind of tally; `icmbench.plugins` finds it by its name.
+the scores again without running a network. A task defines its own kind of tally; `icmbench.plugins` finds it by its name.
 """
 
 import math
@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 
 class Tally(ABC):
-    """`name`: what records call it. `columns`: those it reads of the rows.
+    """`name`: its name in records. `columns`: the columns of the rows that it reads.
 
     `ordered`: pairs of scores of which the first is never above the second.
     """
@@ -34,19 +34,19 @@ class Tally(ABC):
     def score(self, name: str, weights: Array) -> Array:
         """Score `name` in percent under each of B weightings [B, images]: [B], nan where it has no value.
 
-        A weight is how often an image counts (0: not at all). Raises KeyError for a score that it does not know.
+        A weight is how often an image counts (0: not at all). Raises KeyError for an unknown score.
         """
 
     def per_class(self, name: str) -> dict[int, float]:
-        """Score `name` in percent of each class that has one, by the class's number, over all images.
+        """Score `name` in percent of each class that has one, over all images, by class number.
 
-        Empty where the tally does not tell classes apart or does not know the score.
+        Empty if the tally does not distinguish classes or does not know the score.
         """
         return {}
 
     @classmethod
     def disordered(cls, scores: Mapping[str, float]) -> list[str]:
-        """What contradicts `ordered` in scores in percent; empty where nothing does."""
+        """Contradictions to `ordered` among scores in percent; empty if there are none."""
         return [
             f"{low} is {scores[low]:.2f}, above {high} with {scores[high]:.2f}"
             for low, high in cls.ordered

@@ -1,1 +1,1 @@
-"""Submissions: a method's bundle, its verification, and what the results folder says of it."""
+"""Submissions: a method's bundle, its verification, and its entry in the results folder."""

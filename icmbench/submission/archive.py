@@ -1,6 +1,6 @@
-"""Bundles as zip archives: written so that the same content gives the same bytes, read so that no archive does harm.
+"""Bundles as zip archives: the same content always gives the same bytes, and reading is safe for any archive.
 
-Nothing is ever extracted by the archive's own paths: members are read one by one, by name, within limits.
+Nothing is extracted to the archive's own paths: members are read one by one, by name, within limits.
 """
 
 import hashlib
@@ -17,8 +17,8 @@ from icmbench.base.errors import UserError
 from icmbench.base.files import replacing
 from icmbench.submission.manifest import MANIFEST, File, Manifest, parse
 
-# An archive beyond these is refused before anything of it is read. Bitstreams and weights hardly compress, so that a
-# member that expands more than RATIO times is no honest one (text may, but is small).
+# An archive beyond these limits is refused before any member is read. Bitstreams and weights hardly compress, so a member
+# that expands more than RATIO times is suspicious (text may, but is small).
 MEMBERS = 200_000
 BYTES = 8 * 2**30
 MANIFEST_BYTES = 64 * 2**20
@@ -30,13 +30,13 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 class Refused(UserError):
-    """A bundle that is not what it must be; the text says why."""
+    """An invalid bundle; the text gives the reason."""
 
 
 def write(path: Path, manifest: Manifest, content: dict[str, Path | bytes]) -> None:
     """Write a bundle of `content` (name in the bundle -> file or bytes) with its manifest first.
 
-    No times, owners or orders of the file system go in. Raises UserError where the file cannot be written.
+    It contains no times, owners or file order of the file system. Raises UserError if the file cannot be written.
     """
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         _add(archive, MANIFEST, manifest.to_bytes())
@@ -65,7 +65,7 @@ class Archive:
     _zip: zipfile.ZipFile
 
     def read(self, name: str, most: int = BYTES) -> bytes:
-        """A file's bytes, which the manifest lists. Raises Refused where there are more than `most`."""
+        """The bytes of a file that the manifest lists. Raises Refused if there are more than `most`."""
         size = self.manifest.files[name].bytes
         if size > most:
             raise Refused(f"{name} has {size} bytes; at most {most} are allowed.")
@@ -74,9 +74,9 @@ class Archive:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Archive]:
-    """The bundle at `path`, every byte of it held against the manifest.
+    """The bundle at `path`, with every byte checked against the manifest.
 
-    Raises Refused where it is no whole bundle, UserError where the file cannot be read.
+    Raises Refused if it is not a valid bundle, UserError if the file cannot be read.
     """
     try:
         stream = path.open("rb")
@@ -85,10 +85,10 @@ def opened(path: Path) -> Iterator[Archive]:
     with stream, _zip(stream, path) as archive:
         _check_members(archive.infolist())
         manifest = _manifest(archive)
-        listed, there = set(manifest.files), {entry.filename for entry in archive.infolist()} - {MANIFEST}
-        if missing := sorted(listed - there):
+        listed, present = set(manifest.files), {entry.filename for entry in archive.infolist()} - {MANIFEST}
+        if missing := sorted(listed - present):
             raise Refused(f"the manifest lists {len(missing)} file(s) that are not in the archive, {missing[0]!r} among them.")
-        if extra := sorted(there - listed):
+        if extra := sorted(present - listed):
             raise Refused(f"the archive holds {len(extra)} file(s) that the manifest does not list, {extra[0]!r} among them.")
         for name, file in manifest.files.items():
             _check_digest(archive, name, file)
@@ -104,7 +104,7 @@ def _zip(stream: IO[bytes], path: Path) -> zipfile.ZipFile:
 
 def _manifest(archive: zipfile.ZipFile) -> Manifest:
     if MANIFEST not in archive.namelist():
-        raise Refused(f"the archive has no {MANIFEST}: it is no bundle of icmbench.")
+        raise Refused(f"the archive has no {MANIFEST}, so it is not a bundle of icmbench.")
     try:
         return parse(_read(archive, MANIFEST, MANIFEST_BYTES))
     except UserError as error:
@@ -131,11 +131,11 @@ def _problem(entry: zipfile.ZipInfo) -> str:
     name, kind = entry.orig_filename, stat.S_IFMT(entry.external_attr >> 16)
     parts = name.split("/")
     problems = {
-        "is no plain name": name != entry.filename or not name.isprintable() or len(name) > NAME,
+        "is not a plain name": name != entry.filename or not name.isprintable() or len(name) > NAME,
         "is an absolute path": name.startswith("/") or "\\" in name or ":" in parts[0],
         "leads out of the bundle": ".." in parts,
         "is a folder; a bundle holds files only": name.endswith("/"),
-        "is no plain path": "" in parts or "." in parts,
+        "is not a plain path": "" in parts or "." in parts,
         "is a link or a device": kind not in (0, stat.S_IFREG),
         "is encrypted": entry.flag_bits & 1,
         "is packed in an unusual way": entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED),
@@ -145,21 +145,21 @@ def _problem(entry: zipfile.ZipInfo) -> str:
 
 
 def _read(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
-    """A member's bytes, at most one more than `limit`: what the archive says of its size is not believed."""
+    """A member's bytes, at most one more than `limit`, whatever size the archive states."""
     with _reading(archive, name) as stream:
         return stream.read(limit + 1)
 
 
-def _check_digest(archive: zipfile.ZipFile, name: str, wanted: File) -> None:
-    """A member has the size and the digest that the manifest promises; it may be larger than memory."""
+def _check_digest(archive: zipfile.ZipFile, name: str, listed: File) -> None:
+    """Raises Refused unless a member, which may be larger than memory, has the manifest's size and digest."""
     digest, size = hashlib.sha256(), 0
     with _reading(archive, name) as stream:
-        while size <= wanted.bytes and (chunk := stream.read(_CHUNK)):
+        while size <= listed.bytes and (chunk := stream.read(_CHUNK)):
             digest.update(chunk)
             size += len(chunk)
-    if size != wanted.bytes:
-        raise Refused(f"{name} has {archive.getinfo(name).file_size} bytes, its manifest says {wanted.bytes}.")
-    if digest.hexdigest() != wanted.sha256:
+    if size != listed.bytes:
+        raise Refused(f"{name} has {archive.getinfo(name).file_size} bytes, but {listed.bytes} in the manifest.")
+    if digest.hexdigest() != listed.sha256:
         raise Refused(f"{name} is damaged or was changed: its SHA-256 is not the manifest's.")
 
 

@@ -1,4 +1,4 @@
-"""What a bundle holds, and whether that can be: shape, digests and possible values. Runs no code of it, needs no torch."""
+"""Checks the contents of a bundle: shape, digests and possible values. Runs no code of it and needs no torch."""
 
 import io
 import json
@@ -29,7 +29,7 @@ from icmbench.submission.manifest import ENVIRONMENT, TRAINING_IMAGES, Cell, Man
 RECORD_BYTES = 8 * 2**20
 ROWS_BYTES = 2**29
 LIST_BYTES = 2**28
-PLUGIN_BYTES = 2**20  # source is text: more than this hides something
+PLUGIN_BYTES = 2**20  # source is text; more than this is suspicious
 ROUNDING = 1e-6
 NEEDED = ("image", "pixels", "bits", "estimated_bits", "decoded_sha256", "psnr")
 
@@ -45,7 +45,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a sound bundle claims. `training_images`: SHA-256 of the pixels of every image that was trained on."""
+    """The claims of a valid bundle. `training_images`: SHA-256 of the pixels of every image that was trained on."""
 
     manifest: Manifest
     claims: tuple[Claim, ...]
@@ -53,21 +53,21 @@ class Contents:
 
     @property
     def protocol(self) -> Protocol:
-        """The protocol as the records tell it."""
+        """The protocol in the records."""
         return self.claims[0].record.protocol
 
 
 def inspect(path: Path) -> Contents:
     """The contents of the bundle at `path`.
 
-    Raises Refused, saying why, for one that cannot be true; UserError where the file cannot be read.
+    Raises Refused, with the reason, for one that cannot be true; UserError if the file cannot be read.
     """
     with archive.opened(path) as bundle:
         return contents(bundle)
 
 
 def contents(bundle: Archive, plugins: Plugins = INSTALLED) -> Contents:
-    """The same of an open bundle; `plugins` know the tallies."""
+    """The contents of an open bundle; `plugins` know the tallies. Raises Refused as `inspect` does."""
     manifest = bundle.manifest
     _check_files(manifest)
     claims = tuple(_claim(bundle, cell, plugins) for cell in manifest.cells)
@@ -81,18 +81,18 @@ def contents(bundle: Archive, plugins: Plugins = INSTALLED) -> Contents:
 
 
 def _check_files(manifest: Manifest) -> None:
-    """Every file of the bundle has a use, and every file that is used is there."""
+    """Every file of the bundle has a use, and every file in use exists."""
     used = [*manifest.plugin.files, ENVIRONMENT]
     for cell in manifest.cells:
         used += [name for name in (cell.record, cell.rows, cell.codec, cell.log) if name]
         used += [cell.bitstream(number) for number in cell.shipped]
     if double := [name for name, count in Counter(used).items() if count > 1]:
         raise Refused(f"the manifest uses {double[0]!r} for two things.")
-    wanted = set(used)
-    if missing := sorted(wanted - set(manifest.files)):
+    needed = set(used)
+    if missing := sorted(needed - set(manifest.files)):
         raise Refused(f"the bundle lacks {missing[0]!r}.")
-    if unused := sorted(set(manifest.files) - wanted - {TRAINING_IMAGES}):
-        raise Refused(f"nothing in the manifest says what {unused[0]!r} is for.")
+    if unused := sorted(set(manifest.files) - needed - {TRAINING_IMAGES}):
+        raise Refused(f"the manifest has no use for {unused[0]!r}.")
 
 
 def _claim(bundle: Archive, cell: Cell, plugins: Plugins) -> Claim:
@@ -100,16 +100,16 @@ def _claim(bundle: Archive, cell: Cell, plugins: Plugins) -> Claim:
     try:
         record = Record.model_validate(fields)
     except ValidationError as error:
-        raise Refused(f"{cell.record} is no record: {describe_errors(error)}.") from error
+        raise Refused(f"{cell.record} is not a valid record: {describe_errors(error)}.") from error
     except ValueError as error:
-        raise Refused(f"{cell.record} is no record: {error}.") from error
+        raise Refused(f"{cell.record} is not a valid record: {error}.") from error
     if problems := flaws(record, fields):
         raise Refused(f"{cell.record} cannot be true: {'; '.join(problems)}.")
-    place = Store(Path("records")).path_of(record)
-    if cell.record != f"records/{place.parent.name}/{place.name}":
-        raise Refused(f"{cell.record} lies where another cell's record belongs.")
+    path = Store(Path("records")).path_of(record)
+    if cell.record != f"records/{path.parent.name}/{path.name}":
+        raise Refused(f"{cell.record} is not where the record of its cell belongs.")
     if bundle.manifest.files[cell.rows].sha256 != record.rows_sha256:
-        raise Refused(f"{cell.rows} is not the file of rows that {cell.record} was made with.")
+        raise Refused(f"{cell.rows} is not the file with the rows of {cell.record}.")
     tally = plugins.tally(record.tally)
     if problems := disordered(record, tally):
         raise Refused(f"{cell.record} cannot be true: {'; '.join(problems)}.")
@@ -126,7 +126,7 @@ def _json(bundle: Archive, name: str) -> Any:
 
 
 def _rows(bundle: Archive, cell: Cell, record: Record, tally: type[Tally] | None) -> pd.DataFrame:
-    """The rows of the images, as many as the record says, read without the metadata that could name Python objects."""
+    """The rows of the images, as many as in the record, read without the metadata that could name Python objects."""
     name = cell.rows
     columns = [*NEEDED, *(tally.columns if tally else ())]
     try:
@@ -134,25 +134,25 @@ def _rows(bundle: Archive, cell: Cell, record: Record, tally: type[Tally] | None
         groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
         size = sum(group.total_byte_size for group in groups)
         if file.metadata.num_rows != record.images or size > ROWS_BYTES:
-            raise Refused(f"{name} has {file.metadata.num_rows} rows of {size} bytes; its record says {record.images} images.")
+            raise Refused(f"{name} has {file.metadata.num_rows} rows of {size} bytes; its record has {record.images} images.")
         if missing := [column for column in columns if column not in file.schema_arrow.names]:
             raise Refused(f"{name} has no column '{missing[0]}'.")
         columns += [score for score in record.scores if score in file.schema_arrow.names and score not in columns]
         rows: pd.DataFrame = file.read(columns).replace_schema_metadata(None).to_pandas()
     except (pyarrow.ArrowException, OSError, ValueError, TypeError, KeyError, MemoryError, OverflowError) as error:
-        raise Refused(f"{name} is no file of rows: {_first_line(error)}.") from error
+        raise Refused(f"{name} is not a file of rows: {_first_line(error)}.") from error
     return rows
 
 
 def _check_sums(cell: Cell, record: Record, rows: pd.DataFrame, tally: type[Tally] | None) -> None:
-    """The record says what its rows come to."""
+    """Raises Refused unless the record's values are those of its rows."""
     try:
         bits, pixels, estimated, psnr = (
             rows[column].to_numpy(np.float64) for column in ("bits", "pixels", "estimated_bits", "psnr")
         )
         named = all(isinstance(text, str) for column in ("image", "decoded_sha256") for text in rows[column])
     except (TypeError, ValueError) as error:
-        raise Refused(f"{cell.rows} is no file of rows: {_first_line(error)}.") from error
+        raise Refused(f"{cell.rows} is not a file of rows: {_first_line(error)}.") from error
     if not named or rows["image"].duplicated().any():
         raise Refused(f"{cell.rows} names an image twice, or not at all.")
     if not (np.isfinite(bits).all() and np.isfinite(pixels).all() and (bits > 0).all() and (pixels > 0).all()):
@@ -163,65 +163,65 @@ def _check_sums(cell: Cell, record: Record, rows: pd.DataFrame, tally: type[Tall
         "estimated_bpp": estimated.sum() / pixels.sum(),
         "psnr": psnr.mean(),
     }
-    for name, found in sums.items():
-        said = getattr(record, name)
-        if not math.isclose(said, found, rel_tol=ROUNDING) and not (math.isnan(said) and math.isnan(found)):
-            raise Refused(f"{cell.record} says {name} {said:.6g}, the rows of its images give {found:.6g}.")
-    for name, found in tallied(record, rows, tally).items():
-        if not abs(found - record.scores[name]) < ROUNDING * 100:
-            said = record.scores[name]
-            raise Refused(f"{cell.record} says {name} {said:.4f}, the rows of its images give {found:.4f}.")
+    for name, computed in sums.items():
+        claimed = getattr(record, name)
+        if not math.isclose(claimed, computed, rel_tol=ROUNDING) and not (math.isnan(claimed) and math.isnan(computed)):
+            raise Refused(f"{cell.record} claims {name} {claimed:.6g}, the rows of its images give {computed:.6g}.")
+    for name, computed in tallied(record, rows, tally).items():
+        if not abs(computed - record.scores[name]) < ROUNDING * 100:
+            claimed = record.scores[name]
+            raise Refused(f"{cell.record} claims {name} {claimed:.4f}, the rows of its images give {computed:.4f}.")
 
 
 def tallied(record: Record, rows: pd.DataFrame, kind: type[Tally] | None) -> dict[str, float]:
-    """The record's scores as the tallies in `rows` give them, those that the `kind` of tally knows. Raises Refused."""
+    """The record's scores computed from the tallies in `rows`, those that the `kind` of tally knows. Raises Refused."""
     if kind is None:
         return {}
-    weights, found = np.ones((1, len(rows))), {}
+    weights, scores = np.ones((1, len(rows))), {}
     try:
         tally = kind(rows)
         for name in record.scores:
             try:
-                found[name] = float(tally.score(name, weights)[0])
+                scores[name] = float(tally.score(name, weights)[0])
             except KeyError:
                 continue
     except (KeyError, ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
-        raise Refused(f"the rows hold no tally of the kind '{record.tally}': {_first_line(error)}.") from error
-    return found
+        raise Refused(f"the rows do not hold a tally of the kind '{record.tally}': {_first_line(error)}.") from error
+    return scores
 
 
 def _check_identity(manifest: Manifest, claims: tuple[Claim, ...]) -> None:
     for record in (claim.record for claim in claims):
         if record.protocol.identity != manifest.protocol:
-            raise Refused(f"the manifest says {manifest.protocol}, a record is of {record.protocol.identity}.")
+            raise Refused(f"the manifest names {manifest.protocol}, but a record is of {record.protocol.identity}.")
         if (record.method, record.label) != (manifest.plugin.name, manifest.label):
-            raise Refused(f"the manifest says {manifest.label}, a record is of {record.label}.")
+            raise Refused(f"the manifest names {manifest.label}, but a record is of {record.label}.")
         if record.parameters != manifest.parameters or record.trained_under:
             raise Refused("the manifest has other parameters than a record.")
-    if double := [place for place, count in Counter(claim.cell.record for claim in claims).items() if count > 1]:
-        raise Refused(f"{double[0]} is there twice.")
+    if double := [name for name, count in Counter(claim.cell.record for claim in claims).items() if count > 1]:
+        raise Refused(f"the manifest lists {double[0]} twice.")
 
 
 def _check_plugin(bundle: Archive, record: Record) -> None:
     plugin, files = bundle.manifest.plugin, bundle.manifest.files
     if sum(files[name].bytes for name in plugin.files) > PLUGIN_BYTES:
-        raise Refused(f"the plugin's source has more than {PLUGIN_BYTES} bytes: source is text, data belongs into the codec.")
+        raise Refused(f"the plugin's source has more than {PLUGIN_BYTES} bytes: source is text, and data belongs in the codec.")
     if odd := [name for name in plugin.files if not (name.startswith("plugin/") and name.endswith(".py"))]:
-        raise Refused(f"{odd[0]!r} is no Python file below plugin/.")
+        raise Refused(f"{odd[0]!r} is not a Python file below plugin/.")
     base = f"plugin/{plugin.module.replace('.', '/') or plugin.name}"
     if not any(name in plugin.files for name in (f"{base}.py", f"{base}/__init__.py")):
         raise Refused(f"the bundle lacks the source of the plugin {plugin.name}.")
     if digest({name.removeprefix("plugin/"): bundle.read(name) for name in plugin.files}) != record.method_sha256:
-        raise Refused("the records were made by another version of the plugin than the one in the bundle.")
+        raise Refused("the records were made by another version of the plugin than that in the bundle.")
 
 
 def _check_curves(claims: tuple[Claim, ...]) -> None:
-    """Each seed has every rate point, so that nobody leaves out what spoils a curve; all have the same images."""
+    """Each seed has every rate point, so none can be left out to improve a curve; all have the same images."""
     protocol = claims[0].record.protocol
-    there = {(claim.record.rate_index, claim.record.seed) for claim in claims}
+    points = {(claim.record.rate_index, claim.record.seed) for claim in claims}
     if LAMBDA in claims[0].record.rate_point:
-        for seed in sorted({seed for _, seed in there}):
-            if missing := [number for number in range(len(protocol.rates)) if (number, seed) not in there]:
+        for seed in sorted({seed for _, seed in points}):
+            if missing := [number for number in range(len(protocol.rates)) if (number, seed) not in points]:
                 raise Refused(f"the curve has a hole: seed {seed} has no record at λ={protocol.rates[missing[0]].lmbda:g}.")
     images = claims[0].rows["image"].tolist()
     for claim in claims:
@@ -240,7 +240,7 @@ def _check_bitstreams(bundle: Archive, claim: Claim) -> None:
         name, bits = cell.bitstream(number), int(claim.rows["bits"].iloc[number])
         file = bundle.manifest.files[name]
         if 8 * file.bytes != bits:
-            raise Refused(f"{name} has {8 * file.bytes} bits, the record's rows say {bits}.")
+            raise Refused(f"{name} has {8 * file.bytes} bits, but {bits} in the record's rows.")
         if file.sha256 != cell.bitstreams[number]:
             raise Refused(f"{name} is not the bitstream whose digest the manifest gives.")
 
@@ -254,7 +254,7 @@ def _training_images(bundle: Archive) -> frozenset[str]:
 def _lines(text: str) -> Iterator[str]:
     for line in text.splitlines():
         if len(line) != 64 or set(line) - set("0123456789abcdef"):
-            raise Refused(f"{TRAINING_IMAGES} holds a line that is no SHA-256.")
+            raise Refused(f"{TRAINING_IMAGES} has a line that is not a SHA-256.")
         yield line
 
 

@@ -1,4 +1,4 @@
-"""What a bundle says of itself: the manifest, and where in the archive each thing lies. Needs no torch."""
+"""The manifest of a bundle, which describes it and names the files in the archive. Needs no torch."""
 
 import hashlib
 import json
@@ -61,10 +61,10 @@ class Plugin(Strict):
 
 
 class Cell(Strict):
-    """One record with what it rests on. `codec` and `log` are None for a codec that is not trained, None too without a log.
+    """One record with its files. `codec` and `log` are None for a codec that is not trained; `log` also if there is no log.
 
-    `bitstreams`: SHA-256 of the bitstream of every image, in the order of the rows. `shipped`: the numbers of those that the
-    bundle carries.
+    `bitstreams`: SHA-256 of the bitstream of every image, in the order of the rows. `shipped`: the numbers of those in the
+    bundle.
     """
 
     record: InBundle
@@ -76,7 +76,7 @@ class Cell(Strict):
     shipped: tuple[Annotated[int, Field(ge=0)], ...]
 
     def bitstream(self, number: int) -> str:
-        """Where in the bundle the bitstream of image `number` lies."""
+        """The path in the bundle of the bitstream of image `number`."""
         return f"{self.folder}/{number:06d}.icm"
 
 
@@ -90,7 +90,7 @@ class About(Strict):
 
 
 class Manifest(Strict):
-    """All of a bundle: `files` lists every file but the manifest itself. `parameters` differ from the method's defaults."""
+    """The whole bundle: `files` lists every file but the manifest itself. `parameters`: those that differ from their default."""
 
     format: Literal[1] = FORMAT
     about: About
@@ -117,10 +117,10 @@ def parse(data: bytes) -> Manifest:
 
 
 def sample(protocol: Protocol, images: int) -> tuple[int, ...]:
-    """Numbers of the images whose bitstreams a bundle holds: all, or as many as the protocol says.
+    """Numbers of the images whose bitstreams a bundle contains: all, or as many as the protocol requires.
 
-    Which ones follows from the protocol's hash, so that nobody chooses them.
+    They follow from the protocol's hash, so submitters cannot choose them.
     """
-    wanted = protocol.evaluation.submitted_bitstreams or images
+    count = protocol.evaluation.submitted_bitstreams or images
     order = sorted(range(images), key=lambda number: hashlib.sha256(f"{protocol.hash}/{number}".encode()).digest())
-    return tuple(sorted(order[:wanted]))
+    return tuple(sorted(order[:count]))

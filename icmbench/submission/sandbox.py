@@ -1,8 +1,8 @@
-"""Running a stranger's code: in namespaces of its own, made by bubblewrap, and within limits.
+"""Runs untrusted code in its own namespaces, made by bubblewrap, and within limits.
 
-Inside there is a read-only system, the Python environment without the tasks, and a scratch folder. There is no network, no
-other process, no data set, no home, and no environment variable of the caller. Killing the outer process ends everything
-inside, whatever it has forked.
+The sandbox has a read-only system, the Python environment without the tasks, and a scratch folder. It has no network, no
+other process, no data set, no home, and no environment variable of the caller. Killing the outer process ends all
+processes inside.
 """
 
 import contextlib
@@ -28,12 +28,12 @@ ETC = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts")
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "USER": "nobody", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"}
 _TAIL = 4000  # bytes
 _PRINTED = 16 * 2**20
-_POLL, _LOOK = 0.1, 1.0  # seconds: between looks at the processes, at the files
+_POLL, _LOOK = 0.1, 1.0  # seconds between checks of the processes, of the files
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the code may use: seconds in all and without any new file, bytes of memory and of output, files, processes."""
+    """The limits of the code: seconds in all and without any new file, bytes of memory and of output, files, processes."""
 
     seconds: float = 3600.0
     idle_seconds: float = 180.0
@@ -45,7 +45,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it ended: exit status, the limit that was passed ("" for none), and the end of what was printed."""
+    """The end of a run: exit status, the limit that was exceeded ("" for none), and the last part of the output."""
 
     status: int
     broken_limit: str
@@ -54,7 +54,7 @@ class Outcome:
 
 @cache
 def why_not() -> str:
-    """Why nothing can be isolated on this machine; "" where it can."""
+    """Why code cannot be isolated on this machine; "" if it can."""
     program = shutil.which("bwrap")
     if program is None:
         return "bubblewrap is not installed (on Debian: the package bubblewrap)"
@@ -70,27 +70,16 @@ def why_not() -> str:
 def run(
     words: Sequence[str], scratch: Path, limits: Limits, watch: Callable[[int], None], readable: Sequence[Path] = ()
 ) -> Outcome:
-    """Run Python with the arguments `words` inside, with `scratch/in` readable at /scratch/in and `scratch/out` writable.
+    """Run Python in the sandbox with the arguments `words`, with `scratch/in` readable as /scratch/in and `scratch/out` writable.
 
-    `watch` gets the number of files in `out` now and then. `readable`: more that it may read. Raises UserError where nothing
-    can be isolated here.
+    `watch` gets the number of files in `out` about once a second. `readable`: further readable paths. Raises UserError if code
+    cannot be isolated on this machine.
     """
     if reason := why_not():
-        raise UserError(f"code of strangers cannot be isolated on this machine: {reason}.")
+        raise UserError(f"untrusted code cannot be isolated on this machine: {reason}.")
     program = shutil.which("bwrap") or "bwrap"
-    binds = ["--ro-bind", str(scratch / "in"), "/scratch/in", "--bind", str(scratch / "out"), "/scratch/out"]
-    command = [
-        *_walls(program, readable),
-        *binds,
-        "--remount-ro",
-        "/",
-        "--chdir",
-        "/scratch/out",
-        "--",
-        sys.executable,
-        "-I",
-        "-B",
-    ]
+    binds = ["--ro-bind", str(scratch / "in"), "/scratch/in", "--bind", str(scratch / "out"), "/scratch/out", "--remount-ro", "/"]
+    command = [*_walls(program, readable), *binds, "--chdir", "/scratch/out", "--", sys.executable, "-I", "-B"]
     with tempfile.TemporaryFile() as printed:
         process = subprocess.Popen([*command, *words], stdin=subprocess.DEVNULL, stdout=printed, stderr=printed)
         try:
@@ -102,7 +91,7 @@ def run(
 
 
 def _walls(program: str, readable: Sequence[Path]) -> list[str]:
-    """bubblewrap's command line up to what differs from run to run."""
+    """The part of bubblewrap's command line that is the same for all runs."""
     walls = [program, "--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL"]
     walls += ["--die-with-parent", "--new-session", "--clearenv"]
     for name, value in ENVIRONMENT.items():
@@ -115,12 +104,12 @@ def _walls(program: str, readable: Sequence[Path]) -> list[str]:
             walls += ["--ro-bind", str(folder), str(folder)]
     for item in ETC:
         walls += ["--ro-bind-try", item, item]
-    # read-only: root inside is root outside where root runs this, and the files of /proc/sys ask for no more than that
+    # read-only, because root inside is root outside if root runs this, and could write the files of /proc/sys
     walls += ["--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
-    for place, size in (("/dev/shm", 64 * 2**20), ("/tmp", 512 * 2**20)):
-        walls += ["--size", str(size), "--tmpfs", place]
-    for place in dict.fromkeys(str(path) for path in [*_python(), *readable]):
-        walls += ["--ro-bind", place, place]
+    for path, size in (("/dev/shm", 64 * 2**20), ("/tmp", 512 * 2**20)):
+        walls += ["--size", str(size), "--tmpfs", path]
+    for path in dict.fromkeys(str(source) for source in [*_python(), *readable]):
+        walls += ["--ro-bind", path, path]
     if (tasks := package("icmbench.tasks")) not in readable:
         walls += ["--tmpfs", str(tasks)] if tasks.is_relative_to(sys.prefix) else []
     return walls
@@ -135,7 +124,7 @@ def _python() -> list[Path]:
 
 
 def package(name: str) -> Path:
-    """The folder of an installed package. Raises UserError where there is none."""
+    """The folder of an installed package. Raises UserError if there is none."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise UserError(f"the package {name} is not installed.")
@@ -145,7 +134,7 @@ def package(name: str) -> Path:
 def _guard(
     process: "subprocess.Popen[bytes]", out: Path, limits: Limits, printed: IO[bytes], watch: Callable[[int], None]
 ) -> str:
-    """Wait for the end; the limit that was passed, if one was."""
+    """Wait for the end. Returns the limit that was exceeded, or ""."""
     start = grown = looked = time.monotonic()
     inside, files, size = psutil.Process(process.pid), 0, 0
     while process.poll() is None:
@@ -159,8 +148,8 @@ def _guard(
         memory, processes = _use(inside)
         passed = {
             f"it ran longer than {limits.seconds:.0f} s": now - start > limits.seconds,
-            f"nothing came of it for {limits.idle_seconds:.0f} s": now - grown > limits.idle_seconds,
-            f"it took more than {limits.memory / 2**30:.3g} GiB of memory": memory > limits.memory,
+            f"it gave no result for {limits.idle_seconds:.0f} s": now - grown > limits.idle_seconds,
+            f"it used more than {limits.memory / 2**30:.3g} GiB of memory": memory > limits.memory,
             f"it started more than {limits.processes} processes": processes > limits.processes,
             f"it wrote more than {limits.output / 2**20:.0f} MiB": size > limits.output,
             f"it wrote more than {limits.files} files": files > limits.files,
@@ -172,7 +161,7 @@ def _guard(
 
 
 def _use(inside: psutil.Process) -> tuple[int, int]:
-    """Resident bytes and number of the process and all that it started."""
+    """Resident bytes and number of the process and all its descendants."""
     memory = processes = 0
     with contextlib.suppress(psutil.Error):
         for member in [inside, *inside.children(recursive=True)]:
@@ -182,7 +171,7 @@ def _use(inside: psutil.Process) -> tuple[int, int]:
 
 
 def _written(folder: Path) -> tuple[int, int]:
-    """Number and bytes of everything below a folder; what vanishes while one looks does not count."""
+    """Number and bytes of everything below a folder, without files that vanish meanwhile."""
     files = size = 0
     for parent, folders, names in os.walk(folder):
         files += len(folders) + len(names)
@@ -193,7 +182,7 @@ def _written(folder: Path) -> tuple[int, int]:
 
 
 def _tail(printed: IO[bytes]) -> str:
-    """The end of what was printed, as printable text."""
+    """The last part of the output, as printable text."""
     size = os.fstat(printed.fileno()).st_size
     printed.seek(max(0, size - _TAIL))
     text = printed.read(_TAIL).decode(errors="replace")

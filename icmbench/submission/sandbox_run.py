@@ -1,4 +1,4 @@
-"""One run of a bundle's codecs in the sandbox: what goes in, what comes out, and how a failure is told."""
+"""One run of a bundle's codecs in the sandbox: its input, its output, and the report of a failure."""
 
 import json
 import os
@@ -28,14 +28,14 @@ WEIGHT_BYTES = 8, 2**20  # a codec's file: bytes a parameter, and for the tables
 
 
 class NotHere(UserError):
-    """This machine cannot tell whether the bundle is true."""
+    """This machine cannot verify the bundle."""
 
 
 class SandboxRun:
-    """A scratch folder for one run in the sandbox: what goes in, what comes out. Files have random numbers for names."""
+    """The scratch folder of one run in the sandbox, with its input and output. File names are random numbers."""
 
-    def __init__(self, bundle: Archive, found: Contents, chance: random.Random) -> None:
-        self.bundle, self.found, self.chance = bundle, found, chance
+    def __init__(self, bundle: Archive, submitted: Contents, rng: random.Random) -> None:
+        self.bundle, self.submitted, self.rng = bundle, submitted, rng
         self.steps: dict[int, Step] = {}
 
     def __enter__(self) -> "SandboxRun":
@@ -44,7 +44,7 @@ class SandboxRun:
         self.inside, self.out = self.folder / "in", self.folder / "out"
         for path in (self.inside, self.out):
             path.mkdir()
-        for name in self.found.manifest.plugin.files:
+        for name in self.submitted.manifest.plugin.files:
             self._put(self.inside / name, self.bundle.read(name))
         return self
 
@@ -57,8 +57,8 @@ class SandboxRun:
         os.utime(path, (0, 0))
 
     def add(self, data: bytes, image: Tensor | None = None) -> int:
-        """Something to be coded, an image to be encoded if `image` is given; returns its number."""
-        number = self.chance.getrandbits(60)
+        """Add data to decode, or pixels to encode if `image` is given; returns its number."""
+        number = self.rng.getrandbits(60)
         self._put(self.inside / str(number), data)
         self.steps[number] = {"number": number}
         if image is not None:
@@ -66,36 +66,36 @@ class SandboxRun:
         return number
 
     def work(self, claim: Claim, numbers: Sequence[int]) -> Work:
-        """What the codec of a record does, in an order of chance."""
+        """The work for the codec of a record, in random order."""
         record, codec = claim.record, ""
         if claim.cell.codec:
-            codec = f"{self.chance.getrandbits(60)}.safetensors"
+            codec = f"{self.rng.getrandbits(60)}.safetensors"
             self._put(self.inside / codec, self.bundle.read(claim.cell.codec))
             _check_codec(self.inside / codec, record)
         rate = next(iter(record.rate_point.values()))
-        steps = [self.steps[number] for number in self.chance.sample(list(numbers), len(numbers))]
+        steps = [self.steps[number] for number in self.rng.sample(list(numbers), len(numbers))]
         return {"codec": codec, "rate": rate, "steps": steps}
 
     def run(self, work: list[Work], show: Callable[[int, int], None]) -> None:
-        """Do the work in the sandbox; `show` gets how much of it is done, and how much there is."""
+        """Do the work in the sandbox; `show` gets the number of finished and of all steps."""
         total = len(self.steps)
         limits = Limits(seconds=600 + 5 * total)
         self._put_job(limits, {"work": work})
         _check_outcome(sandbox.run(["-m", WORKER], self.folder, limits, lambda files: show(min(files, total), total)))
 
     def check(self, task: str) -> Outcome:
-        """Try the contract of the bundle's method with a task, which the sandbox then holds too."""
+        """Test the contract of the bundle's method with a task, which the sandbox then contains too."""
         limits = Limits(seconds=600, idle_seconds=600)
         self._put_job(limits, {"work": [], "task": task, "data": str(data_root().absolute())})
         readable = [sandbox.package("icmbench.tasks"), *filter(Path.is_dir, [data_root().absolute()])]
         return sandbox.run(["-m", WORKER], self.folder, limits, lambda files: None, readable)
 
     def _put_job(self, limits: Limits, what: dict[str, Any]) -> None:
-        plugin = self.found.manifest.plugin
+        plugin = self.submitted.manifest.plugin
         job = {
             "name": plugin.name,
             "module": plugin.module,
-            "parameters": self.found.manifest.parameters,
+            "parameters": self.submitted.manifest.parameters,
             "memory": limits.memory,
             "file_size": FILE_BYTES,
             "seconds": int(limits.seconds),
@@ -103,24 +103,24 @@ class SandboxRun:
         self._put(self.inside / "job.json", json.dumps(job | what).encode())
 
     def result(self, number: int, limit: int) -> bytes:
-        """What came out under a number."""
+        """The output for a number."""
         path = self.out / str(number)
         if path.is_symlink() or not path.is_file() or path.stat().st_size > limit:
-            raise Refused("the codec ended without giving back every image.")
+            raise Refused("the codec ended without returning every image.")
         return path.read_bytes()
 
     def image(self, number: int, like: Tensor) -> Tensor:
-        """The decoded image of a number, which has the size of `like`."""
+        """The decoded image for a number, which must have the size of `like`."""
         data = self.result(number, limit=like.numel())
         if len(data) != like.numel():
-            raise Refused("the codec gave back an image of another size than the original's.")
+            raise Refused("the codec returned an image of another size than the original's.")
         return torch.from_numpy(np.frombuffer(data, np.uint8).copy()).reshape(like.shape)
 
 
 def check(path: Path, task: str) -> tuple[int, str]:
-    """Try the contract of a bundle's method in the sandbox; the exit status and what was printed.
+    """Test the contract of a bundle's method in the sandbox. Returns the exit status and the output.
 
-    Raises UserError where the bundle is not sound or nothing can be isolated here.
+    Raises UserError if the bundle is not valid or code cannot be isolated on this machine.
     """
     with opened(path) as bundle, SandboxRun(bundle, contents(bundle), random.SystemRandom()) as run:
         outcome = run.check(task)
@@ -129,7 +129,7 @@ def check(path: Path, task: str) -> tuple[int, str]:
 
 
 def _check_codec(path: Path, record: Record) -> None:
-    """The weights are those of the method with its parameters, and no more than the record says."""
+    """Raises Refused unless the weights are those of the method with its parameters, and no larger than the record allows."""
     try:
         saved: dict[str, Any] = saved_metadata(path)
         parameters = json.loads(saved.get("parameters", "{}"))
@@ -150,12 +150,12 @@ def _check_codec(path: Path, record: Record) -> None:
 
 
 def _check_outcome(outcome: Outcome) -> None:
-    said = outcome.printed.splitlines()[-1][:300] if outcome.printed else ""
+    last_line = outcome.printed.splitlines()[-1][:300] if outcome.printed else ""
     if outcome.broken_limit:
         raise Refused(f"the codec was stopped: {outcome.broken_limit}.")
-    if outcome.status == CANNOT and "icmbench.tasks" in said:
-        raise Refused("the codec imports tasks: what can look at the data set is no codec.")
+    if outcome.status == CANNOT and "icmbench.tasks" in last_line:
+        raise Refused("the codec imports tasks, but a codec must not have access to the data set.")
     if outcome.status == CANNOT:
-        raise NotHere(f"the codec cannot run here: {said}.")
+        raise NotHere(f"the codec cannot run on this machine: {last_line}.")
     if outcome.status:
-        raise Refused(f"the codec failed with status {outcome.status}: {said or 'it printed nothing'}")
+        raise Refused(f"the codec failed with status {outcome.status}: {last_line or 'it printed nothing'}")

@@ -1,4 +1,4 @@
-"""Packing a bundle: a method's records of one protocol with everything that somebody else needs to verify them."""
+"""Packs a bundle: a method's records of one protocol with everything that others need to verify them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ from icmbench.submission.manifest import ENVIRONMENT, TRAINING_IMAGES, About, Ma
 
 @dataclass
 class _Content:
-    """What goes into the bundle, by its name there."""
+    """The files of the bundle, by their name in it."""
 
     files: dict[str, Path | bytes] = field(default_factory=dict)
 
@@ -46,8 +46,8 @@ def pack(
 ) -> Manifest:  # fmt: skip
     """Write the bundle of a method with its parameters: all its seeds under the protocol. The same inputs give the same bytes.
 
-    Bitstreams that were not kept are made again with the trained codecs. Raises UserError where records are missing, where
-    they are of another version of the plugin, or where codecs are gone.
+    Bitstreams that were not kept are made again with the trained codecs. Raises UserError if records or codecs are missing,
+    or if records are of another version of the plugin.
     """
     parameters = own_parameters(plugins, method, dict(given))
     records = _records(plugins, folders, protocol, method, parameters)
@@ -57,7 +57,7 @@ def pack(
     if hashes := training_images([cell for _, cell in records], plugins, device):
         content.add(TRAINING_IMAGES, "".join(f"{digest}\n" for digest in hashes).encode())
     content.add(ENVIRONMENT, _installed().encode())
-    made = Manifest(
+    written = Manifest(
         about=about,
         protocol=protocol.identity,
         parameters=parameters,
@@ -66,29 +66,29 @@ def pack(
         cells=cells,
         files={name: archive.describe(item) for name, item in content.files.items()},
     )
-    archive.write(out, made, content.files)
-    return made
+    archive.write(out, written, content.files)
+    return written
 
 
 def _records(
     plugins: Plugins, folders: Folders, protocol: Protocol, method: str, parameters: dict[str, object]
 ) -> list[tuple[Record, Cell]]:
-    """The records and their cells, seed by seed. Raises UserError where the curve of a seed has holes."""
+    """The records and their cells, seed by seed. Raises UserError if the curve of a seed has holes."""
     label = method_label(method, parameters)
     records, broken = folders.store.read(protocol.identity)
     for path, reason in broken.items():
         if path.parent.name == label:
             raise UserError(f"{path} cannot be submitted: {reason}.")
-    mine = [record for record in records if record.label == label]
-    if not mine:
+    own = [record for record in records if record.label == label]
+    if not own:
         raise UserError(f"there are no records of {label} under {protocol.identity} in {folders.store}; run it first.")
-    found = sorted(mine, key=lambda record: (record.seed, record.rate_index))
-    _demand_whole(protocol, found)
+    records = sorted(own, key=lambda record: (record.seed, record.rate_index))
+    _require_whole(protocol, records)
     pairs = tuple(parameters.items())
-    cells = [_cell(protocol, record, pairs) for record in found]
-    if stale := [cell.name for record, cell in zip(found, cells, strict=True) if not _current(record, cell, plugins)]:
+    cells = [_cell(protocol, record, pairs) for record in records]
+    if stale := [cell.name for record, cell in zip(records, cells, strict=True) if not _current(record, cell, plugins)]:
         raise UserError(f"{stale[0]} was made by another version of the plugin {method}, or on other val images: run it again.")
-    return list(zip(found, cells, strict=True))
+    return list(zip(records, cells, strict=True))
 
 
 def _current(record: Record, cell: Cell, plugins: Plugins) -> bool:
@@ -101,18 +101,18 @@ def _cell(protocol: Protocol, record: Record, parameters: tuple[tuple[str, objec
     return Cell(protocol, record.method, parameters, record.rate_index, record.seed, own)
 
 
-def _demand_whole(protocol: Protocol, records: Sequence[Record]) -> None:
+def _require_whole(protocol: Protocol, records: Sequence[Record]) -> None:
     if LAMBDA not in records[0].rate_point:
         return
-    there = {(record.rate_index, record.seed) for record in records}
+    present = {(record.rate_index, record.seed) for record in records}
     for seed in sorted({record.seed for record in records}):
         for number, point in enumerate(protocol.rates):
-            if (number, seed) not in there:
+            if (number, seed) not in present:
                 raise UserError(f"the curve has a hole: seed {seed} has no record at λ={point.lmbda:g}; run it first.")
 
 
 def _add_plugin(content: _Content, plugin: Plugin) -> manifest.Plugin:
-    """The plugin's whole source. `module` is empty for one that is a single file, alone or among icmbench's own."""
+    """Add the plugin's whole source. Its `module` is empty if it is loose or built in."""
     root = source_root(plugin)
     files = [content.add(f"plugin/{path.relative_to(root).as_posix()}", path) for path in source_files(plugin)]
     return manifest.Plugin(name=plugin.name, module="" if plugin.loose or plugin.built_in else plugin.module, files=tuple(files))
@@ -120,7 +120,7 @@ def _add_plugin(content: _Content, plugin: Plugin) -> manifest.Plugin:
 
 def _add_cell(content: _Content, record: Record, cell: Cell, plugins: Plugins, folders: Folders, device: Device) -> manifest.Cell:
     if record.trained_under:
-        raise UserError("a codec that was trained under another protocol is submitted to that one.")
+        raise UserError("a codec that was trained under another protocol must be submitted to that protocol.")
     path = folders.record(cell)
     name = f"{record.label}/{point_name(record.rate_point)},seed={record.seed}"
     folder = make_bitstreams(cell, plugins, folders, device)
@@ -142,14 +142,14 @@ def _add_cell(content: _Content, record: Record, cell: Cell, plugins: Plugins, f
 
 
 def _digests(streams: Iterable[Path], bits: Iterable[int], cell: Cell) -> Iterator[str]:
-    for path, wanted in zip(streams, bits, strict=True):
-        if not path.is_file() or 8 * path.stat().st_size != wanted:
+    for path, length in zip(streams, bits, strict=True):
+        if not path.is_file() or 8 * path.stat().st_size != length:
             raise UserError(f"{path} is not the bitstream that the record of {cell.name} was made from; delete its folder.")
         yield sha256(path)
 
 
 def _add_log(content: _Content, name: str, folder: Path) -> str | None:
-    """The training curves as CSV: step, term, value. None where nothing was trained."""
+    """Add the training curves as CSV: step, term, value. None if nothing was trained."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     if not any(folder.glob("events.*")):
@@ -163,7 +163,7 @@ def _add_log(content: _Content, name: str, folder: Path) -> str | None:
 
 
 def training_images(cells: Sequence[Cell], plugins: Plugins, device: Device) -> list[str]:
-    """SHA-256 of the pixels of every image that the trainings saw, sorted; empty where nothing was trained."""
+    """SHA-256 of the pixels of every image that the trainings used, sorted; empty if nothing was trained."""
     if not issubclass(method_class(plugins, cells[0].method), TrainedMethod):
         return []
     training = cells[0].protocol.training
@@ -174,6 +174,6 @@ def training_images(cells: Sequence[Cell], plugins: Plugins, device: Device) -> 
 
 
 def _installed() -> str:
-    """`name==version` of everything installed, a line each."""
+    """`name==version` of all installed packages, one per line."""
     names = {f"{item.metadata['Name']}=={item.version}" for item in distributions()}
     return "".join(f"{line}\n" for line in sorted(names, key=str.casefold))

@@ -1,7 +1,6 @@
-"""The program that runs inside the sandbox: code images with a stranger's codec, or try its contract, as a job file says.
+"""The program that runs inside the sandbox: it codes images with an untrusted codec, or tests its contract, by a job file.
 
-Bytes come as files with numbers for names and go out in the same way, so that nothing but their content tells the codec which
-image it is at.
+Input and output files have random numbers as names, so only the content of a file tells the codec which image it is.
 """
 
 import json
@@ -21,14 +20,14 @@ CANNOT = 3  # exit status: this machine lacks something that the codec needs
 
 
 class Step(TypedDict):
-    """One image: `number` names the file in IN and OUT; `size` (height, width) of an image to be encoded, else decode."""
+    """One image: `number` names the file in IN and OUT. With `size` (height, width) it is encoded, else decoded."""
 
     number: int
     size: NotRequired[tuple[int, int]]
 
 
 class Work(TypedDict):
-    """What one codec does. `codec`: a safetensors file in IN, or "" for a classical codec with `rate`."""
+    """The work of one codec. `codec`: a safetensors file in IN, or "" for a classical codec with `rate`."""
 
     codec: str
     rate: float
@@ -38,7 +37,7 @@ class Work(TypedDict):
 class Job(TypedDict):
     """The method `name` with `parameters`; `module` as in a manifest; the limits of every process in bytes and seconds.
 
-    `task`: instead of coding, try the method's contract with this task, whose data lie below `data`.
+    `task`: instead of coding, test the method's contract with this task, whose data are below `data`.
     """
 
     name: str
@@ -128,7 +127,7 @@ def _codec(job: Job, work: Work) -> Any:
         return load_codec(IN / work["codec"], plugins, torch.device("cpu"))
     kind = method_class(plugins, name)
     if not issubclass(kind, ClassicalMethod):
-        raise SystemExit(f"the method {name} is no classical codec, and came without weights")
+        raise SystemExit(f"the method {name} is not a classical codec, but came without weights")
     return kind(options(kind.Parameters, job["parameters"], f"the parameters of method {name}"), work["rate"])
 
 

@@ -1,1 +1,1 @@
-"""Data sources shared by the tasks: COCO-format folders, image + index-mask folders, procedural pictures."""
+"""Data sources shared by the tasks: COCO-format folders, image + index-mask folders, procedural images."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from icmbench.api import Dataset, Sample, UserError, fingerprint
 from icmbench.tasks._data.images import Kept, read_image
 
-USED = {  # of the annotation file; polygons and licences are not
+USED = {  # fields of the annotation file; polygons and licences are not used
     "images": ("id", "file_name", "height", "width"),
     "categories": ("id", "name"),
     "annotations": ("image_id", "category_id", "bbox", "area", "iscrowd"),
@@ -21,21 +21,21 @@ USED = {  # of the annotation file; polygons and licences are not
 
 @dataclass(frozen=True)
 class Boxes:
-    """Objects of one picture: `boxes` float32 [N, 4] (x0, y0, x1, y1 in pixels), `labels` int64 [N] (0-based).
+    """Objects of one image: `boxes` float32 [N, 4] (x0, y0, x1, y1 in pixels), `labels` int64 [N] (0-based).
 
-    `picture` is the (height, width) of the picture or, in training, of the crop.
+    `size` is the (height, width) of the image or, in training, of the crop.
     """
 
     boxes: Tensor
     labels: Tensor
-    picture: tuple[int, int]
+    size: tuple[int, int]
     image_id: int
 
 
 class CocoFolder(Dataset):
-    """A folder of images with its annotation file; crowd boxes and boxes without area are left out of the targets.
+    """A folder of images with its annotation file. Targets do not contain crowd boxes and boxes without area.
 
-    `origin` names generated content instead of the files, whose bytes depend on the encoder. Raises UserError for missing or
+    `origin` identifies generated content instead of the files, whose bytes depend on the encoder. Raises UserError for missing or
     damaged files and for annotations that disagree with the images.
     """
 
@@ -72,7 +72,7 @@ class CocoFolder(Dataset):
         return len(self.images)
 
     def fingerprint(self) -> str:
-        """By the images' names and sizes, and by what is used of the annotations."""
+        """From the images' names and sizes, and the used fields of the annotations."""
         if self.origin:
             return fingerprint(self.folder, [], self.origin)
         content = {kind: [{key: row.get(key) for key in keys} for row in self.coco[kind]] for kind, keys in USED.items()}

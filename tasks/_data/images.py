@@ -1,4 +1,4 @@
-"""Reading pictures and keeping decoded ones within a memory budget."""
+"""Reads images, and keeps decoded ones within a memory budget."""
 
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def read_image(path: Path) -> Tensor:
-    """An image file as uint8 [3, H, W] RGB. Raises UserError where it is missing or damaged."""
+    """An image file as uint8 [3, H, W] RGB. Raises UserError if it is missing or damaged."""
     return torch.from_numpy(_decoded(path, "RGB")).permute(2, 0, 1).contiguous()
 
 
@@ -38,14 +38,14 @@ def _decoded(path: Path, mode: str | None) -> NDArray[np.uint8]:
 
 
 class Kept(Generic[T]):
-    """Remembers results by index until `CACHE_BYTES` are used; what does not fit is made again each time."""
+    """Keeps items by index until `CACHE_BYTES` are used; further items are made again each time."""
 
     def __init__(self) -> None:
         self.items: dict[int, T] = {}
         self.bytes = 0
 
     def keep(self, index: int, item: T, size: int) -> T:
-        """Remember `item` of `size` bytes if there is room."""
+        """Keep `item` of `size` bytes if there is room, and return it."""
         if self.bytes + size <= CACHE_BYTES:
             self.items[index] = item
             self.bytes += size

@@ -1,4 +1,4 @@
-"""The `leaves` pictures as a data set without targets, for pretraining codecs."""
+"""The `leaves` images as a data set without targets, for pretraining codecs."""
 
 from pathlib import Path
 
@@ -14,13 +14,13 @@ FIRST = {"train": 0, "val": 1_000_000}
 
 
 class Leaves(Dataset):
-    """Pictures of `SIZE` x `SIZE` pixels, written to the cache the first time; the target is None."""
+    """Images of `SIZE` x `SIZE` pixels, written to the cache on first use; the target is None."""
 
     def __init__(self, split: str, seed: int = 0) -> None:
         def build(folder: Path) -> None:
             for index in range(COUNT[split]):
-                made = picture(seed, FIRST[split] + index, SIZE)
-                write_png(folder / f"{index:05d}.png", made)
+                image = picture(seed, FIRST[split] + index, SIZE)
+                write_png(folder / f"{index:05d}.png", image)
 
         self.count, self.origin = COUNT[split], origin("leaves", VERSION, COUNT[split], SIZE, FIRST[split], seed, split)
         self.folder = build_once(cache_root() / f"leaves-v{VERSION}-seed{seed}-{split}", build)

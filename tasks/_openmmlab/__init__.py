@@ -1,1 +1,1 @@
-"""What both tasks need of OpenMMLab: the stand-in for mmcv's compiled operators, configs, weights, preprocessing."""
+"""OpenMMLab for both tasks: the stand-in for mmcv's compiled operators, configs, weights, preprocessing."""

@@ -1,7 +1,7 @@
 """A stand-in for mmcv's compiled operators where mmcv was installed without them.
 
-mmdet imports `mmcv._ext` although the networks here need of it only `nms`, which torchvision has too. Everything
-else raises a clear error when it is called. Where a real `mmcv._ext` exists, it is used.
+mmdet imports `mmcv._ext`, but the networks here use only its `nms`, which torchvision has too. All other operators raise
+a clear error when they are called. A real `mmcv._ext` is used if it exists.
 """
 
 import importlib.util
@@ -20,7 +20,7 @@ from icmbench.api import UserError
 
 
 def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """mmcv's nms: `offset` 1 counts pixels at both ends of a box, which is widening it by one."""
+    """mmcv's nms: `offset` 1 counts the pixels at both ends of a box, so the box is one pixel wider."""
     widened = boxes + torch.tensor([0.0, 0.0, offset, offset], device=boxes.device) if offset else boxes
     kept: Tensor = torchvision_nms(widened, scores, iou_threshold)
     return kept
@@ -41,13 +41,13 @@ class _Operators(ModuleType):
 
 @contextmanager
 def toolbox_imports() -> Iterator[None]:
-    """For importing mmdet or mmseg: operators in place, and their remarks about optional packages not printed."""
+    """A block that imports mmdet or mmseg: operators are in place, and remarks about optional packages are not printed."""
     install()
     with redirect_stdout(io.StringIO()):
         yield
 
 
 def install() -> None:
-    """Put the stand-in where `mmcv._ext` would be, unless the real one is there."""
+    """Install the stand-in as `mmcv._ext` unless the real one exists."""
     if "mmcv._ext" not in sys.modules and importlib.util.find_spec("mmcv._ext") is None:
         sys.modules["mmcv._ext"] = _Operators("mmcv._ext")

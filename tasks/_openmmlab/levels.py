@@ -1,4 +1,4 @@
-"""The body of a light head: a feature map becomes the pyramid that a narrow copy of the recogniser's head reads."""
+"""The body of a light head: makes the feature pyramid for a narrow copy of the recogniser's head from one feature map."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,8 @@ from torch.nn import functional as F
 class FeatureLevels(nn.Module):
     """From a feature map [B, C, h, w] to maps of `width` channels at each of `strides`, by convolution, resize and pooling.
 
-    The map may come from anywhere (latent, decoder, recogniser): it is resized to the first stride's grid, after
-    strided convolutions while it is finer than that. `depth` convolutions follow on that grid.
+    The map may come from anywhere (latent, decoder, recogniser). Strided convolutions reduce one that is finer than the first
+    stride's grid, and then it is resized to that grid. `depth` convolutions follow on that grid.
     """
 
     def __init__(self, in_channels: int, in_stride: int, depth: int, width: int, strides: Sequence[int]) -> None:
@@ -28,7 +28,7 @@ class FeatureLevels(nn.Module):
         self.grid = (0, 0)
 
     def forward(self, features: Tensor) -> tuple[Tensor, ...]:
-        """Levels on the grid of the recogniser's input, whose (height, width) was put into `grid`."""
+        """Levels on the grid of the recogniser's input, whose (height, width) is in `grid`."""
         first = (self.grid[0] // self.strides[0], self.grid[1] // self.strides[0])
         x = self.after(F.interpolate(self.before(features), first, mode="bilinear", align_corners=False))
         levels = [x]

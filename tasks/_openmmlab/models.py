@@ -21,12 +21,12 @@ STOCK = {"mmdet": "mmdetection", "mmseg": "mmsegmentation"}
 
 
 class RecognizerOptions(Strict):
-    """Which network, and how it wants its pictures.
+    """The network, and the size of its images.
 
     `config`: an OpenMMLab config: `mmdet:PATH` or `mmseg:PATH` for a stock one, `tasks:PATH` for one shipped here,
-    else a path (absolute or below `$ICMBENCH_DATA`). `checkpoint`: none means fresh weights.
-    `scale`: (long, short) side that a whole picture is resized to fit, aspect kept; none: as it is.
-    `crop_scale`: the resize factor of training crops, which should be the usual factor of whole pictures.
+    else a path (absolute or below `$ICMBENCH_DATA`). `checkpoint`: None means fresh weights.
+    `scale`: (long, short) side that a whole image is resized to fit, aspect kept; None: not resized.
+    `crop_scale`: the resize factor of training crops, which should be the usual factor of whole images.
     """
 
     config: str
@@ -36,9 +36,9 @@ class RecognizerOptions(Strict):
 
 
 def read_config(name: str) -> ConfigDict:
-    """The `model` part of a config, made to load nothing and to run on one device.
+    """The `model` part of a config, changed so that it downloads nothing and runs on one device.
 
-    Raises UserError where it is absent or broken.
+    Raises UserError if it is absent or broken.
     """
     path = _config_path(name)
     if not path.is_file():
@@ -52,13 +52,13 @@ def read_config(name: str) -> ConfigDict:
 
 
 def config_fingerprint(name: str) -> str:
-    """SHA-256 of all that `read_config` finds: the content with that of the base files, whatever their paths."""
+    """SHA-256 of the result of `read_config`: the content with that of the base files, independent of their paths."""
     content = json.dumps(read_config(name).to_dict(), sort_keys=True, default=_spelt)
     return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _spelt(value: Any) -> str:
-    """A class or function by its name, as its printed form has an address."""
+    """The name of a class or function, because its printed form contains an address."""
     return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else repr(value)
 
 
@@ -94,7 +94,7 @@ def _localise(node: Any) -> None:
 
 
 def build(registry: Any, model: ConfigDict) -> nn.Module:
-    """The network of a `model` config. Raises UserError where the toolbox cannot build it."""
+    """The network of a `model` config. Raises UserError if the toolbox cannot build it."""
     try:
         with warnings.catch_warnings(), DefaultScope.overwrite_default_scope(registry.scope):
             warnings.simplefilter("ignore")
@@ -105,7 +105,7 @@ def build(registry: Any, model: ConfigDict) -> nn.Module:
 
 
 def load_checkpoint(network: nn.Module, weights: Weights) -> None:
-    """Load a safetensors or OpenMMLab checkpoint; every parameter must be in it. Raises UserError otherwise."""
+    """Load a safetensors or OpenMMLab checkpoint. Raises UserError unless it contains every parameter."""
     path = verified_path(weights)
     try:
         if path.suffix == ".safetensors":
@@ -138,14 +138,14 @@ class Preprocessor:
         self.options = options
 
     def scale_of(self, height: int, width: int) -> float:
-        """Resize factor for a whole picture."""
+        """Resize factor for a whole image."""
         if self.options.scale is None:
             return 1.0
         long, short = max(self.options.scale), min(self.options.scale)
         return min(long / max(height, width), short / min(height, width))
 
     def __call__(self, images: Tensor, scale: float) -> tuple[Tensor, tuple[int, int]]:
-        """Network input, and the (height, width) of it that is picture rather than padding."""
+        """The network input, and the (height, width) of the image in it, without padding."""
         height, width = (round(side * scale) for side in images.shape[-2:])
         if scale != 1:
             images = F.interpolate(images, (height, width), mode="bilinear", align_corners=False)

@@ -17,7 +17,7 @@ Folders = TypeVar("Folders")
 
 
 def folders_of(split: str, train: Folders | None, val: Folders | None) -> Folders:
-    """The folders that the data options name for a split. Raises UserError where they name none."""
+    """The folders that the data options name for a split. Raises UserError if they name none."""
     folders = train if split == "train" else val
     if folders is None:
         raise UserError(f"the data options name no folder for the split '{split}'.")
@@ -37,7 +37,7 @@ class OpenMMLabTask(Task, Generic[Split]):
 
     @abstractmethod
     def open(self, split: str) -> Split:
-        """The data set of a split, opened anew."""
+        """Open the data set of a split."""
 
     @abstractmethod
     def build(self, config: ConfigDict) -> nn.Module:
@@ -63,7 +63,7 @@ class OpenMMLabTask(Task, Generic[Split]):
         return self.splits[split]
 
     def features(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The output of the backbone (and the neck, where there is one)."""
+        """The output of the backbone (and the neck, if there is one)."""
         return tuple(self.recognizer.extract_feat(self.preprocess(images, self.options.crop_scale)[0]))  # type: ignore[operator]
 
     @property

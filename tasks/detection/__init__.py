@@ -1,1 +1,1 @@
-"""Object detection. Light to import, because results are read with its `tally` alone; the task is in `task`."""
+"""Object detection. Quick to import, because reading results needs only its `tally`; the task is in `task`."""

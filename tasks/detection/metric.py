@@ -1,4 +1,4 @@
-"""COCO average precision with faster-coco-eval, and what its recomputation on other choices of the images needs."""
+"""COCO average precision with faster-coco-eval, and the columns for recomputing it under any weighting of the images."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Truths:
-    """Objects of one picture: `boxes` float64 [N, 4] (x, y, width, height), `labels` [N] (0-based).
+    """Objects of one image: `boxes` float64 [N, 4] (x, y, width, height), `labels` [N] (0-based).
 
-    `crowd` [N]: regions that take any number of detections. `ignored` [N]: not to be found; whatever matches one counts
-    neither as right nor as wrong.
+    `crowd` [N]: regions that match any number of detections. `ignored` [N]: need not be found; a detection that matches one
+    counts neither as right nor as wrong.
     """
 
     boxes: Floats
@@ -50,23 +50,23 @@ class AveragePrecision(Metric):
 
     def __init__(self, dataset: CocoFolder) -> None:
         self.dataset = dataset
-        self.found: list[dict[str, Any]] = []
+        self.detections: list[dict[str, Any]] = []
         self.images: list[int] = []
-        # Numbered anew: the evaluation takes an object with the id 0 for "no match".
+        # Numbered anew, because the evaluation reads the id 0 as "no match".
         self.annotations = [{**row, "id": number} for number, row in enumerate(dataset.coco["annotations"], 1)]
         self.truths: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for row in self.annotations:
             self.truths[row["image_id"]].append(row)
 
     def update(self, sample: Sample, prediction: tuple[Tensor, Tensor, Tensor]) -> dict[str, Any]:
-        """Add a picture; returns its columns of the tally."""
+        """Add an image; returns its columns of the tally."""
         boxes, scores, labels = (value.numpy() for value in prediction)
         sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
         self.images.append(sample.target.image_id)
         for box, score, label in zip(sizes.tolist(), scores.tolist(), labels.tolist(), strict=True):
             category = self.dataset.categories[label]["id"]
             row = {"image_id": sample.target.image_id, "category_id": category, "bbox": box, "score": score}
-            self.found.append(row)
+            self.detections.append(row)
         return _columns(self._truths(sample.target.image_id), sizes.astype(np.float64), scores, labels)
 
     def _truths(self, image: int) -> Truths:
@@ -78,15 +78,15 @@ class AveragePrecision(Metric):
         return Truths(boxes, labels, crowd, crowd | (areas < 0) | (areas > LARGEST))
 
     def merge(self, other: "AveragePrecision") -> None:
-        self.found += other.found
+        self.detections += other.detections
         self.images += other.images
 
     def compute(self) -> dict[str, float]:
-        """The six scores in percent over the pictures seen; a score without any ground truth is left out."""
-        if not self.found:
+        """The six scores in percent over the images seen; a score without any ground truth is left out."""
+        if not self.detections:
             return dict.fromkeys(NAMES, 0.0)
         truth = COCO({**self.dataset.coco, "annotations": self.annotations})
-        evaluation = COCOeval_faster(truth, truth.loadRes(self.found), "bbox")
+        evaluation = COCOeval_faster(truth, truth.loadRes(self.detections), "bbox")
         evaluation.params.imgIds = sorted(self.images)
         evaluation.evaluate()
         evaluation.accumulate()
@@ -96,12 +96,12 @@ class AveragePrecision(Metric):
 
 
 def _columns(truths: Truths, boxes: Floats, scores: NDArray[np.float32], labels: Ints) -> dict[str, Any]:
-    """The tally's columns for one picture; boxes float64 [D, 4] (x, y, width, height), scores and labels [D]."""
+    """The tally's columns for one image; boxes float64 [D, 4] (x, y, width, height), scores and labels [D]."""
     order = np.lexsort((-scores, labels))
     order = order[_places(labels[order]) < MOST]
     boxes, labels = boxes[order], labels[order]
     hits, ignored = np.zeros(len(order), np.int64), _outside(boxes) * BITS.sum()
-    for label in np.unique(truths.labels):  # what is found of any other kind hits nothing
+    for label in np.unique(truths.labels):  # detections of other labels hit nothing
         own = slice(*np.searchsorted(labels, (label, label + 1)))
         hits[own], ignored[own] = match(truths.of(label), boxes[own])
     return {
@@ -114,23 +114,23 @@ def _columns(truths: Truths, boxes: Floats, scores: NDArray[np.float32], labels:
 
 
 def _places(labels: Ints) -> Ints:
-    """Of each of sorted labels the place among its equals, from 0."""
+    """The number of each of sorted labels among its equals, from 0."""
     places: Ints = np.arange(len(labels)) - np.searchsorted(labels, labels)
     return places
 
 
 def _outside(boxes: Floats) -> Bools:
-    """Which detections are of no size that counts, unless they find an object."""
+    """Which detections have a size that does not count unless they find an object."""
     areas = boxes[:, 2] * boxes[:, 3]
     outside: Bools = (areas < 0) | (areas > LARGEST)
     return outside
 
 
 def match(truths: Truths, boxes: Floats) -> tuple[Ints, Ints]:
-    """Which detections of a picture and category, float64 [D, 4] and best first, find an object: (hits, ignored) [D].
+    """Which detections of an image and category, float64 [D, 4] and best first, find an object: (hits, ignored) [D].
 
-    Bit t belongs to the t-th IoU threshold. As in COCO's evaluation, each detection in turn takes the object of the
-    highest IoU that is free, the last of equal ones, and one that is to be ignored only if no other is left.
+    Bit t belongs to the t-th IoU threshold. As in COCO's evaluation, each detection in turn takes the free object of the
+    highest IoU, the last of equal ones, and an ignored one only if no other is left.
     """
     hits, ignored = np.zeros((2, len(boxes)), np.int64)
     if len(truths.labels) and len(boxes):
@@ -151,8 +151,8 @@ def _take_best(truths: Truths, ious: Floats, free: Bools) -> tuple[int, int]:
     fits = free & (ious >= IOU_THRESHOLDS[:, None])
     counted = fits & ~truths.ignored
     hit = np.asarray(counted.any(1))
-    wanted = np.where(hit[:, None], counted, fits)
-    matched = np.asarray(wanted.any(1))
-    best = len(ious) - 1 - np.where(wanted, ious, -1)[:, ::-1].argmax(1)
+    candidates = np.where(hit[:, None], counted, fits)
+    matched = np.asarray(candidates.any(1))
+    best = len(ious) - 1 - np.where(candidates, ious, -1)[:, ::-1].argmax(1)
     free[matched, best[matched]] = truths.crowd[best[matched]]
     return int(BITS[hit].sum()), int(BITS[matched & ~hit].sum())

@@ -11,7 +11,7 @@ with compiled_ops.toolbox_imports():
     from mmdet.structures import DetDataSample
     from mmdet.utils import register_all_modules
 
-    register_all_modules(init_default_scope=False)  # a default scope would shut the other toolbox out
+    register_all_modules(init_default_scope=False)  # a default scope would exclude the other toolbox
 
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
@@ -35,13 +35,13 @@ def build(config: ConfigDict) -> nn.Module:
 
 
 def samples(inputs: Tensor, shape: tuple[int, int], targets: Sequence[Boxes], scale: float) -> list[Any]:
-    """mmdet's data samples for a batch: boxes in pixels of the network's input, of which `shape` is picture."""
-    made = []
+    """mmdet's data samples for a batch: boxes in pixels of the network's input, of which `shape` is the image."""
+    samples = []
     for target in targets:
         meta = {
             "img_shape": shape,
-            "ori_shape": target.picture,
-            "scale_factor": (shape[1] / target.picture[1], shape[0] / target.picture[0]),
+            "ori_shape": target.size,
+            "scale_factor": (shape[1] / target.size[1], shape[0] / target.size[0]),
             "pad_shape": tuple(inputs.shape[-2:]),
             "batch_input_shape": tuple(inputs.shape[-2:]),
         }
@@ -49,8 +49,8 @@ def samples(inputs: Tensor, shape: tuple[int, int], targets: Sequence[Boxes], sc
         sample = DetDataSample(metainfo=meta)
         sample.gt_instances = instances
         sample.ignored_instances = InstanceData(bboxes=inputs.new_zeros(0, 4))
-        made.append(sample)
-    return made
+        samples.append(sample)
+    return samples
 
 
 def total_loss(network: nn.Module, inputs: Tensor, batch: list[Any]) -> Tensor:
@@ -68,7 +68,7 @@ def light_config(config: ConfigDict, body: dict[str, int]) -> ConfigDict:
     first = config.get("bbox_head") or config.get("rpn_head")
     one_roi_head = isinstance(config.get("roi_head", {}).get("bbox_head", {}), dict)
     if not isinstance(first, ConfigDict) or "anchor_generator" not in first or not one_roi_head:
-        raise UserError(f"a branch for a {config.type} is not known: it needs an anchor-based head, alone or with one RoI head.")
+        raise UserError(f"there is no branch for a {config.type}: it needs an anchor-based head, alone or with one RoI head.")
     single = "bbox_head" in config
     strides = [s for s in first.anchor_generator.strides if s >= FINEST]
     config.backbone = ConfigDict(type="FeatureLevels", strides=strides, **body)

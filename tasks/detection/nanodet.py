@@ -15,12 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SLOPE = 0.1  # of the leaky ReLU
-STAGES = (
-    (1, 32, 1, 1),
-    (5, 64, 2, 2),
-    (11, 128, 2, 2),
-    (17, 256, 3, 2),
-)  # first convolution, width, inner blocks, stride
+STAGES = ((1, 32, 1, 1), (5, 64, 2, 2), (11, 128, 2, 2), (17, 256, 3, 2))  # first convolution, width, inner blocks, stride
 
 
 def _add(module: nn.Module, number: int, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:

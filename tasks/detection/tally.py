@@ -1,7 +1,7 @@
 """COCO's average precision for any weighting of the images, from detections that were matched once.
 
-Which detection finds which object is settled inside an image, so a weighting changes only how often every detection
-and every object counts. The scores are those of COCO's evaluation (cocodataset.org/#detection-eval): interpolated
+Detections are matched with objects inside one image, so a weighting changes only how often every detection and every
+object counts. The scores are those of COCO's evaluation (cocodataset.org/#detection-eval): interpolated
 precision at 101 recalls, for ten IoU thresholds and objects of every size, averaged over the categories with objects.
 """
 
@@ -22,10 +22,10 @@ IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 USED = {"AP": tuple(range(10)), "AP50": (0,), "AP75": (5,)}  # numbers of the thresholds that a score averages
 RECALLS = np.linspace(0, 1, 101)
 # How many of RECALLS a recall of x %, x = 100 tp / n, reaches, at floor(x) + ceil(x). Between two whole numbers it is
-# plain; at a whole one the division of the counts may round below the threshold (35 of 100 do not reach RECALLS[35]).
+# clear; at a whole one the division of the counts may round below the threshold (35 of 100 do not reach RECALLS[35]).
 REACHED = np.searchsorted(RECALLS, np.arange(201) / 200, side="right").astype(np.float64)
 BLOCK = 1024  # weightings at a time: rows long enough for numpy that still fit the nearest cache
-CELLS = 2**21  # numbers in one table at most
+CELLS = 2**21  # largest number of values in a table
 TINY = 1e-300
 
 
@@ -97,7 +97,7 @@ def _scores(categories: Sequence[_Category], used: Sequence[int], weights: Array
 def _block(categories: Sequence[_Category], used: Sequence[int], weights: Array, scratch: "_Scratch") -> Array:
     by_image = np.ascontiguousarray(weights.T, np.float64)
     total, each = np.zeros(len(weights)), list(by_image)
-    # one product for all: many small ones keep BLAS's threads spinning in between
+    # one product for all, because BLAS's threads spin between many small ones
     counts = np.reshape([category.truths for category in categories], (-1, len(each))) @ by_image
     for category, truths in zip(categories, counts, strict=True):
         total += _average_precision(category, used, each, np.where(truths > 0, truths, np.inf), scratch)
@@ -107,7 +107,7 @@ def _block(categories: Sequence[_Category], used: Sequence[int], weights: Array,
 
 
 class _Scratch:
-    """Memory for tables [rows, B] that is used again and again: new tables would take longer than the arithmetic."""
+    """Memory for tables [rows, B] that is reused, because allocating tables would take longer than the arithmetic."""
 
     def __init__(self, rows: int, block: int) -> None:
         self.tables = np.empty((4, rows * block))
@@ -123,7 +123,7 @@ class _Scratch:
 
 
 def _flat(column: "pd.Series[Any]", dtype: type[Number]) -> tuple[Ints, NDArray[Number]]:
-    """The lists of a column one after the other: of each item the number of its row, and the item."""
+    """The lists of a column, concatenated: the row number of each item, and the items."""
     parts: list[NDArray[Number]] = [np.asarray(items, dtype) for items in column]
     lengths = np.array([len(part) for part in parts], np.int64)
     return np.repeat(np.arange(len(parts)), lengths), np.concatenate([np.empty(0, dtype), *parts])
@@ -133,11 +133,11 @@ def _categories(rows: pd.DataFrame) -> list[_Category]:
     """The categories that have objects in any image."""
     images, scores = _flat(rows["detection_score"], np.float64)
     labels, hits, ignored = (_flat(rows[f"detection_{name}"], np.int64)[1] for name in ("label", "hits", "ignored"))
-    homes, truths = _flat(rows["truth_label"], np.int64)
+    truth_images, truths = _flat(rows["truth_label"], np.int64)
     order = np.argsort(-scores, kind="stable")
     categories = []
     for label in np.unique(truths):
-        counts = np.bincount(homes[truths == label], minlength=len(rows)).astype(np.float64)
+        counts = np.bincount(truth_images[truths == label], minlength=len(rows)).astype(np.float64)
         best = order[labels[order] == label]
         categories.append(_category(int(label), counts, images[best], hits[best], ignored[best]))
     return categories
@@ -156,24 +156,24 @@ def _category(label: int, truths: Array, images: Ints, hits: Ints, ignored: Ints
 def _average_precision(category: _Category, used: Sequence[int], weights: list[Array], truths: Array, scratch: _Scratch) -> Array:
     """AP in 0..1 over the thresholds `used`: [B], for `weights`, one [B] an image, and truths [B] to be found.
 
-    Only true positives matter: there the recall rises, and the precision falls at all other detections.
+    Only true positives matter: the recall rises only there, and the precision falls at all other detections.
     """
     width, total = len(truths), np.zeros_like(truths)
-    found = _running_sums(weights, category.images, category.rows, scratch.table(0, len(category.rows), width))
+    detected = _running_sums(weights, category.images, category.rows, scratch.table(0, len(category.rows), width))
     for matches in (category.matches[threshold] for threshold in used):
         if len(matches.rows):
             here = scratch.table(1, len(matches.rows), width)
-            found.take(matches.rows, 0, out=here, mode="clip")
+            detected.take(matches.rows, 0, out=here, mode="clip")
             total += _one_threshold(matches, weights, here, truths, scratch)
     return total / len(used)
 
 
-def _one_threshold(matches: _Matches, weights: list[Array], found: Array, truths: Array, scratch: _Scratch) -> Array:
-    """The same at one threshold; `found` [T, B]: weight of the detections down to each true positive (overwritten)."""
+def _one_threshold(matches: _Matches, weights: list[Array], detected: Array, truths: Array, scratch: _Scratch) -> Array:
+    """The same at one threshold; `detected` [T, B]: weight of the detections down to each true positive (overwritten)."""
     if len(matches.ignored):
-        found -= _ignored(matches, weights)
-    right = _running_sums(weights, matches.images, np.arange(len(found)), scratch.table(2, *found.shape))
-    precision = np.divide(right, np.maximum(found, TINY, out=found), out=found)
+        detected -= _ignored(matches, weights)
+    right = _running_sums(weights, matches.images, np.arange(len(detected)), scratch.table(2, *detected.shape))
+    precision = np.divide(right, np.maximum(detected, TINY, out=detected), out=detected)
     for worse, better in zip(precision[:0:-1], precision[-2::-1], strict=True):
         np.maximum(worse, better, out=better)
     percent = np.divide(np.multiply(right, 100, out=right), truths, out=right)

@@ -19,7 +19,7 @@ from icmbench.tasks.detection.metric import AveragePrecision
 
 NARROWEST = 2  # pixels: width and height of an object in training
 OWN_SCORE = 0.5  # the recogniser's own detections of at least this score are targets in training
-SMALLEST_VISIBLE = 0.25  # a crop keeps an object of which at least this share of the box is inside
+SMALLEST_VISIBLE = 0.25  # a crop keeps an object if at least this share of its box is inside
 
 
 class CocoSplit(Strict):
@@ -30,7 +30,7 @@ class CocoSplit(Strict):
 
 
 class DetectionData(Strict):
-    """`shapes`: the procedural pictures; `coco`: any COCO-format folders, one per split."""
+    """`shapes`: the procedural images; `coco`: any COCO-format folders, one per split."""
 
     source: Literal["shapes", "coco"]
     seed: int = 0
@@ -80,8 +80,8 @@ class Detection(OpenMMLabTask[CocoFolder]):
     def predict(self, image: Tensor, sample: Sample) -> tuple[Tensor, Tensor, Tensor]:
         scale = self.preprocess.scale_of(image.shape[1], image.shape[2])
         device = next(self.recognizer.parameters()).device
-        found = self._detect(image[None].to(device) / 255, scale)[0]
-        return found.bboxes.cpu(), found.scores.cpu(), found.labels.cpu()
+        detections = self._detect(image[None].to(device) / 255, scale)[0]
+        return detections.bboxes.cpu(), detections.scores.cpu(), detections.labels.cpu()
 
     def _detect(self, images: Tensor, scale: float) -> list[Any]:
         """Instances (`bboxes` in pixels of the images, `scores`, `labels`) in each of images float [B, 3, H, W] in 0..1."""
@@ -89,18 +89,18 @@ class Detection(OpenMMLabTask[CocoFolder]):
         size = (images.shape[2], images.shape[3])
         blank = Boxes(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), size, 0)
         samples = mmdet_network.samples(inputs, shape, [blank] * len(images), scale)
-        return [found.pred_instances for found in self.recognizer.predict(inputs, samples, rescale=True)]  # type: ignore[operator]
+        return [sample.pred_instances for sample in self.recognizer.predict(inputs, samples, rescale=True)]  # type: ignore[operator]
 
     @torch.no_grad()
     def own_targets(self, images: Tensor) -> list[Boxes]:
         """The detections with a score of at least `OWN_SCORE`, none narrower than a crop's annotations may be."""
         size = (images.shape[2], images.shape[3])
         instances = self._detect(images, self.options.crop_scale)
-        sure = [found[(found.scores >= OWN_SCORE) & _wide_enough(found.bboxes)] for found in instances]
-        return [Boxes(found.bboxes, found.labels, size, number) for number, found in enumerate(sure)]
+        sure = [detections[(detections.scores >= OWN_SCORE) & _wide_enough(detections.bboxes)] for detections in instances]
+        return [Boxes(detections.bboxes, detections.labels, size, number) for number, detections in enumerate(sure)]
 
     def object_masks(self, targets: Sequence[Any], size: tuple[int, int]) -> Tensor:
-        """An object's pixels are those with their middle inside its box."""
+        """An object's pixels are those whose middle is inside its box."""
         return torch.stack([_inside(target.boxes, size) for target in targets]) if targets else torch.zeros(0, 1, *size)
 
     def metric(self) -> AveragePrecision:
@@ -111,7 +111,7 @@ class Detection(OpenMMLabTask[CocoFolder]):
 
 
 class LightDetector(LightHead):
-    """The recogniser's own kind of detector, narrow, reading a feature map instead of a picture."""
+    """The recogniser's own kind of detector, narrow, reading a feature map instead of an image."""
 
     def __init__(self, network: nn.Module, task: Detection) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class LightDetector(LightHead):
     def loss(self, features: Tensor, targets: Sequence[Any]) -> Tensor:
         task = self.task[0]
         scale = task.options.crop_scale
-        height, width = (round(side * scale) for side in targets[0].picture)
+        height, width = (round(side * scale) for side in targets[0].size)
         grid = (height + -height % task.preprocess.divisor, width + -width % task.preprocess.divisor)
         self.network.backbone.grid = grid  # type: ignore[union-attr]
         samples = mmdet_network.samples(features.new_empty(len(targets), 3, *grid), (height, width), targets, scale)

@@ -1,1 +1,1 @@
-"""Semantic segmentation. Light to import, because results are read with its `tally` alone; the task is in `task`."""
+"""Semantic segmentation. Quick to import, because reading results needs only its `tally`; the task is in `task`."""

@@ -13,8 +13,8 @@ from icmbench.tasks.segmentation.tally import Confusion, confusion_scores
 class MeanIoU(Metric):
     """mIoU, aAcc (pixel accuracy), mAcc (mean recall of the classes) and IoU per class, in percent.
 
-    A class that neither truth nor prediction contains has no IoU and does not count in the mean; one that the truth
-    lacks has no recall. Masks hold class numbers; 255 in the truth is ignored.
+    A class in neither truth nor prediction has no IoU and does not count in the mean; one that is not in the truth has no
+    recall. Masks hold class numbers; 255 in the truth is ignored.
     """
 
     tally = Confusion
@@ -24,7 +24,7 @@ class MeanIoU(Metric):
         self.confusion = torch.zeros(len(classes), len(classes), dtype=torch.int64)  # [truth, prediction]
 
     def update(self, sample: Sample, prediction: Tensor) -> dict[str, Any]:
-        """Add a picture; returns its pixel accuracy in percent as `score`, and its `confusion`."""
+        """Add an image; returns its pixel accuracy in percent as `score`, and its `confusion`."""
         counted = sample.target != 255
         size = len(self.classes)
         pairs = size * sample.target[counted] + prediction[counted]

@@ -10,7 +10,7 @@ with compiled_ops.toolbox_imports():
     from mmseg.structures import SegDataSample
     from mmseg.utils import register_all_modules
 
-    register_all_modules(init_default_scope=False)  # a default scope would shut the other toolbox out
+    register_all_modules(init_default_scope=False)  # a default scope would exclude the other toolbox
 
 import torch
 from mmengine.config import ConfigDict
@@ -45,7 +45,7 @@ def total_loss(network: nn.Module, inputs: Tensor, masks: Sequence[Tensor]) -> T
 
 
 def predict(network: nn.Module, inputs: Tensor, shape: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Class numbers int64 [B, H, W] of pictures of `size`, of whose network input `shape` is not padding."""
+    """Class numbers int64 [B, H, W] of images of `size`; `shape`: their size in the network input, without padding."""
     meta = {"ori_shape": size, "img_shape": tuple(inputs.shape[-2:]), "pad_shape": tuple(inputs.shape[-2:])}
     logits = network.inference(inputs, [meta] * len(inputs))[..., : shape[0], : shape[1]]  # type: ignore[operator]
     if tuple(logits.shape[-2:]) != size:
@@ -60,7 +60,7 @@ def light_config(config: ConfigDict, body: dict[str, int]) -> ConfigDict:
     """
     head = config.decode_head
     if not isinstance(head, ConfigDict) or not isinstance(head.get("in_channels"), int):
-        raise UserError(f"a branch for this {config.type} is not known: its head must read one feature map.")
+        raise UserError(f"there is no branch for this {config.type}: its head must read one feature map.")
     config.backbone = ConfigDict(type="FeatureLevels", strides=[STRIDE], **body)
     config.neck = config.auxiliary_head = None
     head.in_channels, head.in_index, head.channels = body["width"], 0, body["width"]

@@ -1,4 +1,4 @@
-"""Confusion matrices image by image, from which mIoU follows for any weighting of the images."""
+"""Confusion matrices of the images, which give mIoU for any weighting of the images."""
 
 import numpy as np
 import pandas as pd
@@ -9,10 +9,10 @@ from icmbench.api import Array, Tally
 def confusion_scores(confusion: Array) -> dict[str, Array]:
     """mIoU, aAcc and mAcc in percent of confusion matrices [..., truth, prediction].
 
-    A class that neither truth nor prediction contains does not count in mIoU, one that the truth lacks not in mAcc.
+    A class in neither truth nor prediction does not count in mIoU; one that is not in the truth does not count in mAcc.
     """
-    right, truth, found = confusion.diagonal(axis1=-2, axis2=-1), confusion.sum(-1), confusion.sum(-2)
-    union = truth + found - right
+    right, truth, predicted = confusion.diagonal(axis1=-2, axis2=-1), confusion.sum(-1), confusion.sum(-2)
+    union = truth + predicted - right
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
             "mIoU": 100 * np.where(union > 0, right / union, 0).sum(-1) / (union > 0).sum(-1),

@@ -18,13 +18,13 @@ from icmbench.tasks.segmentation import mmseg_network
 from icmbench.tasks.segmentation.metric import MeanIoU
 
 IGNORED = 255
-BACKGROUND = "background"  # the class that is no object
+BACKGROUND = "background"  # the class without objects
 
 
 class MaskSplit(Strict):
     """A folder of images and one of index masks, below `$ICMBENCH_DATA` unless absolute.
 
-    `names`: a text file with one stem a line, where only some of the pictures belong to the split.
+    `names`: a text file with one stem a line, where only some of the images belong to the split.
     """
 
     images: Path
@@ -33,9 +33,9 @@ class MaskSplit(Strict):
 
 
 class SegmentationData(Strict):
-    """`shapes`: the procedural pictures; `folders`: image + index-mask folders, one pair per split.
+    """`shapes`: the procedural images; `folders`: image + index-mask folders, one pair per split.
 
-    `classes` are the class names; an index in a mask that has none is ignored, as is `ignore`.
+    `classes` are the class names; an index without a class is ignored in a mask, as is `ignore`.
     With `reduce_zero_label` index 0 is ignored and the others are lowered by one (mmsegmentation's convention).
     """
 
@@ -108,9 +108,9 @@ class Segmentation(OpenMMLabTask[MaskFolder]):
         return list(self._segment(images, self.options.crop_scale))
 
     def object_masks(self, targets: Sequence[Any], size: tuple[int, int]) -> Tensor:
-        """Objects are all classes but the one called "background"; ignored pixels are none.
+        """Objects are the pixels of all classes but "background", without ignored pixels.
 
-        Raises UserError where no class has that name.
+        Raises UserError if no class has that name.
         """
         if BACKGROUND not in self.data.classes:
             raise UserError(f"no class of this segmentation data is called '{BACKGROUND}', so nothing in it is an object.")
@@ -132,7 +132,7 @@ def _read_names(path: Path) -> list[str]:
 
 
 class LightSegmenter(LightHead):
-    """The recogniser's own kind of segmenter, narrow, reading a feature map instead of a picture."""
+    """The recogniser's own kind of segmenter, narrow, reading a feature map instead of an image."""
 
     def __init__(self, network: nn.Module, scale: float) -> None:
         super().__init__()

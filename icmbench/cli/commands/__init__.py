@@ -1,4 +1,4 @@
 """The commands, one module each: `HELP`, `add_arguments(parser)`, `run(arguments) -> exit status`.
 
-Heavy imports happen inside `run`, so that help and lists come at once.
+Heavy imports happen inside `run`, so help and lists appear at once.
 """

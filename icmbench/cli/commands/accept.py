@@ -1,4 +1,4 @@
-"""`icmbench accept`: a bundle's records into a results folder, with the status that verifying them gave."""
+"""`icmbench accept`: add a bundle's records to a results folder, with the status from their verification."""
 
 import argparse
 
@@ -14,38 +14,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_results(parser)
     parser.add_argument(
         "--external", metavar="NAME",
-        help="keep what was measured here as an external curve of this name, beside the methods and never ranked with them",
+        help="keep the measured points as an external curve of this name, beside the methods and never ranked with them",
     )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from icmbench.base.files import demand_writable
+    from icmbench.base.files import require_writable
     from icmbench.extras.curves import external
     from icmbench.submission import registry
     from icmbench.submission.archive import opened
     from icmbench.submission.inspect import contents, inspect
 
-    demand_writable(arguments.results.folder)
-    verdict = verify.reached(arguments)
+    require_writable(arguments.results.folder)
+    verdict = verify.verify_bundle(arguments)
     if verdict.status == "rejected":
         return verify.STATUS[verdict.status]
     if arguments.external:
         if not verdict.cells:
-            raise UserError("nothing was measured, so there is no curve to keep.")
+            raise UserError("nothing of the bundle could be measured here, so there is no curve to keep.")
         points = [(cell.bpp, cell.score) for cell in verdict.cells]
         curve = registry.add_external(arguments.results.folder, arguments.external, inspect(arguments.bundle), points)
         print(f"{external.path_of(arguments.results.folder, curve.name)}: {len(points)} points, external")
         return 0
     with opened(arguments.bundle) as bundle:
-        found = contents(bundle)
+        submitted = contents(bundle)
         submission = registry.Submission(
             status=verdict.status,
             reason=verdict.reason,
             protocol=verdict.protocol,
             label=verdict.label,
-            about=found.manifest.about,
+            about=submitted.manifest.about,
             bundle_sha256=verdict.bundle_sha256,
-            seals=registry.seals(bundle, found),
+            seals=registry.seals(bundle, submitted),
             images=sum(cell.images for cell in verdict.cells),
             same=sum(cell.same for cell in verdict.cells),
             environment=verdict.environment,

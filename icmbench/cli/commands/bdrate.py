@@ -1,4 +1,4 @@
-"""`icmbench bdrate`: two curves from CSV files."""
+"""`icmbench bdrate`: BD-rate of two curves in CSV files."""
 
 import argparse
 import json
@@ -22,42 +22,42 @@ def run(arguments: argparse.Namespace) -> int:
     from icmbench.extras.curves.files import read_curve
     from icmbench.stats.bdrate import bd_rate
 
-    found = bd_rate(read_curve(arguments.anchor), read_curve(arguments.test), method=arguments.method)
-    print(_json(found) if arguments.json else _text(found))
+    result = bd_rate(read_curve(arguments.anchor), read_curve(arguments.test), method=arguments.method)
+    print(_json(result) if arguments.json else _text(result))
     return 0
 
 
-def _json(found: "BDRate") -> str:
+def _json(result: "BDRate") -> str:
     return json.dumps(
         {
-            "bd_rate": found.percent,
-            "bd_metric": found.metric,
-            "overlap": found.overlap,
-            "rate_overlap": found.rate_overlap,
-            "method": found.method,
-            "cross_check": found.cross_check,
-            "points": found.points,
-            "monotone": found.monotone,
-            "warnings": found.warnings,
-            "reason": found.reason or None,
+            "bd_rate": result.percent,
+            "bd_metric": result.metric,
+            "overlap": result.overlap,
+            "rate_overlap": result.rate_overlap,
+            "method": result.method,
+            "cross_check": result.cross_check,
+            "points": result.points,
+            "monotone": result.monotone,
+            "warnings": result.warnings,
+            "reason": result.reason or None,
         },
         indent=1,
         allow_nan=False,
     )
 
 
-def _text(found: "BDRate") -> str:
-    other = "Akima" if found.method == "pchip" else "PCHIP"
-    name = "PCHIP" if found.method == "pchip" else "Akima"
-    check = "" if found.cross_check is None else f"; {other}: {found.cross_check:+.2f} %"
-    rate = f"none: {found.reason}" if found.percent is None else f"{found.percent:+.2f} % ({name}{check})"
-    metric = "none: no common range of rate" if found.metric is None else f"{found.metric:+.3f} (unit of quality)"
-    if found.metric is None and min(found.points) < 3:
-        metric = f"none: {found.reason}"
+def _text(result: "BDRate") -> str:
+    check_name = "Akima" if result.method == "pchip" else "PCHIP"
+    name = "PCHIP" if result.method == "pchip" else "Akima"
+    check = "" if result.cross_check is None else f"; {check_name}: {result.cross_check:+.2f} %"
+    rate = f"none: {result.reason}" if result.percent is None else f"{result.percent:+.2f} % ({name}{check})"
+    metric = "none: no common range of rate" if result.metric is None else f"{result.metric:+.3f} (unit of quality)"
+    if result.metric is None and min(result.points) < 3:
+        metric = f"none: {result.reason}"
     lines = [
         f"BD-rate:   {rate}",
         f"BD-metric: {metric}",
-        f"overlap:   {found.overlap:.0%} of quality, {found.rate_overlap:.0%} of log rate",
-        f"points:    {found.points[0]} of the anchor, {found.points[1]} of the test",
+        f"overlap:   {result.overlap:.0%} of quality, {result.rate_overlap:.0%} of log rate",
+        f"points:    {result.points[0]} of the anchor, {result.points[1]} of the test",
     ]
-    return "\n".join([*lines, *(f"warning:   {text}" for text in found.warnings)])
+    return "\n".join([*lines, *(f"warning:   {text}" for text in result.warnings)])

@@ -1,4 +1,4 @@
-"""`icmbench converge`: how far the anchor still moves when its budget doubles."""
+"""`icmbench converge`: how much the anchor still improves when its budget doubles."""
 
 import argparse
 import json
@@ -16,11 +16,11 @@ def run(arguments: argparse.Namespace) -> int:
     with options.anchor_job(arguments) as (protocol, runner):
         from icmbench.extras.power import power
 
-        found = power.measure_convergence(protocol, arguments.seeds, runner)
+        difference = power.measure_convergence(protocol, arguments.seeds, runner)
     if arguments.json:
-        print(json.dumps(power.as_json(found, protocol), indent=1))
+        print(json.dumps(power.as_json(difference, protocol), indent=1))
         return 0
-    spread = f" ({found.low:+.1f} … {found.high:+.1f} %)" if found.interval else " (one seed: no interval)"
-    steps = protocol.training.steps
-    print(f"{protocol.identity}: {protocol.anchor} with {2 * steps} steps against {steps}: BD-rate {found.value:+.1f} %{spread}")
+    spread = f" ({difference.low:+.1f} … {difference.high:+.1f} %)" if difference.interval else " (one seed: no interval)"
+    budgets = f"{2 * protocol.training.steps} steps against {protocol.training.steps}"
+    print(f"{protocol.identity}: {protocol.anchor} with {budgets}: BD-rate {difference.value:+.1f} %{spread}")
     return 0

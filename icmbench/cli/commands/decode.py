@@ -1,4 +1,4 @@
-"""`icmbench decode`: images from bitstreams and a codec's weights, and nothing else."""
+"""`icmbench decode`: images from bitstreams and a codec's weights alone."""
 
 import argparse
 import sys
@@ -20,13 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import torch
 
-    from icmbench.base.files import demand_writable
-    from icmbench.experiment.build import decoder_called
+    from icmbench.base.files import require_writable
+    from icmbench.experiment.build import find_decoder
     from icmbench.extras import decode
 
     files = decode.find(arguments.bitstreams)
-    codec = decoder_called(arguments.codec, options.plugins(arguments), torch.device(options.device(arguments.device)))
-    demand_writable(arguments.out)
+    codec = find_decoder(arguments.codec, options.plugins(arguments), torch.device(options.device(arguments.device)))
+    require_writable(arguments.out)
     status = 0
     for decoded in decode.decode(files, codec, arguments.out):
         if decoded.problem:

@@ -1,4 +1,4 @@
-"""`icmbench export`: our curves in the file formats of others."""
+"""`icmbench export`: curves in the file formats of other programs."""
 
 import argparse
 from pathlib import Path
@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     from icmbench.extras.curves.files import export
     from icmbench.plugins.find import INSTALLED
 
-    if arguments.out.resolve() == arguments.results.folder.resolve():  # the files would lie among the records
+    if arguments.out.resolve() == arguments.results.folder.resolve():  # the files would mix with the records
         raise UserError(f"{arguments.out} is the results folder itself; name another one.")
     for path in export(options.read_records(arguments.results, INSTALLED), arguments.out, arguments.format):
         print(path)

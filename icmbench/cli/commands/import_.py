@@ -1,9 +1,8 @@
-"""`icmbench import`: a published curve beside ours."""
+"""`icmbench import`: keep a published curve beside the computed ones."""
 
 import argparse
 from pathlib import Path
 
-from icmbench.base.errors import UserError
 from icmbench.cli import options
 
 HELP = "keep a published curve as external, from CompressAI's RD JSON or CSV"
@@ -22,26 +21,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from datetime import UTC, datetime
 
-    from pydantic import ValidationError
-
     from icmbench.extras.curves import external
     from icmbench.extras.curves.files import read_points
-    from icmbench.schema.protocol import describe_errors
+    from icmbench.schema.protocol import validated
 
     metric, points = read_points(arguments.file, arguments.metric)
-    try:
-        curve = external.ExternalCurve(
-            name=arguments.name,
-            source=arguments.source,
-            metric=metric,
-            points=tuple(points),
-            protocol=arguments.protocol,
-            anchor=arguments.anchor,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-    except ValidationError as error:
-        raise UserError(f"cannot import {arguments.file}: {describe_errors(error)}.") from error
+    fields = {
+        "name": arguments.name,
+        "source": arguments.source,
+        "metric": metric,
+        "points": points,
+        "protocol": arguments.protocol,
+        "anchor": arguments.anchor,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    curve = validated(external.ExternalCurve, fields, f"cannot import {arguments.file}")
     new = external.add(arguments.results.folder, curve)
-    state = f"{len(points)} points of {metric}" if new else "the same curve is there already"
+    state = f"{len(points)} points of {metric}" if new else "the same curve exists already"
     print(f"{external.path_of(arguments.results.folder, curve.name)}: {state}")
     return 0

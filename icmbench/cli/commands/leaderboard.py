@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--port", type=_port, default=8501, metavar="N", help="default 8501")
     parser.add_argument(
-        "--address", default="localhost", metavar="HOST", help="default localhost: this machine only; 0.0.0.0 is for everybody"
+        "--address", default="localhost", metavar="HOST", help="default localhost: this machine only; 0.0.0.0: the whole network"
     )
 
 

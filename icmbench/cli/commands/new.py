@@ -1,4 +1,4 @@
-"""`icmbench new`: start a method or a task of one's own."""
+"""`icmbench new`: start your own method or task."""
 
 import argparse
 import importlib.util
@@ -27,20 +27,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _next(arguments: argparse.Namespace) -> list[str]:
-    """What to type, in order, as it works on this machine."""
+    """The commands to type next, in order, as they work on this machine."""
     from icmbench.extras.authoring import new
 
-    place = arguments.into / ("" if arguments.file else arguments.name)
-    first = [] if arguments.file else [f"{_installer()} --no-deps --no-build-isolation --editable {place}"]
-    enter = [f"cd {place}"] if place != Path() and arguments.file else []
+    folder = arguments.into / ("" if arguments.file else arguments.name)
+    first = [] if arguments.file else [f"{_installer()} --no-deps --no-build-isolation --editable {folder}"]
+    enter = [f"cd {folder}"] if folder != Path() and arguments.file else []
     commands = new.commands(arguments.kind, arguments.name, arguments.file)
     program = "icmbench" if shutil.which("icmbench") else f"{sys.executable} -m icmbench"
-    test = f"{sys.executable} -m pytest {f'test_{arguments.name}.py' if arguments.file else place}"
+    test = f"{sys.executable} -m pytest {f'test_{arguments.name}.py' if arguments.file else folder}"
     return [*enter, *first, *(line.replace("icmbench", program, 1) for line in commands), test]
 
 
 def _installer() -> str:
-    """pip where the environment has it, else uv: the one that set the environment up, if it lies beside it."""
+    """The install command: pip if the environment has it, else uv, preferably the one that set up the environment."""
     if importlib.util.find_spec("pip"):
         return f"{sys.executable} -m pip install"
     own = Path(sys.prefix).parent / ".uv" / "bin" / "uv"

@@ -1,4 +1,4 @@
-"""`icmbench power`: what a protocol can resolve."""
+"""`icmbench power`: which differences a protocol can resolve."""
 
 import argparse
 import json
@@ -19,6 +19,6 @@ def run(arguments: argparse.Namespace) -> int:
     with options.anchor_job(arguments) as (protocol, runner):
         from icmbench.extras.power import power
 
-        found = power.measure_power(protocol, arguments.seeds, runner)
-    print(json.dumps(power.as_json(found, protocol), indent=1) if arguments.json else power.describe_power(found, protocol))
+        result = power.measure_power(protocol, arguments.seeds, runner)
+    print(json.dumps(power.as_json(result, protocol), indent=1) if arguments.json else power.describe_power(result, protocol))
     return 0

@@ -1,4 +1,4 @@
-"""`icmbench prepare`: make the weights that protocols start from."""
+"""`icmbench prepare`: make the weights that protocols start with."""
 
 import argparse
 from pathlib import Path
@@ -19,11 +19,11 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from icmbench.extras import prepare
-    from icmbench.running.progress import one_thing
+    from icmbench.running.progress import show_progress
 
     path = prepare.find_recipe(arguments.recipe)
-    with one_thing(path.stem, Console()) as report:
-        made = prepare.prepare(path, arguments.out, arguments.runs, options.device(arguments.device), report)
-    print(f"{arguments.out / path.stem}.safetensors  sha256 {made['sha256']}")
-    print("reached: " + ", ".join(f"{name} {value:.3f}" for name, value in made["reached"].items()))
+    with show_progress(path.stem, Console()) as report:
+        description = prepare.prepare(path, arguments.out, arguments.runs, options.device(arguments.device), report)
+    print(f"{arguments.out / path.stem}.safetensors  sha256 {description['sha256']}")
+    print("reached: " + ", ".join(f"{name} {value:.3f}" for name, value in description["reached"].items()))
     return 0

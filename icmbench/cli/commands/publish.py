@@ -13,19 +13,19 @@ MODULE = "icmbench.leaderboard.publish"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the site; one that publish made is replaced")
     options.add_results(parser)
-    parser.add_argument("--check", action="store_true", help="write nothing; say how OUT differs from the site of the results")
+    parser.add_argument("--check", action="store_true", help="write nothing; show how OUT differs from the site of the results")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    made = import_module(MODULE)
+    site = import_module(MODULE)
 
     def report(protocol: str) -> None:
         print(f"making the tables of {protocol} ...", flush=True)
 
     if not arguments.check:
-        pages = made.publish(arguments.results.folder, arguments.out, report)
+        pages = site.publish(arguments.results.folder, arguments.out, report)
         print(f"{arguments.out / 'index.html'}: {pages} page{'s' if pages > 1 else ''}")
         return 0
-    found = made.differences(arguments.results.folder, arguments.out, report)
-    print("\n".join(found) if found else f"{arguments.out} is up to date")
-    return 1 if found else 0
+    differences = site.differences(arguments.results.folder, arguments.out, report)
+    print("\n".join(differences) if differences else f"{arguments.out} is up to date")
+    return 1 if differences else 0

@@ -1,10 +1,10 @@
-"""`icmbench retract`: a submission's records out of the results folder; what was known of it stays, with the reason."""
+"""`icmbench retract`: remove a submission's records from the results folder; its entry stays, with the reason."""
 
 import argparse
 
 from icmbench.cli import options
 
-HELP = "take a submission's records out of a results folder, saying why"
+HELP = "remove a submission's records from a results folder, with the reason"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from icmbench.submission import registry
 
-    gone = registry.retract(arguments.results.folder, arguments.protocol, arguments.label, arguments.reason)
-    print(f"{arguments.label} under {arguments.protocol}: {len(gone)} records retracted.")
+    removed = registry.retract(arguments.results.folder, arguments.protocol, arguments.label, arguments.reason)
+    print(f"{arguments.label} under {arguments.protocol}: {len(removed)} records retracted.")
     return 0

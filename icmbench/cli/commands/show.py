@@ -37,9 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _hash(protocol: "Protocol", plugins: "Plugins") -> str:
-    """The hash of the protocol with the data that are here."""
+    """The hash of the protocol with the data on this machine."""
     try:
         bound = options.bound(protocol, plugins)
     except UserError:
-        return "hash: not known here, because it covers the content of the data, and files are missing (see below)"
+        return "hash: unknown on this machine, because it covers the content of the data, and files are missing (see below)"
     return f"hash: {bound.hash} (val images and annotations: {bound.bound.val[:12]})"

@@ -1,4 +1,4 @@
-"""`icmbench status`: what runs at the moment."""
+"""`icmbench status`: the running jobs."""
 
 import argparse
 import json
@@ -21,10 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from icmbench.extras import status
 
-    found = status.jobs(arguments.runs, arguments.only.folder if arguments.only else None)
+    jobs = status.jobs(arguments.runs, arguments.only.folder if arguments.only else None)
     if arguments.json:
-        print(json.dumps([{"state": job.state(), **asdict(job)} for job in found], indent=1, ensure_ascii=False))
+        print(json.dumps([{"state": job.state(), **asdict(job)} for job in jobs], indent=1, ensure_ascii=False))
     else:
         where = status.folder_of(arguments.runs)
-        print("\n\n".join(map(status.describe, found)) or f"no job has run lately (looked in {where})")
+        print("\n\n".join(map(status.describe, jobs)) or f"no job has run lately (looked in {where})")
     return 0

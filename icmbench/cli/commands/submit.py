@@ -1,4 +1,4 @@
-"""`icmbench submit`: a bundle of a method's records with all that somebody else needs to verify them."""
+"""`icmbench submit`: a bundle of a method's records with everything that others need to verify them."""
 
 import argparse
 from pathlib import Path
@@ -19,19 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--title", help="what the method is, in a line")
     parser.add_argument("--link", metavar="ADDRESS", help="a paper, or where the code lives")
     options.add_set(parser)
-    options.add_place(parser)
+    options.add_locations(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from pydantic import ValidationError
-
-    from icmbench.schema.protocol import describe_errors, override
+    from icmbench.schema.protocol import override, validated
     from icmbench.submission.manifest import About
 
-    try:
-        about = About(authors=arguments.author, licence=arguments.licence, title=arguments.title, link=arguments.link)
-    except ValidationError as error:
-        raise UserError(f"this cannot be the description of a bundle: {describe_errors(error)}.") from error
+    described = {"authors": arguments.author, "licence": arguments.licence, "title": arguments.title, "link": arguments.link}
+    about = validated(About, described, "the description of the bundle is not valid")
     if arguments.out.suffix != ".zip":
         raise UserError(f"--out must name a .zip file, not {arguments.out}.")
     parameters, fields = options.settings(arguments.set)
@@ -40,9 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
     from icmbench.submission.submit import pack
 
     folders, device = options.folders(arguments), options.devices(arguments)
-    made = pack(plugins, folders, device, protocol, arguments.method, parameters, about, arguments.out)
-    images = sum(len(cell.shipped) for cell in made.cells)
+    manifest = pack(plugins, folders, device, protocol, arguments.method, parameters, about, arguments.out)
+    images = sum(len(cell.shipped) for cell in manifest.cells)
     size = arguments.out.stat().st_size / 2**20
-    print(f"{arguments.out}: {made.label} under {made.protocol}; {len(made.cells)} records, {images} bitstreams, {size:.1f} MiB.")
-    print(f"Look at it as others will: icmbench verify {arguments.out}")
+    held = f"{len(manifest.cells)} records, {images} bitstreams, {size:.1f} MiB"
+    print(f"{arguments.out}: {manifest.label} under {manifest.protocol}; {held}.")
+    print(f"To check it as others will: icmbench verify {arguments.out}")
     return 0

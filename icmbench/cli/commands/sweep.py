@@ -35,14 +35,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def axes(texts: list[str]) -> dict[str, list[Any]]:
-    """Axis -> values from `AXIS=VALUE,VALUE` texts; no values for a bare AXIS. Raises UserError for what is not so."""
-    found: dict[str, list[Any]] = {}
+    """Axis -> values from `AXIS=VALUE,VALUE` texts; no values for a bare AXIS. Raises UserError for any other text."""
+    values_of: dict[str, list[Any]] = {}
     for text in texts:
         name, separator, values = text.partition("=")
-        if name in found:
-            raise UserError(f"--over has the axis {name} twice; write all its values in one.")
+        if name in values_of:
+            raise UserError(f"--over has the axis {name} twice; list all its values in one --over.")
         parts = COMMA.split(values) if separator else []
         if not name or "" in (part.strip() for part in parts):
             raise UserError(f"--over takes AXIS or AXIS=VALUE,VALUE, not '{text}'.")
-        found[name] = [options.literal(part.strip()) for part in parts]
-    return found
+        values_of[name] = [options.literal(part.strip()) for part in parts]
+    return values_of

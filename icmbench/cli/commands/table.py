@@ -30,14 +30,14 @@ def run(arguments: argparse.Namespace) -> int:
     from icmbench.show import bdrate_table
 
     store = arguments.results
-    options.demand_results(store)
+    options.require_results(store)
     plugins = options.plugins(arguments)
-    found = summary(store, plugins, arguments.metric)
-    for name, reason in found.aside:
+    table = summary(store, plugins, arguments.metric)
+    for name, reason in table.aside:
         print(f"icmbench: set aside {store.folder / name}: {reason}", file=sys.stderr)
-    if not found.rows:
+    if not table.rows:
         raise _no_rows(store, plugins, arguments.metric)
-    rows = _with_external(store.folder, found.rows)
+    rows = _with_external(store.folder, table.rows)
     if arguments.form == "text":
         bdrate_table.print_table(rows)
     else:
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _with_external(folder: Path, rows: "list[Row]") -> "list[Row]":
-    """The rows with the external curves of the folder; those that compare with none are named on standard error."""
+    """The rows with the external curves of the folder. Prints the curves that cannot be compared to standard error."""
     if not (folder / "external").is_dir():
         return rows
     from icmbench.extras.curves.external import not_comparable, read, with_external

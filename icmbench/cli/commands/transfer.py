@@ -1,4 +1,4 @@
-"""`icmbench transfer`: how codecs do under other protocols than their own."""
+"""`icmbench transfer`: scores of codecs under other protocols than their own."""
 
 import argparse
 
@@ -10,10 +10,12 @@ HELP = "score codecs that were trained under one protocol (for one task or recog
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("method", nargs="?", help="default: the protocols' anchor")
-    parser.add_argument("--protocols", nargs="+", metavar="NAME|FILE", help="at least two (default: the own one of every task)")
+    parser.add_argument(
+        "--protocols", nargs="+", metavar="NAME|FILE", help="at least two (default: the default protocol of every task)"
+    )
     options.add_set(parser)
     options.add_seeds(parser)
-    options.add_place(parser)
+    options.add_locations(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

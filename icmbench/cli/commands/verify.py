@@ -1,4 +1,4 @@
-"""`icmbench verify`: is what a bundle claims true?"""
+"""`icmbench verify`: check the claims of a bundle."""
 
 import argparse
 from pathlib import Path
@@ -21,28 +21,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
-    """What verifying takes: the bundle, the protocol, plugins of tasks."""
+    """The options of verifying: the bundle, the protocol, plugins of tasks."""
     parser.add_argument("bundle", type=Path, metavar="BUNDLE.zip")
     parser.add_argument("--protocol", metavar="NAME|FILE", help="default: the one that the bundle names")
     options.add_plugin(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    verdict = reached(arguments, arguments.json)
+    verdict = verify_bundle(arguments, arguments.json)
     if arguments.json:
         print(verdict.model_dump_json(indent=1))
     return STATUS[verdict.status]
 
 
-def reached(arguments: argparse.Namespace, quiet: bool = False) -> "Verdict":
-    """The verdict on the arguments' bundle, with a progress bar on the way, and told unless `quiet`."""
+def verify_bundle(arguments: argparse.Namespace, quiet: bool = False) -> "Verdict":
+    """The verdict on the bundle, with a progress display; it is printed unless `quiet`."""
     from rich.console import Console
 
-    from icmbench.running.progress import one_thing
+    from icmbench.running.progress import show_progress
     from icmbench.submission.verify import verify
 
     console = Console(stderr=quiet)
-    with one_thing(arguments.bundle.name, console) as report:
+    with show_progress(arguments.bundle.name, console) as report:
         verdict = verify(
             arguments.bundle, options.plugins(arguments), arguments.protocol,
             lambda phase, done, total: report(phase, done, total, {}),
@@ -53,7 +53,7 @@ def reached(arguments: argparse.Namespace, quiet: bool = False) -> "Verdict":
 
 
 def _print(verdict: "Verdict", console: "Console") -> None:
-    from icmbench.show.sheet import Cell, Column, Sheet, number, say
+    from icmbench.show.sheet import Cell, Column, Sheet, number, print_line
 
     if verdict.cells:
         columns = [Column("record", names=True)]
@@ -68,4 +68,4 @@ def _print(verdict: "Verdict", console: "Console") -> None:
         ]  # fmt: skip
         Sheet("verdict", f"{verdict.label} under {verdict.protocol}", columns, lines).show(console)
     reason = f": {verdict.reason}" if verdict.reason else ""
-    say(f"{verdict.status.upper()}{reason} ({verdict.seconds:.0f} s, sha256 {verdict.bundle_sha256[:12]})", console)
+    print_line(f"{verdict.status.upper()}{reason} ({verdict.seconds:.0f} s, sha256 {verdict.bundle_sha256[:12]})", console)

@@ -1,1 +1,1 @@
-"""`icmbench sweep` and `icmbench transfer`: chosen rows side by side, as a figure and a table."""
+"""`icmbench sweep` and `icmbench transfer`: selected rows side by side, as a figure and a table."""

@@ -1,4 +1,4 @@
-"""The figure of `icmbench sweep`: one panel an axis, its values against the BD-rate with its interval."""
+"""The figure of `icmbench sweep`: one panel per axis, its values against the BD-rate with its interval."""
 
 import math
 import textwrap
@@ -33,7 +33,7 @@ MISSING = "dimgrey"
 
 @dataclass(frozen=True)
 class Panel:
-    """One axis: its entries, where they stand on x, and the panel's width in inches. `log`: x is the logarithm to base 10."""
+    """One axis: its entries, their positions x, and the panel's width in inches. `log`: x is the logarithm to base 10."""
 
     name: str
     entries: tuple[Entry, ...]
@@ -49,13 +49,13 @@ class Panel:
 
     @property
     def range(self) -> tuple[float, float]:
-        """From where to where x is shown: half a gap beyond the first and the last value."""
+        """The range of x: half a gap beyond the first and the last value."""
         margin = 0.5 * _gap(self.x) + 0.02 * (self.x[-1] - self.x[0])
         return self.x[0] - margin, self.x[-1] + margin
 
 
 def panel(name: str, entries: Sequence[Entry]) -> Panel:
-    """Numbers stand at their values (at their logarithm if they span more than a decade), unless labels would overlap."""
+    """Numbers are drawn at their values (at their logarithm if they span more than a decade), unless labels would overlap."""
     values = [entry.names["value"] for entry in entries]
     numeric = len(values) > 1 and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     if numeric:
@@ -96,10 +96,10 @@ def _style(entry: Entry) -> str:
 
 
 def _limits(panels: Sequence[Panel]) -> tuple[float, float]:
-    """BD-rates that all panels show: whole intervals, but an interval beyond ± 100 % is cut where no value is."""
-    found = [entry.bd_rate for one in panels for entry in one.entries if entry.bd_rate]
-    values = [0.0, *(estimate.value for estimate in found)]
-    ends = [end for estimate in found for end in estimate.interval or ()]
+    """The range of BD-rates of all panels. Intervals are cut at ± 100 % unless a value lies beyond."""
+    estimates = [entry.bd_rate for panel in panels for entry in panel.entries if entry.bd_rate]
+    values = [0.0, *(estimate.value for estimate in estimates)]
+    ends = [end for estimate in estimates for end in estimate.interval or ()]
     low = min([*values, *(max(end, -100.0) for end in ends)])
     high = max([*values, *(min(end, 100.0) for end in ends)])
     room = 0.08 * (high - low) or 1.0
@@ -108,33 +108,33 @@ def _limits(panels: Sequence[Panel]) -> tuple[float, float]:
 
 def _missing(panels: Sequence[Panel]) -> list[str]:
     """The values without a BD-rate, with the reason."""
-    entries = [entry for one in panels for entry in one.entries if entry.bd_rate is None]
+    entries = [entry for panel in panels for entry in panel.entries if entry.bd_rate is None]
     return [f"{e.names['axis']} = {e.names['value']}: {'the anchor itself' if e.is_anchor else e.notes[0]}" for e in entries]
 
 
 def _rows(panels: Sequence[Panel]) -> list[list[Panel]]:
     """The panels side by side, in as many rows as their widths need."""
     rows: list[list[Panel]] = [[]]
-    for one in panels:
-        if rows[-1] and sum(other.width for other in rows[-1]) + one.width > WIDEST_ROW:
+    for panel in panels:
+        if rows[-1] and sum(beside.width for beside in rows[-1]) + panel.width > WIDEST_ROW:
             rows.append([])
-        rows[-1].append(one)
+        rows[-1].append(panel)
     return rows
 
 
 def plot(panels: Sequence[Panel], title: str, anchor: str) -> Figure:
-    """The panels in rows, and below them what has no BD-rate."""
+    """The panels in rows, and below them the values without a BD-rate."""
     rows = _rows(panels)
-    width = max(6.5, max(sum(one.width for one in row) for row in rows) + 0.8)
+    width = max(6.5, max(sum(panel.width for panel in row) for row in rows) + 0.8)
     below = [line for text in _missing(panels) for line in textwrap.wrap(text, int(width / 0.075))]
     figure = plt.figure(figsize=(width, 3.1 * len(rows) + 0.9 + 0.16 * len(below)), layout="constrained")
     limits = _limits(panels)
     outer = figure.add_gridspec(len(rows), 1)
     for number, row in enumerate(rows):
-        grid = outer[number].subgridspec(1, len(row), width_ratios=[one.width for one in row])
-        for column, one in enumerate(row):
+        grid = outer[number].subgridspec(1, len(row), width_ratios=[panel.width for panel in row])
+        for column, panel in enumerate(row):
             axes = figure.add_subplot(grid[column])
-            _draw_panel(axes, one)
+            _draw_panel(axes, panel)
             axes.set_ylim(limits)
             if column == 0:
                 axes.set_ylabel(plain(f"BD-rate against {anchor} (%)"))
@@ -146,41 +146,43 @@ def plot(panels: Sequence[Panel], title: str, anchor: str) -> Figure:
     return figure
 
 
-def _draw_panel(axes: Axes, one: Panel) -> None:
+def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.axhline(0, color=BLACK, linestyle="--", linewidth=1)
-    there = [(x, entry, entry.bd_rate) for x, entry in zip(one.x, one.entries, strict=True) if entry.bd_rate]
-    if one.numeric:
-        axes.plot([x for x, _, _ in there], [found.value for _, _, found in there], color="lightgrey", linewidth=1.2, zorder=1)
-    for x, entry, found in there:
+    shown = [(x, entry, entry.bd_rate) for x, entry in zip(panel.x, panel.entries, strict=True) if entry.bd_rate]
+    if panel.numeric:
+        axes.plot(
+            [x for x, _, _ in shown], [estimate.value for _, _, estimate in shown], color="lightgrey", linewidth=1.2, zorder=1
+        )
+    for x, entry, estimate in shown:
         colour, marker, filled = STYLES[_style(entry)]
-        low, high = found.interval or (found.value, found.value)
-        spread = [[found.value - low], [high - found.value]] if found.interval else None
+        low, high = estimate.interval or (estimate.value, estimate.value)
+        spread = [[estimate.value - low], [high - estimate.value]] if estimate.interval else None
         axes.errorbar(
-            x, found.value, yerr=spread, color=colour, fmt=marker, markersize=7, markerfacecolor=colour if filled else "white",
+            x, estimate.value, yerr=spread, color=colour, fmt=marker, markersize=7, markerfacecolor=colour if filled else "white",
             markeredgewidth=1.6, elinewidth=1.6, capsize=4, zorder=3,
         )  # fmt: skip
-    for x, entry in zip(one.x, one.entries, strict=True):
+    for x, entry in zip(panel.x, panel.entries, strict=True):
         if entry.bd_rate is None:
             text = "anchor" if entry.is_anchor else "none"
             axes.text(
                 x, 0.03, text, transform=axes.get_xaxis_transform(), rotation=90, ha="center", va="bottom",
                 fontsize=9, color=MISSING,
             )  # fmt: skip
-    axes.set_xlim(one.range)
-    axes.set_xticks(one.x, one.labels, fontsize=9)
-    for tick, entry in zip(axes.get_xticklabels(), one.entries, strict=True):
+    axes.set_xlim(panel.range)
+    axes.set_xticks(panel.x, panel.labels, fontsize=9)
+    for tick, entry in zip(axes.get_xticklabels(), panel.entries, strict=True):
         tick.set_fontweight("bold" if entry.mark else "normal")
-    axes.set_xlabel(plain(f"{one.name} (log scale)" if one.log else one.name))
+    axes.set_xlabel(plain(f"{panel.name} (log scale)" if panel.log else panel.name))
     axes.grid(axis="y", alpha=0.3)
 
 
 def _used(panels: Sequence[Panel]) -> list[str]:
-    styles = {_style(entry) for one in panels for entry in one.entries if entry.bd_rate}
+    styles = {_style(entry) for panel in panels for entry in panel.entries if entry.bd_rate}
     return [style for style in STYLES if style in styles]
 
 
 def _legend(figure: Figure, panels: Sequence[Panel], anchor: str, title: str) -> None:
-    """Above the panels, under the title: the layout keeps a legend and a `suptitle` apart from the panels only."""
+    """The title is part of the legend, because the layout does not separate a legend from a `suptitle`."""
     handles = [Line2D([], [], color=BLACK, linestyle="--", linewidth=1, label=plain(f"anchor {anchor}"))]
     for style in _used(panels):
         colour, marker, filled = STYLES[style]
@@ -188,6 +190,6 @@ def _legend(figure: Figure, panels: Sequence[Panel], anchor: str, title: str) ->
         handles.append(
             Line2D([], [], color=colour, marker=marker, markerfacecolor=face, markeredgewidth=1.6, linestyle="none", label=style)
         )
-    if any(entry.mark for one in panels for entry in one.entries):
+    if any(entry.mark for panel in panels for entry in panel.entries):
         handles.append(Line2D([], [], linestyle="none", label="bold: default"))
     figure.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=8, frameon=False, title=title, title_fontsize=11)

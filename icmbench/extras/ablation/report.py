@@ -1,4 +1,4 @@
-"""Chosen rows side by side, each under names of its own: what `icmbench sweep` and `icmbench transfer` end in."""
+"""Selected rows side by side, each under its own names: the result of `icmbench sweep` and `icmbench transfer`."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from icmbench.base.files import write_text
 from icmbench.compare.row import Row
 from icmbench.show import bdrate_table, markup
 from icmbench.show.figure import interactive
-from icmbench.show.sheet import Cell, Column, Sheet, say
+from icmbench.show.sheet import Cell, Column, Sheet, print_line
 from icmbench.stats.confidence import Estimate
 
 SHOWN = ("seeds", "BD-rate", "95 % interval", "BD-metric", "Akima", "overlap")
@@ -24,7 +24,7 @@ LONGEST = 150
 
 @dataclass(frozen=True)
 class Entry:
-    """A row under the two names that tell it from the others (axis and value, say); no row where there are no records.
+    """A row under two names that identify it (for example axis and value); no row if there are no records.
 
     `mark`: what is special about the second name, such as `default`.
     """
@@ -40,7 +40,7 @@ class Entry:
 
     @property
     def bd_rate(self) -> Estimate | None:
-        """BD-rate in percent, where there is one."""
+        """BD-rate in percent, or None."""
         return self.row.bd_rate if self.row else None
 
     @property
@@ -50,7 +50,7 @@ class Entry:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader must know about it."""
+        """The notes for readers."""
         return bdrate_table.notes(self.row) if self.row else [NO_RECORDS]
 
 
@@ -82,12 +82,12 @@ def sheet(entries: Sequence[Entry]) -> Sheet:
 
 def to_json(entries: Sequence[Entry]) -> str:
     """A list with the names, the whole row (null where there are no records) and the notes of each entry."""
-    found = [e.names | {"mark": e.mark, "row": asdict(e.row) if e.row else None, "notes": e.notes} for e in entries]
-    return json.dumps(found, indent=1, ensure_ascii=False)
+    items = [e.names | {"mark": e.mark, "row": asdict(e.row) if e.row else None, "notes": e.notes} for e in entries]
+    return json.dumps(items, indent=1, ensure_ascii=False)
 
 
 def to_csv(entries: Sequence[Entry]) -> str:
-    """One line an entry: its names before the numbers of its row, unrounded."""
+    """One line per entry: its names before the numbers of its row, unrounded."""
     numbers = [bdrate_table.numbers(entry.row) if entry.row else {"seeds": 0} for entry in entries]
     own = [entry.names | {"mark": entry.mark, "note": "; ".join(entry.notes)} for entry in entries]
     headers = list(dict.fromkeys(name for line in (*own, *numbers) for name in line))
@@ -103,16 +103,16 @@ def show(entries: Sequence[Entry], console: Console) -> None:
         sheet(group).only(second, *SHOWN).show(console)
         for entry in group:
             for note in entry.notes:
-                say(f"  {entry.short}: {note}", console)
+                print_line(f"  {entry.short}: {note}", console)
 
 
-def say_where(paths: Sequence[Path], results: Path | str, console: Console) -> None:
-    """Name the files that were written, and how to see the interactive figures of `results`."""
+def print_paths(paths: Sequence[Path], results: Path | str, console: Console) -> None:
+    """Print the written files, and how to see the interactive figures of `results`."""
     for line in (*map(str, paths), f"interactive view: {interactive(results)}"):
-        say(line, console)
+        print_line(line, console)
 
 
 def folder_name(*parts: str) -> str:
-    """A folder's name made of `parts`, without characters that file systems dislike; a long one is cut and gets a digest."""
+    """A folder's name made of `parts`, without unsafe characters; a long one is cut and gets a digest."""
     name = re.sub(r"[^\w.,=+@%-]", "_", "-".join(parts))
     return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"

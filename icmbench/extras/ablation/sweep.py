@@ -1,4 +1,4 @@
-"""`icmbench sweep`: what the parameters of a method and the fields of its protocol do to its BD-rate, one at a time."""
+"""`icmbench sweep`: the effect of parameters of a method and fields of its protocol on the BD-rate, one at a time."""
 
 import types
 from collections.abc import Callable, Sequence
@@ -26,9 +26,9 @@ Bind = Callable[[Protocol], Protocol]  # to the data
 
 @dataclass(frozen=True)
 class Setting:
-    """One value of an axis: the protocol and the method's label that it makes, and the cells that it takes.
+    """One value of an axis: the resulting protocol and method label, and the cells to compute.
 
-    `default`: it is what the method or the protocol has where nothing is said about the axis.
+    `default`: it is the default of the method or of the protocol.
     """
 
     axis: str
@@ -40,31 +40,31 @@ class Setting:
 
 
 def settings(job: Job, over: dict[str, list[Any]], bind: Bind) -> list[Setting]:
-    """Every value of every axis, all else as the job says; an axis without values gets the choices of its parameter.
+    """Every value of every axis, all else as in the job; an axis without values gets the choices of its parameter.
 
-    Raises UserError for unknown names, wrong values, values that make the same experiment, and the anchor against itself.
+    Raises UserError for unknown names, wrong values, values that give the same experiment, and the anchor against itself.
     """
     return [setting for name, values in over.items() for setting in _axis(job, name, values or _choices(job, name), bind)]
 
 
 def _axis(job: Job, name: str, values: Sequence[Any], bind: Bind) -> list[Setting]:
-    found: dict[tuple[str, str], Setting] = {}
+    settings: dict[tuple[str, str], Setting] = {}
     default = _experiment(_without(job, name), bind)
     for value in values:
         varied = _varied(job, name, value)
         protocol, label = _experiment(varied, bind)
         key = protocol.identity, label
-        if key in found:
-            raise UserError(f"on the axis {name}, {found[key].value} and {value} are the same experiment; name one of them.")
+        if key in settings:
+            raise UserError(f"on the axis {name}, {settings[key].value} and {value} are the same experiment; name one of them.")
         cells = tuple(cells_of(varied, protocol))
-        found[key] = Setting(name, value, protocol, label, cells, key == (default[0].identity, default[1]))
-    if all(setting.label == setting.protocol.anchor for setting in found.values()):
+        settings[key] = Setting(name, value, protocol, label, cells, key == (default[0].identity, default[1]))
+    if all(setting.label == setting.protocol.anchor for setting in settings.values()):
         raise UserError(f"along the axis {name}, {job.method} is the anchor itself: there is nothing to compare it with.")
-    return list(found.values())
+    return list(settings.values())
 
 
 def _without(job: Job, name: str) -> Job:
-    """The job with nothing said about the axis `name`."""
+    """The job without its setting of the axis `name`."""
     parameters, fields = ({k: v for k, v in given.items() if k != name} for given in (job.parameters, job.fields))
     return replace(job, parameters=parameters, fields=fields, protocol=None if name == PROTOCOL else job.protocol)
 
@@ -85,18 +85,18 @@ def _parameters(job: Job) -> type[Strict]:
 
 
 def _choices(job: Job, name: str) -> list[Any]:
-    """All values of a parameter that has choices. Raises UserError where they have to be written."""
+    """All values of a parameter that has choices. Raises UserError if the user has to list them."""
     if name == PROTOCOL or "." in name:
         raise UserError(f"--over {name} needs values: write --over {name}=VALUE,VALUE.")
     if name not in (known := _parameters(job).model_fields):
         raise unknown(f"parameter of {job.method}", name, known)
-    if not (found := choices(known[name].annotation)):
+    if not (values := choices(known[name].annotation)):
         raise UserError(f"the parameter {name} has no fixed choices: write --over {name}=VALUE,VALUE.")
-    return found
+    return values
 
 
 def choices(annotation: Any) -> list[Any]:
-    """The values of a Literal, an Enum, a bool, or a union of such; none for a type with no end of values."""
+    """The values of a Literal, an Enum, a bool, or a union of these; none for other types."""
     if annotation is bool:
         return [False, True]
     if annotation is type(None):
@@ -113,36 +113,36 @@ def choices(annotation: Any) -> list[Any]:
 
 def _experiment(job: Job, bind: Bind) -> tuple[Protocol, str]:
     """The job's protocol, bound to its data, and the label of its row."""
-    protocol, label = job.resolved(), _label(job)  # what is wrong with the parameters is found before data are read
+    protocol, label = job.resolved(), _label(job)  # checks the parameters before data are read
     return bind(protocol), label
 
 
-def run(job: Job, found: Sequence[Setting], runner: Runner) -> int:
-    """Compute the cells that are missing and end with the figure and the table; 1 if a cell failed."""
+def run(job: Job, settings: Sequence[Setting], runner: Runner) -> int:
+    """Compute the missing cells, then show the figure and the table. Returns 1 if a cell failed."""
     store = runner.folders.store
-    once = list({runner.folders.record(cell): cell for setting in found for cell in setting.cells}.values())
+    once = list({runner.folders.record(cell): cell for setting in settings for cell in setting.cells}.values())
     complete = runner.fill(once)
-    entries = entries_of(found, records_of(once, runner), source(store, runner.plugins))
-    folder = runner.folders.runs / "sweeps" / folder_name(job, found)
+    entries = entries_of(settings, records_of(once, runner), source(store, runner.plugins))
+    folder = runner.folders.runs / "sweeps" / folder_name(job, settings)
     report.show(entries, runner.console)
-    anchors = sorted({setting.protocol.anchor for setting in found})
-    drawn = axis_figure.draw(entries, title(job, found), " or ".join(anchors), folder)
-    report.say_where([*drawn, *report.write(entries, folder)], str(store), runner.console)
+    anchors = sorted({setting.protocol.anchor for setting in settings})
+    drawn = axis_figure.draw(entries, title(job, settings), " or ".join(anchors), folder)
+    report.print_paths([*drawn, *report.write(entries, folder)], str(store), runner.console)
     return 0 if complete else 1
 
 
-def entries_of(found: Sequence[Setting], records: Sequence[Record], resampled: Source) -> list[Entry]:
+def entries_of(settings: Sequence[Setting], records: Sequence[Record], resampled: Source) -> list[Entry]:
     """The settings with their rows, as `icmbench table` would make them of these records."""
     table = {(row.protocol, row.method): row for row in rows(records, resampled)}
     return [
         Entry({"axis": s.axis, "value": s.value}, table.get((s.protocol.identity, s.label)), "default" if s.default else "")
-        for s in found
+        for s in settings
     ]
 
 
-def title(job: Job, found: Sequence[Setting]) -> str:
-    """What is swept: the method and the protocol as they are off the axes."""
-    usual = next((setting.protocol for setting in found if setting.default), None)
+def title(job: Job, settings: Sequence[Setting]) -> str:
+    """The title: the method and the protocol without the axes."""
+    usual = next((setting.protocol for setting in settings if setting.default), None)
     protocol = f"{usual.name} ({usual.hash})" if usual else job.resolved().name
     return f"{_label(job)} under {protocol}, one axis at a time"
 
@@ -151,9 +151,9 @@ def _label(job: Job) -> str:
     return method_label(job.method, own_parameters(job.plugins, job.method, job.parameters))
 
 
-def folder_name(job: Job, found: Sequence[Setting]) -> str:
-    """METHOD-TASK-AXES, with the protocol's name where it is not the task's own."""
+def folder_name(job: Job, settings: Sequence[Setting]) -> str:
+    """METHOD-TASK-AXES, with the protocol's name unless it is the task's default."""
     protocol = job.resolved()
     own = job.plugins.resolve(job.task, None) == protocol
-    axes = dict.fromkeys(setting.axis for setting in found)
+    axes = dict.fromkeys(setting.axis for setting in settings)
     return report.folder_name(_label(job), job.task, *axes, *([] if own else [protocol.name]))

@@ -24,40 +24,40 @@ TRAINED_UNDER, SCORED_WITH = "trained under", "scored with"
 
 @dataclass(frozen=True)
 class Matrix:
-    """A method's codecs of every protocol under every protocol. `cells`: all that it takes, the anchors' among them."""
+    """A method's codecs of every protocol under every protocol. `cells`: all cells to compute, also the anchors'."""
 
     label: str
     protocols: tuple[Protocol, ...]
     cells: tuple[Cell, ...]
 
     def row_label(self, trained_under: Protocol, scored_with: Protocol) -> str:
-        """The label under which the second protocol's table has the codecs of the first."""
+        """The label of the first protocol's codecs in the second protocol's table."""
         return self.label if trained_under is scored_with else method_label(self.label, {}, trained_under.identity)
 
 
 def protocols(plugins: Plugins, names: Sequence[str], fields: dict[str, Any]) -> list[Protocol]:
-    """The protocols called so, with changed fields. Raises UserError for an unknown one, one twice, and fewer than two."""
-    found = [override(plugins.protocol(name), fields) for name in names]
-    called = [protocol.name for protocol in found]
+    """The protocols of these names, with changed fields. Raises UserError for unknown or repeated ones and for fewer than two."""
+    protocols = [override(plugins.protocol(name), fields) for name in names]
+    called = [protocol.name for protocol in protocols]
     if twice := next((name for name in called if called.count(name) > 1), None):
-        raise UserError(f"the protocol {twice} is there twice.")
-    if len(found) < 2:
-        raise UserError("transfer goes from one protocol to another: name at least two, --protocols NAME NAME.")
-    return found
+        raise UserError(f"the protocol {twice} is named twice; name each one once.")
+    if len(protocols) < 2:
+        raise UserError("transfer needs at least two protocols: --protocols NAME NAME.")
+    return protocols
 
 
 def matrix(plugins: Plugins, protocols: Sequence[Protocol], method: str | None, parameters: dict[str, Any], seeds: int) -> Matrix:
-    """What is to be computed; without a method it is the protocols' anchor.
+    """The matrix to compute; the default method is the protocols' anchor.
 
-    Raises UserError for a method that is not trained, for wrong parameters, and for protocols of different anchors where no
-    method is named.
+    Raises UserError for a method that is not trained, for wrong parameters, and for protocols with different anchors if
+    no method is named.
     """
     anchors = sorted({protocol.anchor for protocol in protocols})
     if method is None and len(anchors) > 1:
-        raise UserError(f"the protocols have different anchors ({', '.join(anchors)}): name a method.")
+        raise UserError(f"the protocols have different anchors ({', '.join(anchors)}): name the method to transfer.")
     method = method or anchors[0]
     if not issubclass(method_class(plugins, method), TrainedMethod):
-        raise UserError(f"the method {method} is not trained, so it has nothing that could be transferred.")
+        raise UserError(f"the method {method} is not trained, so it has no codecs to transfer; name a trained method.")
     own = own_parameters(plugins, method, parameters)
     at_home = {
         protocol.identity: plan(plugins, protocol, {protocol.anchor: {}} | {method: own}, range(len(protocol.rates)), seeds)
@@ -74,27 +74,27 @@ def matrix(plugins: Plugins, protocols: Sequence[Protocol], method: str | None, 
     return Matrix(label, tuple(protocols), (*(cell for cells in at_home.values() for cell in cells), *elsewhere))
 
 
-def run(wanted: Matrix, runner: Runner) -> int:
-    """Compute the cells that are missing and end with the figure and the table; 1 if a cell failed."""
-    complete = runner.fill(wanted.cells)
-    entries = entries_of(wanted, records_of(wanted.cells, runner), source(runner.folders.store, runner.plugins))
-    name = report.folder_name(wanted.label, *(protocol.identity for protocol in wanted.protocols))
+def run(matrix: Matrix, runner: Runner) -> int:
+    """Compute the missing cells, then show the figure and the table. Returns 1 if a cell failed."""
+    complete = runner.fill(matrix.cells)
+    entries = entries_of(matrix, records_of(matrix.cells, runner), source(runner.folders.store, runner.plugins))
+    name = report.folder_name(matrix.label, *(protocol.identity for protocol in matrix.protocols))
     folder = runner.folders.runs / "transfer" / name
     report.show(entries, runner.console)
-    drawn = matrix_figure.draw(entries, f"{wanted.label}: BD-rate against the anchor of the protocol that scores", folder)
-    report.say_where([*drawn, *report.write(entries, folder)], str(runner.folders.store), runner.console)
+    drawn = matrix_figure.draw(entries, f"{matrix.label}: BD-rate against the anchor of the protocol that scores", folder)
+    report.print_paths([*drawn, *report.write(entries, folder)], str(runner.folders.store), runner.console)
     return 0 if complete else 1
 
 
-def entries_of(wanted: Matrix, records: Sequence[Record], resampled: Source) -> list[Entry]:
+def entries_of(matrix: Matrix, records: Sequence[Record], resampled: Source) -> list[Entry]:
     """Every pair of protocols with its row, as `icmbench table` would make it of these records, by scoring protocol."""
     table = {(row.protocol, row.method): row for row in rows(records, resampled)}
     return [
         Entry(
             {SCORED_WITH: there.identity, TRAINED_UNDER: home.identity},
-            table.get((there.identity, wanted.row_label(home, there))),
+            table.get((there.identity, matrix.row_label(home, there))),
             "own" if home is there else "",
         )
-        for there in wanted.protocols
-        for home in wanted.protocols
+        for there in matrix.protocols
+        for home in matrix.protocols
     ]

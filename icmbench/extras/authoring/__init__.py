@@ -1,1 +1,1 @@
-"""`icmbench new` and `icmbench check`: starting a plugin, and trying the contract that it must keep."""
+"""`icmbench new` and `icmbench check`: start a plugin, and test its contract."""

@@ -1,4 +1,4 @@
-"""`icmbench check`: the contract that every plugin must keep."""
+"""`icmbench check`: tests of the contract that every plugin must keep."""
 
 import contextlib
 import tempfile
@@ -20,12 +20,12 @@ from icmbench.schema.protocol import override
 
 TINY = {"training.steps": STEPS, "training.batch_size": 2}
 LOADED = "can be loaded"
-LONGEST = 400  # characters of an error that is passed on
+LONGEST = 400  # characters of a reported error
 
 
 @dataclass(frozen=True)
 class Result:
-    """One point of the contract, and what is wrong with it (empty: nothing). Not `tried`: a point that it rests on failed."""
+    """One point of the contract, and its problem (empty: none). Not `tried`: a point that it depends on failed."""
 
     what: str
     problem: str = ""
@@ -33,9 +33,9 @@ class Result:
 
 
 def check(plugins: Plugins, name: str, task: str = "segmentation") -> list[Result]:
-    """Try the contract of the method or task `name`; a method is tried with `task`'s default protocol, shortened.
+    """Test the contract of the method or task `name`; a method is tested with `task`'s default protocol, shortened.
 
-    Raises UserError where no plugin has that name, or no task the other.
+    Raises UserError if there is no such plugin or no such task.
     """
     methods, tasks = plugins.find("methods"), plugins.find("tasks")
     if name not in methods and name not in tasks:
@@ -49,7 +49,7 @@ def check(plugins: Plugins, name: str, task: str = "segmentation") -> list[Resul
 
 
 def report(plugins: Plugins, name: str, task: str) -> int:
-    """Check a plugin and print which points hold and which do not; the exit status."""
+    """Check a plugin and print which points hold and which do not. Returns the exit status."""
     results = check(plugins, name, task)
     for result in results:
         verdict = "FAIL" if result.problem else "ok  " if result.tried else "-   "
@@ -71,7 +71,7 @@ def summary(results: Sequence[Result]) -> str:
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """On batches this small more threads take several times as long; the workers of a run have one, too."""
+    """With batches this small, more threads are several times slower; the workers of a run also have one."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -81,18 +81,18 @@ def _one_thread() -> Iterator[None]:
 
 
 def _method_points(plugins: Plugins, name: str, task: str, folder: Path) -> list[Callable[[], None]]:
-    members.demand_method(method_class(plugins, name))
+    members.require_method(method_class(plugins, name))
     protocol = bind(override(plugins.protocol(plugins.default_protocol(task)), TINY), plugins)
     return MethodTrial(plugins, name, protocol, folder).points()
 
 
 def _task_points(plugins: Plugins, name: str) -> list[Callable[[], None]]:
-    members.demand_task(task_class(plugins, name))
+    members.require_task(task_class(plugins, name))
     return TaskTrial(plugins, override(plugins.protocol(plugins.default_protocol(name)), TINY)).points()
 
 
 def _results(plugin: Plugin, load: Callable[[], list[Callable[[], None]]]) -> Iterator[Result]:
-    """The result of every point; where the first of them fails, the others rest on it and are not tried."""
+    """The result of every point. If the first one fails, the others, which depend on it, are not tested."""
     points: list[Callable[[], None]] = []
     yield Result(LOADED, _problem(plugin, lambda: points.extend(load())))
     basic = True
@@ -103,7 +103,7 @@ def _results(plugin: Plugin, load: Callable[[], list[Callable[[], None]]]) -> It
 
 
 def _problem(plugin: Plugin, trial: Callable[[], None]) -> str:
-    """What went wrong, with the line of the plugin where that happened; empty if nothing did."""
+    """The error, with the line of the plugin where it happened; empty if there was none."""
     try:
         trial()
     except (Broken, UserError) as error:

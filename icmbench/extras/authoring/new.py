@@ -1,6 +1,6 @@
-"""`icmbench new`: a plugin that works, with its test, to be changed into one's own.
+"""`icmbench new`: a working plugin with its test, to be changed into your own.
 
-The files come from the templates in `skeletons`. Nothing is written where anything is refused.
+The files come from the templates in `skeletons`. Either all files are written or none.
 """
 
 import importlib.util
@@ -23,11 +23,11 @@ Kind = Literal["method", "task"]
 def write(kind: Kind, name: str, into: Path, single: bool, plugins: Plugins) -> list[Path]:
     """Write a package called `name`, or with `single` one file and its test, into the folder `into`; returns the files written.
 
-    Raises UserError for a name that cannot be used, for what is there already, and where files cannot be written.
+    Raises UserError for a name that cannot be used, for existing files, and if files cannot be written.
     """
     files = _files(kind, name, single)
-    _demand_free([into / (path if single else name) for path in files])
-    _demand_usable(name, plugins)
+    _require_free([into / (path if single else name) for path in files])
+    _require_usable(name, plugins)
     texts = _rendered(kind, name, single, files)
     for path, text in texts.items():
         write_text(into / path, text)
@@ -35,7 +35,7 @@ def write(kind: Kind, name: str, into: Path, single: bool, plugins: Plugins) -> 
 
 
 def commands(kind: Kind, name: str, single: bool) -> list[str]:
-    """What to type once the plugin is installed or, with `single`, in its folder: the contract and a run."""
+    """The commands to type once the plugin is installed or, with `single`, in its folder: the contract and a run."""
     loose = f" --plugin {name}.py" if single else ""
     return [f"icmbench check {name}{loose}", f"icmbench run {_pair(kind, name)}{loose}"]
 
@@ -55,17 +55,17 @@ def _files(kind: Kind, name: str, single: bool) -> dict[str, str]:
     return files | {f"{name}/tests/test_{name}.py": "test.py"}
 
 
-def _demand_free(paths: list[Path]) -> None:
+def _require_free(paths: list[Path]) -> None:
     for path in paths:
         if path.exists():
-            raise UserError(f"{path} is there already.")
+            raise UserError(f"{path} exists already; choose another name or folder.")
 
 
-def _demand_usable(name: str, plugins: Plugins) -> None:
+def _require_usable(name: str, plugins: Plugins) -> None:
     if not re.fullmatch("[a-z][a-z0-9_]{1,39}", name):
-        raise UserError(f"'{name}' cannot be a name: it takes 2 to 40 of a-z, 0-9 and _, a letter first.")
+        raise UserError(f"'{name}' cannot be a name: use 2 to 40 of a-z, 0-9 and _, a letter first.")
     if keyword.iskeyword(name) or keyword.issoftkeyword(name) or keyword.iskeyword(_class_name(name)):
-        raise UserError(f"'{name}' cannot be a name: it is a word of Python's own.")
+        raise UserError(f"'{name}' cannot be a name: it is a keyword of Python.")
     for kind in ("method", "task"):
         if name in plugins.find("methods" if kind == "method" else "tasks"):
             raise UserError(f"there is a {kind} called {name} already; take another name.")
@@ -91,7 +91,7 @@ def _rendered(kind: Kind, name: str, single: bool, files: dict[str, str]) -> dic
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True)
     cls = _class_name(name)
     if re.search(rf"\b{cls}\b", _source(f"{kind}.py.jinja")):
-        raise UserError(f"'{name}' cannot be a name: the {kind} uses the word {cls} otherwise.")
+        raise UserError(f"'{name}' cannot be a name: the {kind}'s template uses the word {cls} itself.")
     words = {
         "kind": kind,
         "name": name,

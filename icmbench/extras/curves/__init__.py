@@ -1,1 +1,1 @@
-"""Curves that were not computed here: published ones beside ours, and curves in files."""
+"""Curves that were not computed here: published curves, and curves in files."""

@@ -1,16 +1,17 @@
-"""External curves: published figures that stand beside ours and are never ranked with them. Needs no torch."""
+"""External curves: published figures shown beside computed ones and never ranked with them. Needs no torch."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field
 
 from icmbench.base.errors import UserError
 from icmbench.base.files import write_text
 from icmbench.compare.row import ANCHOR, Point, Row
-from icmbench.schema.protocol import Strict, describe_errors
+from icmbench.schema.protocol import Strict
+from icmbench.schema.store import read_models
 from icmbench.stats.bdrate import BDRate, Curve, bd_rate
 from icmbench.stats.confidence import Estimate
 
@@ -22,13 +23,13 @@ def _line(text: str) -> str:
 
 
 def _file_name(name: str) -> str:
-    """Another name for every name, without slashes and not hidden."""
+    """A file name that is unique for each name, without slashes and not hidden."""
     safe = name.replace("%", "%25").replace("/", "%2F")
     return (f"%2E{safe[1:]}" if safe.startswith(".") else safe) + ".json"
 
 
 def _short(name: str) -> str:
-    if len(_file_name(name).encode()) > 200:  # file systems take 255, and a temporary name is longer
+    if len(_file_name(name).encode()) > 200:  # file systems allow 255, and temporary names are longer
         raise ValueError("is too long for the name of a file")
     return name
 
@@ -39,8 +40,8 @@ Line = Annotated[str, AfterValidator(_line)]
 class ExternalCurve(Strict):
     """A curve that was not computed here. `points`: (rate in bits per pixel, score in the unit of the metric), in any order.
 
-    `source`: citation or address. `protocol`: `name@hash` of the protocol whose rules it claims to follow; `anchor`: what
-    its publication took as the anchor; each None where there is none.
+    `source`: citation or address. `protocol`: `name@hash` of the protocol whose rules it claims to follow. `anchor`: the anchor
+    of its publication. Each is None if there is none.
     """
 
     name: Annotated[Line, AfterValidator(_short)]
@@ -53,46 +54,34 @@ class ExternalCurve(Strict):
 
 
 def path_of(results: Path, name: str) -> Path:
-    """Where the external curve of this name lies in a results folder, whether it is there or not."""
+    """The path of the external curve of this name in a results folder, whether it exists or not."""
     return results / "external" / _file_name(name)
 
 
 def add(results: Path, curve: ExternalCurve) -> bool:
-    """Store a curve; False where the same curve is there already.
+    """Store a curve; False if the same curve exists already.
 
-    Raises UserError where another curve has the name, or the folder cannot be written.
+    Raises UserError if another curve has the name, or if the folder cannot be written.
     """
     path = path_of(results, curve.name)
     if path.exists():
         known, _ = read(results)
-        if any(one.model_copy(update={"created": curve.created}) == curve for one in known):
+        if any(stored.model_copy(update={"created": curve.created}) == curve for stored in known):
             return False
-        raise UserError(f"{path} is there already with other content; choose another name, or delete it first.")
+        raise UserError(f"{path} exists already with other content; choose another name, or delete it first.")
     write_text(path, curve.model_dump_json(indent=1) + "\n")
     return True
 
 
 def read(results: Path) -> tuple[list[ExternalCurve], dict[Path, str]]:
-    """All external curves of a results folder, by file name, and the files that are none with the reason."""
-    curves, broken = [], {}
-    for path in sorted(path for path in (results / "external").glob("*.json") if not path.name.startswith(".")):
-        try:
-            curve = ExternalCurve.model_validate_json(path.read_text())
-        except ValidationError as error:
-            broken[path] = describe_errors(error)
-        except (OSError, ValueError) as error:
-            broken[path] = str(error)
-        else:
-            if path == path_of(results, curve.name):
-                curves.append(curve)
-            else:
-                broken[path] = "it lies where another curve belongs"
-    return curves, broken
+    """All external curves of a results folder, by file name, and the files that cannot be used, with the reason."""
+    paths = (path for path in (results / "external").glob("*.json") if not path.name.startswith("."))
+    return read_models(paths, ExternalCurve, lambda curve: path_of(results, curve.name))
 
 
 @dataclass(frozen=True)
 class Group:
-    """What external curves are compared with: a protocol's identity, score and anchor.
+    """The side of a comparison with external curves: a protocol's identity, score and anchor.
 
     `curve`: (bpp, score) of the anchor, averaged over seeds; empty without records of it.
     """
@@ -105,7 +94,7 @@ class Group:
 
 
 def groups_of(table: Sequence[Row]) -> list[Group]:
-    """What external curves are compared with, from the rows of one or more protocols."""
+    """A group for each protocol of the rows."""
     groups = {}
     for row in table:
         if row.protocol not in groups or row.reason == ANCHOR:
@@ -116,7 +105,7 @@ def groups_of(table: Sequence[Row]) -> list[Group]:
 
 
 def why_not(curve: ExternalCurve, group: Group) -> str:
-    """Why a curve cannot be compared with the group's anchor; "" where it can."""
+    """Why a curve cannot be compared with the group's anchor; "" if it can."""
     if curve.protocol != group.identity:
         return _other_protocol(curve)
     if curve.metric != group.metric:
@@ -139,7 +128,7 @@ def with_external(curves: Sequence[ExternalCurve], table: Sequence[Row]) -> list
 
 
 def not_comparable(curves: Iterable[ExternalCurve], table: Sequence[Row]) -> list[tuple[ExternalCurve, str]]:
-    """The curves that can be compared with no protocol of `table`, each with the reason."""
+    """The curves that cannot be compared with any protocol of `table`, with the reason."""
     groups = {group.identity: group for group in groups_of(table)}
     reasons = [
         (curve, why_not(curve, groups[curve.protocol]) if curve.protocol in groups else _other_protocol(curve))
@@ -149,7 +138,7 @@ def not_comparable(curves: Iterable[ExternalCurve], table: Sequence[Row]) -> lis
 
 
 def _other_protocol(curve: ExternalCurve) -> str:
-    return f"other protocol: {curve.protocol}" if curve.protocol else "other protocol: it claims none of icmbench's"
+    return f"other protocol: {curve.protocol}" if curve.protocol else "other protocol: it names no protocol of icmbench"
 
 
 def _row(curve: ExternalCurve, group: Group) -> Row:
@@ -180,4 +169,4 @@ def _against(group: Group, curve: ExternalCurve) -> BDRate:
     try:
         return bd_rate(group.curve, curve.points)
     except (ArithmeticError, ValueError):  # differences of finite figures may still overflow
-        return BDRate(None, reason="the points are too far apart to calculate with")
+        return BDRate(None, reason="the points are too far apart for a calculation")

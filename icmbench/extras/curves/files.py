@@ -1,4 +1,4 @@
-"""Curves in files: CSV, and CompressAI's RD JSON, read and written. Needs no torch."""
+"""Reading and writing curves in files: CSV and CompressAI's RD JSON. Needs no torch."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ COLUMNS = ("bpp", "quality")
 def read_curve(path: Path) -> list[tuple[float, float]]:
     """The points (bpp, quality) of a CSV file, separated by commas, semicolons or tabs; other columns are ignored.
 
-    Raises UserError with one sentence, and the line where there is one, for whatever cannot be read as a curve.
+    Raises UserError with one sentence, and the line if there is one, for anything that cannot be read as a curve.
     """
     try:
         return list(_rows(path, _text(path).splitlines()))
@@ -41,7 +41,7 @@ def _rows(path: Path, lines: list[str]) -> Iterator[tuple[float, float]]:
             header = cells
             _check_header(path, header)
             continue
-        if any(cells[len(header) :]):  # a decimal comma, for one
+        if any(cells[len(header) :]):  # for example, because of a decimal comma
             raise UserError(f"{path}, line {reader.line_num}: more cells than the header's {len(header)} columns.")
         rate, quality = (_number(path, reader.line_num, name, cells, header.index(name)) for name in COLUMNS)
         if rate <= 0:
@@ -58,8 +58,8 @@ def _check_header(path: Path, header: list[str]) -> None:
             raise UserError(f"{path} needs one column called '{name}'; its columns are: {', '.join(header)}.")
 
 
-def _number(path: Path, line: int, name: str, cells: list[str], place: int) -> float:
-    text = cells[place] if place < len(cells) else ""
+def _number(path: Path, line: int, name: str, cells: list[str], column: int) -> float:
+    text = cells[column] if column < len(cells) else ""
     try:
         value = float(text)
     except ValueError:
@@ -72,8 +72,8 @@ def _number(path: Path, line: int, name: str, cells: list[str], place: int) -> f
 def read_points(path: Path, metric: str | None) -> tuple[str, list[tuple[float, float]]]:
     """Metric and (bpp, score) of a published curve: CSV with columns `bpp` and `quality`, else CompressAI's RD JSON.
 
-    `metric` may be None where the file holds one only. As in CompressAI, `psnr` and `psnr-rgb` are the same.
-    Raises UserError where the file cannot be read, holds no such metric or holds impossible values.
+    `metric` may be None if the file has only one. As in CompressAI, `psnr` and `psnr-rgb` are the same.
+    Raises UserError if the file cannot be read, has no such metric or has impossible values.
     """
     if path.suffix.lower() == ".csv":
         if metric is None:
@@ -118,15 +118,15 @@ def _results(text: str, path: Path) -> dict[str, Any]:
 
 def _key(results: dict[str, Any], metric: str | None, path: Path) -> str:
     lists = [name for name, values in results.items() if isinstance(values, list)]
-    found = [name for name in lists if name != "bpp" and not name.endswith("_time")]
+    metrics = [name for name in lists if name != "bpp" and not name.endswith("_time")]
     if metric is None:
-        if len(found) != 1:
-            raise UserError(f"{path} has {len(found)} metrics; name one with --metric: {', '.join(found) or 'none found'}.")
-        return found[0]
+        if len(metrics) != 1:
+            raise UserError(f"{path} has {len(metrics)} metrics; name one with --metric: {', '.join(metrics) or 'none metrics'}.")
+        return metrics[0]
     keys = (metric, f"{metric}-rgb", metric.removesuffix("-rgb"))
-    if not any(key in found for key in keys):
-        raise unknown(f"metric in {path}", metric, found)
-    return next(key for key in keys if key in found)
+    if not any(key in metrics for key in keys):
+        raise unknown(f"metric in {path}", metric, metrics)
+    return next(key for key in keys if key in metrics)
 
 
 def _numbers(values: Any, what: str) -> list[float]:
@@ -139,9 +139,9 @@ def _numbers(values: Any, what: str) -> list[float]:
 
 
 def export(records: Iterable[Record], folder: Path, form: Literal["compressai", "csv"]) -> list[Path]:
-    """Write a file for each protocol, method and seed, with the points from the lowest rate point on; returns the paths.
+    """Write a file for each protocol, method and seed, with the points in the order of the rate points; returns the paths.
 
-    Raises UserError where the folder cannot be written.
+    Raises UserError if the folder cannot be written.
     """
     render, suffix = (_rd_json, "json") if form == "compressai" else (_csv, "csv")
     ordered = sorted(records, key=lambda r: (r.protocol.identity, r.label, r.seed, r.rate_index))
@@ -157,7 +157,7 @@ def _rd_json(curve: list[Record]) -> str:
     devices = "; ".join(sorted({record.environment.device for record in curve}))
     results = {"bpp": [record.bpp for record in curve], metric: [record.scores[metric] for record in curve]}
     if all(math.isfinite(record.psnr) for record in curve):
-        results.setdefault("psnr-rgb", [record.psnr for record in curve])  # the key that CompressAI's plots ask for
+        results.setdefault("psnr-rgb", [record.psnr for record in curve])  # the key that CompressAI's plots need
     description = f"icmbench: protocol {first.protocol.identity}, seed {first.seed}, {metric}, computed on {devices}"
     return json.dumps({"name": first.label, "description": description, "results": results}, indent=2) + "\n"
 

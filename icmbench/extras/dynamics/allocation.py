@@ -1,4 +1,4 @@
-"""Where the bits go: maps of estimated bits over a picture, and the share of them that lies inside objects."""
+"""Where the bits go: maps of estimated bits over an image, and the share of them inside objects."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from icmbench.experiment.evaluate import Progress, no_progress, pixels
 
 
 class Allocation(BaseModel):
-    """Estimated bits of a codec on the `val` pictures, one entry a picture; the `_inside` lists are empty without masks.
+    """Estimated bits of a codec on the `val` images, one entry per image; the `_inside` lists are empty without masks.
 
     Bits and pixels of the padding are left out.
     """
@@ -32,7 +32,7 @@ class Allocation(BaseModel):
 
     @property
     def bits_share(self) -> float:
-        """Share of the bits that lie inside objects, 0 to 1; nan without masks."""
+        """Share of the bits inside objects, 0 to 1; nan without masks."""
         return sum(self.bits_inside) / sum(self.bits) if self.bits_inside else math.nan
 
     @property
@@ -44,7 +44,7 @@ class Allocation(BaseModel):
 def spread(likelihoods: Sequence[Tensor], height: int, width: int) -> Tensor:
     """Bits per pixel as a map [height, width] from likelihoods [1, C, h, w] of latents that cover the same area.
 
-    Each position's -log2 p, summed over channels, is spread evenly over its pixels, so the map's sum is all bits.
+    Each position's -log2 p, summed over channels, is spread evenly over its pixels, so the sum of the map is the number of bits.
     """
     maps = []
     for p in likelihoods:
@@ -64,7 +64,7 @@ def bit_map(codec: NeuralCodec, image: Tensor) -> Tensor:
 
 
 def object_mask(task: Task, sample: Sample) -> Tensor | None:
-    """Where the sample's objects are, [H, W] of 0 and 1; None for a task that does not say."""
+    """Where the sample's objects are, [H, W] of 0 and 1; None for a task without object masks."""
     height, width = sample.image.shape[-2:]
     try:
         return task.object_masks([sample.target], (height, width))[0, 0].cpu()
@@ -73,16 +73,16 @@ def object_mask(task: Task, sample: Sample) -> Tensor | None:
 
 
 def allocate(codec: NeuralCodec, task: Task, progress: Progress = no_progress) -> Allocation:
-    """Bits inside and outside objects over all `val` pictures."""
+    """Bits inside and outside objects over all `val` images."""
     dataset = task.dataset("val")
-    found = Allocation(pixels=[], bits=[], pixels_inside=[], bits_inside=[])
+    allocation = Allocation(pixels=[], bits=[], pixels_inside=[], bits_inside=[])
     for index in range(len(dataset)):
         sample = dataset[index]
         bits, mask = bit_map(codec, sample.image), object_mask(task, sample)
-        found.pixels.append(pixels(sample.image))
-        found.bits.append(float(bits.sum()))
+        allocation.pixels.append(pixels(sample.image))
+        allocation.bits.append(float(bits.sum()))
         if mask is not None:
-            found.pixels_inside.append(float(mask.sum()))
-            found.bits_inside.append(float((bits * mask).sum()))
+            allocation.pixels_inside.append(float(mask.sum()))
+            allocation.bits_inside.append(float((bits * mask).sum()))
         progress(index + 1, len(dataset))
-    return found
+    return allocation

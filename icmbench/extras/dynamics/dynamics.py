@@ -1,4 +1,4 @@
-"""`icmbench dynamics`: watch the missing cells train, draw, and say in short what was found."""
+"""`icmbench dynamics`: watch the missing cells train, then draw and summarise the results."""
 
 import json
 import math
@@ -15,27 +15,27 @@ from icmbench.base.files import write_text
 from icmbench.experiment.build import load_task
 from icmbench.experiment.cell import Cell
 from icmbench.extras.dynamics.allocation import bit_map, object_mask
-from icmbench.extras.dynamics.figures import START, Picture, Study, draw
+from icmbench.extras.dynamics.figures import START, ImageMaps, Study, draw
 from icmbench.extras.dynamics.watch import Dynamics, Gradients, Values, WatchCell, ready_start_codec
 from icmbench.running.job import Job
 from icmbench.running.plan import plan
 from icmbench.running.runner import Runner
 from icmbench.schema.protocol import Protocol
 
-PICTURES = 4
+IMAGES = 4
 ENDS = 4  # probes that are averaged for "at the start" and "at the end": the gradient of one batch is noisy
 
 
 def run(job: Job, protocol: Protocol, runner: Runner) -> int:
     """Watch the anchor's and the method's cells that have no result yet, then draw and summarise every rate point.
 
-    Without rate points in the job, the middle one of the protocol's. Returns 1 where a cell failed; the same command goes on
-    where it was. Raises UserError for a method that is not trained.
+    The default rate point is the protocol's middle one. Returns 1 if a cell failed; running the same command again continues.
+    Raises UserError for a method that is not trained.
     """
     methods: dict[str, dict[str, Any]] = {protocol.anchor: {}} | {job.method: job.parameters}
     for name in methods:
         if not issubclass(method_class(job.plugins, name), TrainedMethod):
-            raise UserError(f"{name} is not trained, and dynamics shows what happens while a method trains.")
+            raise UserError(f"{name} is not trained, and dynamics shows how a method trains; name a trained method.")
     rates = job.rate_indices(protocol) if job.rates else [len(protocol.rates) // 2]
     cells = plan(job.plugins, protocol, methods, rates, job.seeds)
     work = WatchCell(runner.plugins, runner.folders, runner.device)
@@ -47,12 +47,12 @@ def run(job: Job, protocol: Protocol, runner: Runner) -> int:
 
 
 def _finish(cells: Sequence[Cell], work: WatchCell, console: Console) -> None:
-    """Figures, numbers and summary of the cells of one rate point, whose results are there."""
+    """Write figures, numbers and summary of the cells of one rate point, which have their results."""
     results: dict[str, list[Dynamics]] = {}
     for cell in cells:
-        found = work.result(cell)
-        assert found is not None
-        results.setdefault(cell.label, []).append(found)
+        result = work.result(cell)
+        assert result is not None
+        results.setdefault(cell.label, []).append(result)
     protocol, lmbda, label = cells[0].protocol, cells[0].rate.lmbda, cells[-1].label
     images = _images([cell for cell in cells if cell.seed == 0], work)
     study = Study(protocol.identity, lmbda, results, images)
@@ -63,22 +63,22 @@ def _finish(cells: Sequence[Cell], work: WatchCell, console: Console) -> None:
     console.print("\n".join([describe(numbers), *map(str, paths)]), highlight=False, markup=False, soft_wrap=True)
 
 
-def _images(cells: Sequence[Cell], work: WatchCell) -> list[Picture]:
-    """Some val images with the bit maps of the start codec and of each cell's."""
+def _images(cells: Sequence[Cell], work: WatchCell) -> list[ImageMaps]:
+    """Some val images with the bit maps of the start codec and of each cell's codec."""
     task = load_task(cells[0].protocol, work.plugins, work.device)
     codecs = {START: ready_start_codec(cells[0], work.device)} | {cell.label: work.trained_codec(cell) for cell in cells}
     dataset = task.dataset("val")
-    found = []
-    for index in sorted({int(index) for index in np.linspace(0, len(dataset) - 1, PICTURES)}):
+    images = []
+    for index in sorted({int(index) for index in np.linspace(0, len(dataset) - 1, IMAGES)}):
         sample = dataset[index]
         mask = object_mask(task, sample)
         maps = {name: bit_map(codec, sample.image).numpy() for name, codec in codecs.items()}
-        found.append(Picture(sample.image.permute(1, 2, 0).numpy(), None if mask is None else mask.numpy(), maps))
-    return found
+        images.append(ImageMaps(sample.image.permute(1, 2, 0).numpy(), None if mask is None else mask.numpy(), maps))
+    return images
 
 
 def summary(study: Study) -> dict[str, Any]:
-    """The figures in short, as means over the seeds; None for what is not there.
+    """The figures in short, as means over the seeds; None for absent ones.
 
     For each method: norms [part][term] as [start, end], each of `ENDS` probes; cosines [part][term] with the task's gradient,
     over all probes; bits per pixel, and the share of the bits inside objects; seconds a step, and a probe.
@@ -124,11 +124,11 @@ def _mean(values: Values) -> float | None:
 def describe(numbers: dict[str, Any]) -> str:
     """The summary in plain words."""
     lines = [f"{numbers['protocol']}, λ = {numbers['lambda']:g}: gradients of the single terms, without λ and other weights"]
-    for label, found in numbers["methods"].items():
-        for part, norms in found["norms"].items():
+    for label, figures in numbers["methods"].items():
+        for part, norms in figures["norms"].items():
             ends = (f"{term} {a:.3g} → {b:.3g}" for term, (a, b) in norms.items() if a is not None and b is not None)
             lines.append(f"{label}: gradient norm in the {part}, start → end: {', '.join(ends)}")
-        for part, cosines in found["cosines"].items():
+        for part, cosines in figures["cosines"].items():
             known = [f"{term} {value:+.2f}" for term, value in cosines.items() if value is not None and term != "loss"]
             if known:
                 lines.append(f"{label}: mean cosine with the task's gradient in the {part}: {', '.join(known)}")
@@ -139,7 +139,7 @@ def describe(numbers: dict[str, Any]) -> str:
 def _bits(numbers: dict[str, Any]) -> str:
     codecs = {START: numbers["start"]} | numbers["methods"]
     if numbers["area_inside"] is None:
-        rates = (f"{name} {found['bpp']:.3f}" for name, found in codecs.items())
-        return f"bits per pixel: {', '.join(rates)}; the task does not say where objects are, so no share of bits inside them"
-    shares = (f"{name} {found['bits_inside']:.1%} of {found['bpp']:.3f} bpp" for name, found in codecs.items())
+        rates = (f"{name} {numbers_of['bpp']:.3f}" for name, numbers_of in codecs.items())
+        return f"bits per pixel: {', '.join(rates)}; the task does not say where objects are, so shares of bits are unknown"
+    shares = (f"{name} {numbers_of['bits_inside']:.1%} of {numbers_of['bpp']:.3f} bpp" for name, numbers_of in codecs.items())
     return f"bits inside objects: {', '.join(shares)}; objects cover {numbers['area_inside']:.1%} of the area"

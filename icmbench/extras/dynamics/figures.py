@@ -27,8 +27,8 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture uint8 [H, W, 3], where its objects are ([H, W] of 0 and 1), and bits per pixel [H, W] by codec."""
+class ImageMaps:
+    """An image uint8 [H, W, 3], where its objects are ([H, W] of 0 and 1), and bits per pixel [H, W] by codec."""
 
     image: NDArray[np.uint8]
     mask: NDArray[Any] | None
@@ -42,12 +42,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class Study:
-    """What is drawn of one rate point: the results by method, one a seed, the anchor first."""
+    """The results of one rate point by method, one per seed, the anchor first."""
 
     protocol: str
     lmbda: float
     results: dict[str, list[Dynamics]]
-    pictures: list[Picture]
+    images: list[ImageMaps]
 
     @property
     def title(self) -> str:
@@ -66,12 +66,12 @@ class Study:
 
 
 def term_name(term: str) -> str:
-    """A loss term for people."""
+    """The name of a loss term in figures."""
     return TERMS.get(term, term)
 
 
 def over_seeds(runs: Sequence[Dynamics], values: Callable[[Dynamics], Sequence[float | None]]) -> tuple[Floats, Floats, Floats]:
-    """Mean, lowest and highest of the seeds at each step; nan where a value is not there."""
+    """Mean, lowest and highest of the seeds at each step; nan where a value is absent."""
     table = np.array([[math.nan if v is None else v for v in values(run)] for run in runs])
     with np.errstate(invalid="ignore"):
         return table.mean(0), table.min(0), table.max(0)
@@ -84,7 +84,7 @@ def smooth(values: Floats) -> Floats:
 
 
 def draw(study: Study, folder: Path) -> list[Path]:
-    """Write the figures losses, gradients, cosines (where there are cosines) and bits; returns the paths."""
+    """Write the figures losses, gradients, cosines (if there are any) and bits; returns the paths."""
     figures = {"losses": _losses(study), "gradients": _gradients(study), "cosines": _cosines(study), "bits": _bits(study)}
     return [path for name, figure in figures.items() if figure is not None for path in save(figure, folder, name)]
 
@@ -138,7 +138,7 @@ def _gradients(study: Study) -> Figure:
 
 
 def _term_style(study: Study, term: str) -> dict[str, Any]:
-    """The total is broad and pale, because it often lies on the term that dominates it."""
+    """The total is broad and pale, because it often coincides with its largest term."""
     if term == "loss":
         return {"color": "grey", "linewidth": 5, "alpha": 0.35}
     return {"color": COLOURS[study.terms.index(term) % len(COLOURS)], "linewidth": 1.5}
@@ -186,14 +186,14 @@ def _cosines(study: Study) -> Figure | None:
     if not maps:
         return None
     figure, panels = _panels(len(maps), 4.0, 1.9 + 0.27 * len(maps[0].layers), sharey=True)
-    for axes, found in zip(panels, maps, strict=True):
+    for axes, cosines in zip(panels, maps, strict=True):
         axes.set_facecolor("lightgrey")
         axes.spines[:].set_visible(False)
-        image = axes.imshow(found.values, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
-        ticks = np.linspace(0, len(found.steps) - 1, min(5, len(found.steps))).astype(int)
-        axes.set_xticks(ticks, [str(found.steps[tick]) for tick in ticks])
-        axes.set_yticks(range(len(found.layers)), found.layers, fontsize=8)
-        axes.set_title(f"task loss and {found.title}\nmean {_mean_text(found.values)}", fontsize=10)
+        image = axes.imshow(cosines.values, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
+        ticks = np.linspace(0, len(cosines.steps) - 1, min(5, len(cosines.steps))).astype(int)
+        axes.set_xticks(ticks, [str(cosines.steps[tick]) for tick in ticks])
+        axes.set_yticks(range(len(cosines.layers)), cosines.layers, fontsize=8)
+        axes.set_title(f"task loss and {cosines.title}\nmean {_mean_text(cosines.values)}", fontsize=10)
         axes.set_xlabel("training step")
     panels[0].set_ylabel("layer")
     figure.colorbar(image, ax=panels, label="cosine", shrink=0.9)
@@ -207,27 +207,27 @@ def _mean_text(values: Floats) -> str:
 
 
 def colour_scale(study: Study) -> float:
-    """Upper end of the common colour scale of the bit maps: all but the hundredth part of the pixels lie below."""
-    return float(np.quantile(np.concatenate([m.ravel() for p in study.pictures for m in p.maps.values()]), 0.99))
+    """Upper end of the common colour scale of the bit maps: 99 % of the pixels lie below."""
+    return float(np.quantile(np.concatenate([m.ravel() for p in study.images for m in p.maps.values()]), 0.99))
 
 
 def _bits(study: Study) -> Figure:
-    codecs, rows = [START, *study.results], len(study.pictures)
+    codecs, rows = [START, *study.results], len(study.images)
     figure = plt.figure(figsize=(2.3 * (1 + len(codecs)) + 3.2, 2.35 * rows + 0.8), layout="constrained")
     left, right = cast(Any, figure.subfigures(1, 2, width_ratios=(2.3 * (1 + len(codecs)) + 0.6, 2.6)))
     panels = left.subplots(rows, 1 + len(codecs), squeeze=False)
-    for row, picture in zip(panels, study.pictures, strict=True):
-        row[0].imshow(picture.image)
+    for row, image in zip(panels, study.images, strict=True):
+        row[0].imshow(image.image)
         for axes, codec in zip(row[1:], codecs, strict=True):
-            bits = axes.imshow(picture.maps[codec], cmap=SEQUENTIAL, vmin=0, vmax=colour_scale(study), interpolation="nearest")
-            inside = "" if picture.mask is None else f", {picture.share(codec):.0%} inside"
-            axes.set_title(f"{picture.maps[codec].mean():.3f} bpp{inside}", fontsize=8)
+            bits = axes.imshow(image.maps[codec], cmap=SEQUENTIAL, vmin=0, vmax=colour_scale(study), interpolation="nearest")
+            inside = "" if image.mask is None else f", {image.share(codec):.0%} inside"
+            axes.set_title(f"{image.maps[codec].mean():.3f} bpp{inside}", fontsize=8)
         for axes in row:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-            if picture.mask is not None and picture.mask.min() < picture.mask.max():
-                axes.contour(picture.mask, levels=[0.5], colors=[VERMILLION], linewidths=1)
-    for axes, name in zip(panels[0], ["picture", *codecs], strict=True):
+            if image.mask is not None and image.mask.min() < image.mask.max():
+                axes.contour(image.mask, levels=[0.5], colors=[VERMILLION], linewidths=1)
+    for axes, name in zip(panels[0], ["image", *codecs], strict=True):
         axes.set_title(f"{name}\n{axes.get_title()}".rstrip("\n"), fontsize=9)
     left.colorbar(bits, ax=panels.ravel().tolist(), label="estimated bits per pixel, all latents", location="bottom", aspect=50)
     _shares(right.subplots(), study)
@@ -236,7 +236,7 @@ def _bits(study: Study) -> Figure:
 
 
 def _shares(axes: Axes, study: Study) -> None:
-    """Bars: the share of bits inside objects over all `val` pictures, beside their share of the area."""
+    """Bars: the share of bits inside objects over all `val` images, beside their share of the area."""
     start = next(iter(study.results.values()))[0].before
     if not math.isfinite(start.area_share):
         axes.text(0.5, 0.5, "the task does not say\nwhere objects are", ha="center", va="center")
@@ -253,11 +253,11 @@ def _shares(axes: Axes, study: Study) -> None:
     axes.margins(y=0.1)
     axes.set_xticks(range(len(bars)), list(bars), rotation=30, ha="right", fontsize=9)
     axes.set_ylabel("share inside objects (%)")
-    axes.set_title(f"area and bits inside objects,\nall {len(start.bits)} val pictures", fontsize=9)
+    axes.set_title(f"area and bits inside objects,\nall {len(start.bits)} val images", fontsize=9)
 
 
 def bit_shares(study: Study) -> dict[str, list[float]]:
-    """Percent of the bits inside objects by codec, one value a seed."""
+    """Percent of the bits inside objects by codec, one value per seed."""
     start = next(iter(study.results.values()))[0].before
     return {START: [100 * start.bits_share]} | {
         label: [100 * run.after.bits_share for run in runs] for label, runs in study.results.items()

@@ -1,4 +1,4 @@
-"""What happens while a method trains: its loss terms, their gradients by part and layer of the codec, and where the bits go.
+"""Watches a method train: its loss terms, their gradients by part and layer of the codec, and where the bits go.
 
 Gradients are those of the terms as `loss()` names them, without λ or any other weight, on the step's own batch and before
 clipping; "loss" is the weighted sum that is minimised.
@@ -31,7 +31,7 @@ from icmbench.experiment.compute import ALONE, Busy
 from icmbench.experiment.devices import torch_device
 from icmbench.experiment.evaluate import synchronised_seconds
 from icmbench.experiment.folders import Device, Folders, Share
-from icmbench.experiment.report import START, Report, silent
+from icmbench.experiment.report import START, Report, no_report
 from icmbench.experiment.train import train
 from icmbench.experiment.train_cell import save_codec, saved_training, training_batches
 from icmbench.extras.dynamics.allocation import Allocation, allocate
@@ -56,10 +56,10 @@ class Gradients(BaseModel):
 
 
 class Dynamics(BaseModel):
-    """How one cell trained. `curves`: loss terms, norm of the whole gradient and learning rate at `steps`.
+    """The training of one cell. `curves`: loss terms, norm of the whole gradient and learning rate at `steps`.
 
     `parts` and `layers`: gradients at the steps `probed`. `before` and `after`: bits of the start codec and of the
-    trained one. `train_seconds` leave out `probe_seconds`.
+    trained one. `train_seconds` do not include `probe_seconds`.
     """
 
     identity: str
@@ -84,7 +84,7 @@ def part_of(layer: str) -> Part:
 
 
 def layers_of(codec: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """The modules with parameters of their own that train; quantiles have a loss of their own and are left out."""
+    """The modules whose own parameters train, without quantiles, which have their own loss."""
     own = {
         name: [p for key, p in module.named_parameters(recurse=False) if p.requires_grad and key != "quantiles"]
         for name, module in codec.named_modules()
@@ -94,8 +94,10 @@ def layers_of(codec: nn.Module) -> dict[str, list[nn.Parameter]]:
 
 def gradient(term: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
     """Gradient of a scalar to each parameter, zeros where it does not depend on it; the graph is kept."""
-    found = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True) if term.requires_grad else ()
-    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found or [None] * len(parameters), strict=True)]
+    gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True) if term.requires_grad else ()
+    return [
+        torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients or [None] * len(parameters), strict=True)
+    ]
 
 
 def inner_products(gradients: Sequence[Tensor]) -> Tensor:
@@ -110,7 +112,7 @@ def probe_steps(steps: int) -> list[int]:
 
 
 class Probed(Trainable):
-    """A method whose gradients are looked at on the way; what is trained does not change by it.
+    """A method whose gradients are measured during training, which does not change the training.
 
     `products`: for each probed step, the inner products of the terms' gradients, [layers, terms, terms]. Nothing random is drawn.
     """
@@ -128,13 +130,13 @@ class Probed(Trainable):
         """The method's terms."""
         self.method.progress = self.progress
         terms = self.method.loss(batch)
-        # each step once: a batch that memory does not hold comes in parts, and only the first is probed
+        # each step once: a batch that does not fit into memory comes in parts, and only the first is probed
         if round(self.progress * self.steps) in self.probed[len(self.products) :][:1]:
             self._probe(terms)
         return terms
 
     def quantile_loss(self) -> Tensor | None:
-        """The method's own."""
+        """The method's own quantile loss."""
         return self.method.quantile_loss()
 
     def _probe(self, terms: dict[str, Tensor]) -> None:
@@ -165,12 +167,12 @@ def summarise(terms: Sequence[str], products: Sequence[NDArray[np.float64]]) -> 
     table = np.stack(products)
     norms = np.sqrt(np.diagonal(table, axis1=1, axis2=2))
     norms[norms == 0] = np.nan
-    found = Gradients(norms={name: _known(norms[:, k]) for k, name in enumerate(terms)}, cosines={})
+    summary = Gradients(norms={name: _known(norms[:, k]) for k, name in enumerate(terms)}, cosines={})
     if "task" in terms:
         task = terms.index("task")
         cosines = table[:, task] / (norms[:, task, None] * norms)
-        found.cosines = {name: _known(cosines[:, k]) for k, name in enumerate(terms) if k != task}
-    return found
+        summary.cosines = {name: _known(cosines[:, k]) for k, name in enumerate(terms) if k != task}
+    return summary
 
 
 def _known(values: NDArray[np.float64]) -> Values:
@@ -193,28 +195,28 @@ class WatchCell:
     device: Device
 
     def path(self, cell: Cell) -> Path:
-        """Where the result lies."""
+        """The path of the result."""
         return self.folders.of(cell) / "dynamics.json"
 
     def identity(self, cell: Cell) -> str:
-        """What a result must have been made for."""
+        """The identity that a result must have to be used for this cell."""
         return json.dumps([training_identity(cell, self.plugins), PROBES])
 
     def result(self, cell: Cell) -> Dynamics | None:
-        """The finished result of this identity, whose codec is there too; else None."""
+        """The finished result of this identity if its codec exists too; else None."""
         try:
-            found = Dynamics.model_validate_json(self.path(cell).read_text())
+            result = Dynamics.model_validate_json(self.path(cell).read_text())
         except (OSError, ValidationError):
             return None
-        there = found.identity == self.identity(cell) and saved_training(cell, self.plugins, self.folders)
-        return found if there else None
+        valid = result.identity == self.identity(cell) and saved_training(cell, self.plugins, self.folders)
+        return result if valid else None
 
     def finished(self, cell: Cell) -> bool:
         """Whether there is a result."""
         return self.result(cell) is not None
 
-    def __call__(self, cell: Cell, share: Share = ALONE, report: Report = silent, wait: bool = True) -> bool:
-        """Train with probes, save the codec unless there is one, and write the result. Returns and raises as `ComputeCell`."""
+    def __call__(self, cell: Cell, share: Share = ALONE, report: Report = no_report, wait: bool = True) -> bool:
+        """Train with probes, save the codec unless it exists, and write the result. Returns and raises as `ComputeCell`."""
         with locked(self.folders.lock(cell), wait) as mine:
             if not mine:
                 raise Busy
@@ -225,7 +227,7 @@ class WatchCell:
             if not saved_training(cell, self.plugins, self.folders):
                 save_codec(cell, self.plugins, self.folders, probed.method, ledger)
             task, before = load_task(cell.protocol, self.plugins, self.device), ready_start_codec(cell, self.device)
-            found = Dynamics(
+            result = Dynamics(
                 identity=self.identity(cell),
                 label=cell.label,
                 lmbda=cell.rate.lmbda,
@@ -240,7 +242,7 @@ class WatchCell:
                 train_seconds=ledger.seconds,
                 probe_seconds=probed.seconds,
             )
-            write_text(self.path(cell), found.model_dump_json(indent=1))
+            write_text(self.path(cell), result.model_dump_json(indent=1))
             return True
 
     def trained_codec(self, cell: Cell) -> NeuralCodec:
@@ -250,7 +252,7 @@ class WatchCell:
     def train(self, cell: Cell, share: Share, report: Report) -> tuple[Probed, list[int], dict[str, list[float]], Ledger]:
         """Train as `icmbench run` does, on one device: the probes, the logged steps with their terms, and the ledger.
 
-        Not resumed: a training that was interrupted starts anew, since its first probes are gone.
+        An interrupted training starts anew, because its first probes are lost.
         """
         method, training = build_method(cell, self.plugins, self.device), cell.protocol.training
         assert isinstance(method, TrainedMethod)
@@ -271,5 +273,5 @@ class WatchCell:
         every = -(-training.steps // LOGGED)
         ledger = train(probed, batches, fabric, checkpoint, self.identity(cell), log, every, save_seconds=math.inf)
         checkpoint.unlink()
-        # what the probes took is not the method's; how much of the energy was theirs is not known
+        # the time of the probes does not count; their share of the energy is unknown
         return probed, steps, dict(curves), replace(ledger, seconds=ledger.seconds - probed.seconds, joules=None)

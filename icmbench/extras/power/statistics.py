@@ -1,7 +1,7 @@
-"""What a comparison can resolve: the anchor against itself under other seeds (A/A), where every difference is chance.
+"""The resolution of comparisons: the anchor against itself under other seeds (A/A), where every difference is random.
 
-A real comparison pairs its seeds, and what both methods share at one seed index cancels. A/A pairs share nothing but the
-images, so these figures are cautious.
+A real comparison pairs its seeds, so what both methods share at one seed index cancels. A/A pairs share only the images,
+so these figures are cautious.
 """
 
 import math

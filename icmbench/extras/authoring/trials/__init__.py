@@ -1,4 +1,4 @@
-"""The contracts of methods and tasks, point by point, tried on a few steps of real training and a few images."""
+"""The contracts of methods and tasks, point by point, tested with a few steps of real training and a few images."""
 
 STEPS = 4
 
@@ -8,6 +8,6 @@ class Broken(Exception):
 
 
 def require(holds: bool, problem: str) -> None:
-    """Raise Broken with the problem where something does not hold."""
+    """Raise Broken with the problem unless the condition holds."""
     if not holds:
         raise Broken(problem)

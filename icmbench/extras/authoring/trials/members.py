@@ -1,4 +1,4 @@
-"""What can be said about a plugin's class before it is used: members that are missing or of the wrong kind."""
+"""Checks of a plugin's class before it is used: members that are missing or of the wrong kind."""
 
 import inspect
 from typing import Any
@@ -9,11 +9,11 @@ from icmbench.extras.authoring.trials import require
 from icmbench.schema.protocol import Strict
 
 
-def demand_method(kind: type[Method]) -> None:
-    """Raises Broken where a method's class lacks something or has it in the wrong form."""
-    _demand_all_defined(kind)
-    _demand_parameters(kind)
-    _demand_constructor(kind)
+def require_method(kind: type[Method]) -> None:
+    """Raises Broken if members of a method's class are missing or have the wrong form."""
+    _require_all_defined(kind)
+    _require_parameters(kind)
+    _require_constructor(kind)
     if issubclass(kind, TrainedMethod):
         require(kind.loss is not Trainable.loss, f"{kind.__name__} does not define loss(self, batch)")
         form = inspect.getattr_static(kind, "extend")
@@ -26,26 +26,26 @@ def demand_method(kind: type[Method]) -> None:
         require(len(kind.rates) > 0, "rates is empty; it lists the values that make a curve, from the lowest rate to the highest")
 
 
-def demand_task(kind: type[Task]) -> None:
-    """Raises Broken where a task's class lacks something or has it in the wrong form."""
-    _demand_all_defined(kind)
+def require_task(kind: type[Task]) -> None:
+    """Raises Broken if members of a task's class are missing or have the wrong form."""
+    _require_all_defined(kind)
     for name in ("DataOptions", "RecognizerOptions"):
         require(hasattr(kind, name), f"{kind.__name__} does not define {name}, a class derived from icmbench.api.Strict")
-        _demand_strict(name, getattr(kind, name))
+        _require_strict(name, getattr(kind, name))
 
 
-def _demand_all_defined(kind: type[Any]) -> None:
+def _require_all_defined(kind: type[Any]) -> None:
     absent = sorted(getattr(kind, "__abstractmethods__", ()))
     require(not absent, f"{kind.__name__} does not define {', '.join(absent)}")
 
 
-def _demand_parameters(kind: type[Method]) -> None:
-    _demand_strict("Parameters", kind.Parameters)
+def _require_parameters(kind: type[Method]) -> None:
+    _require_strict("Parameters", kind.Parameters)
     bare = [name for name, field in kind.Parameters.model_fields.items() if field.is_required()]
     require(not bare, f"{', '.join(bare)} in Parameters has no default; every parameter needs one")
 
 
-def _demand_constructor(kind: type[Method]) -> None:
+def _require_constructor(kind: type[Method]) -> None:
     names = ("parameters", "rate") if issubclass(kind, ClassicalMethod) else ("parameters", "codec", "task", "lmbda")
     try:
         inspect.signature(kind).bind(*names)
@@ -54,6 +54,6 @@ def _demand_constructor(kind: type[Method]) -> None:
         require(False, f"__init__ must take (self, {', '.join(names)}), or be left out{instead}")
 
 
-def _demand_strict(name: str, options: Any) -> None:
+def _require_strict(name: str, options: Any) -> None:
     strict = isinstance(options, type) and issubclass(options, Strict)
     require(strict, f"{name} must be a class derived from Strict (from icmbench.api import Strict)")

@@ -36,8 +36,8 @@ def _fingerprint(module: torch.nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
-def _same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+def _same(before: dict[str, Tensor], after: dict[str, Tensor]) -> bool:
+    return before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
 
 
 def _gets_gradient(module: torch.nn.Module) -> bool:
@@ -46,7 +46,7 @@ def _gets_gradient(module: torch.nn.Module) -> bool:
 
 @contextlib.contextmanager
 def _watched(task: Task) -> Iterator[set[str]]:
-    """Collect the splits that the task is asked for while the block runs."""
+    """Collect the splits that are requested from the task while the block runs."""
     asked: set[str] = set()
     real = task.dataset
 
@@ -74,10 +74,10 @@ class MethodTrial:
         self.folders, self.device = Folders(Store(folder / "results"), folder / "runs"), Device()
         self.kind, self.parameters = method_class(plugins, name), parameters_of(self.cell, plugins)
         self.task = load_task(protocol, plugins, self.device)
-        self.asked: set[str] = set()  # the splits that training asked for
+        self.asked: set[str] = set()  # the splits that training requested
 
     def points(self) -> list[Callable[[], None]]:
-        """The points of the contract, in the order in which they are tried."""
+        """The points of the contract, in the order in which they are tested."""
         method = self.build()
         if isinstance(method, ClassicalMethod):
             return [self.sizes, self.rates, self.same_bytes, self.two_processes]
@@ -148,8 +148,8 @@ class MethodTrial:
         """The loss is a set of named, finite scalars with one called loss."""
         method = self.method()
         terms: Any = method.loss(self.batches()[0])
-        wanted = 'a dictionary of named terms, {"loss": …, "rate": …}'
-        require(isinstance(terms, dict), f"loss() returned a {type(terms).__name__}, not {wanted}")
+        expected = 'a dictionary of named terms, {"loss": …, "rate": …}'
+        require(isinstance(terms, dict), f"loss() returned a {type(terms).__name__}, not {expected}")
         require("loss" in terms, f"loss() returned the terms {sorted(terms)}; the one to be minimised must be called 'loss'")
         for name, value in terms.items():
             require(isinstance(value, Tensor), f"the term '{name}' is a {type(value).__name__}, not a tensor")
@@ -190,7 +190,7 @@ class MethodTrial:
         require(saved == plain, f"the saved codec and the architecture differ in {odd}; what stays in it is added in extend()")
 
     def architecture(self) -> CompressionModel:
-        """The protocol's codec, freshly built, with what the method adds to it for good."""
+        """The protocol's codec, freshly built, with the modules that the method adds to it."""
         codec = build_model(self.protocol.codec)
         if issubclass(self.kind, TrainedMethod):
             self.kind.extend(codec, self.parameters)
@@ -199,14 +199,14 @@ class MethodTrial:
     def two_processes(self) -> None:
         """What one process encodes, another decodes to the same image."""
         codec, image = self.codec(), self.task.dataset("val")[0].image
-        data, bits = codec.encode(image), self.folder / "picture.icm"
+        data, bits = codec.encode(image), self.folder / "image.icm"
         bits.write_bytes(data)
         name = self.cell.method if issubclass(self.kind, ClassicalMethod) else self.folders.codec(self.cell)
         command = [sys.executable, "-m", "icmbench", "decode", *map(str, (bits, name, self.folder))]
         loose = [argument for file in self.plugins.files for argument in ("--plugin", str(file))]
         done = subprocess.run([*command, *loose, "--device", "cpu"], capture_output=True, text=True, check=False)
         require(done.returncode == 0, f"decoding in a fresh process failed: {done.stderr.strip()[-300:]}")
-        decoded = torch.from_numpy(np.array(Image.open(self.folder / "picture.png"))).permute(2, 0, 1)
+        decoded = torch.from_numpy(np.array(Image.open(self.folder / "image.png"))).permute(2, 0, 1)
         require(torch.equal(decoded, codec.decode(data)), "the fresh process decoded another image")
 
     def same_numbers(self) -> None:

@@ -25,14 +25,14 @@ def _listed(names: Iterable[str]) -> str:
 
 
 class TaskTrial:
-    """A task tried on two pictures."""
+    """A task, tested on two images."""
 
     def __init__(self, plugins: Plugins, protocol: Protocol) -> None:
         self.plugins, self.protocol = plugins, protocol
         self.task: Task = load_task(protocol, plugins, Device())
 
     def points(self) -> list[Callable[[], None]]:
-        """The points of the contract, in the order in which they are tried."""
+        """The points of the contract, in the order in which they are tested."""
         training = [self.differentiable, self.features, self.own_targets, self.object_masks, self.branch]
         return [self.samples, self.fingerprints, self.crops, self.frozen, *training, self.scores, self.merges, self.tallies]
 
@@ -42,10 +42,10 @@ class TaskTrial:
         return batch.images, list(batch.targets)
 
     def samples(self) -> None:
-        """Pictures are uint8 [3, H, W] with a name."""
+        """Images are uint8 [3, H, W] with a name."""
         for split in ("train", "val"):
             sample: Any = self.task.dataset(split)[0]
-            first = f"the first picture of {split}"
+            first = f"the first image of {split}"
             require(isinstance(sample, Sample), f"{first} is a {type(sample).__name__}, not an icmbench.api.Sample")
             image = sample.image
             good = image.dtype == torch.uint8 and image.ndim == 3 and image.shape[0] == 3
@@ -60,7 +60,7 @@ class TaskTrial:
         require(once[0] != once[1], f"train and val both have {once[0]}")
 
     def crops(self) -> None:
-        """Crops have the size asked for, also where the picture is smaller."""
+        """Crops have the size asked for, also where the image is smaller."""
         sample = self.task.dataset("train")[0]
         for size in (64, 2 * max(sample.image.shape[1:])):
             shape = tuple(self.task.crop(sample, size, True, np.random.default_rng(0)).image.shape)
@@ -69,7 +69,7 @@ class TaskTrial:
     def frozen(self) -> None:
         """The recogniser is frozen and in eval mode."""
         network = self.task.recognizer
-        require(not any(p.requires_grad for p in network.parameters()), "its parameters want gradients; call self.freeze()")
+        require(not any(p.requires_grad for p in network.parameters()), "its parameters require gradients; call self.freeze()")
         require(not any(m.training for m in network.modules()), "some modules are in training mode; call self.freeze()")
 
     def differentiable(self) -> None:
@@ -77,7 +77,7 @@ class TaskTrial:
         images, targets = self.batch_at(0)
         images.requires_grad_(True)
         loss = self.task.loss(images, targets)
-        require(isinstance(loss, Tensor) and loss.numel() == 1, f"the loss is no tensor of one number: {loss}")
+        require(isinstance(loss, Tensor) and loss.numel() == 1, f"the loss is not a tensor with one number: {loss}")
         require(bool(torch.isfinite(loss)), f"the loss is {float(loss)}")
         require(loss.requires_grad, "the loss does not depend on the images; was it cut off by detach() or torch.no_grad()?")
         torch.autograd.backward(loss)
@@ -131,8 +131,8 @@ class TaskTrial:
         """Two merged metrics give what one gives that saw all."""
         together, first, second = (self._metric_over(part) for part in ([0, 1], [0], [1]))
         first.merge(second)
-        one, other = together.compute(), first.compute()
-        require(one == other, f"{one} became {other}")
+        whole, merged = together.compute(), first.compute()
+        require(whole == merged, f"{whole} became {merged}")
 
     def tallies(self) -> None:
         """What the images contribute, if the metric says so, gives the same score."""

@@ -27,8 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
         if kind == "protocols":
             lines = [(name, _summary(plugins, name)) for name in plugins.protocols()]
         else:
-            found = plugins.find(kind).values()
-            lines = [(p.name, f"BROKEN: {p.problem}" if p.problem else p.summary) for p in found]
+            listed = plugins.find(kind).values()
+            lines = [(p.name, f"BROKEN: {p.problem}" if p.problem else p.summary) for p in listed]
         for name, text in lines:
             print(f"  {name:34} {text}")
     return 0

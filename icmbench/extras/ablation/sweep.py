@@ -152,8 +152,9 @@ def _label(job: Job) -> str:
 
 
 def folder_name(job: Job, found: Sequence[Setting]) -> str:
-    """METHOD-TASK-AXES, with the protocol's name where it is not the task's own."""
+    """METHOD-TASK-AXES, with the protocol's identity where it is not the task's own."""
     protocol = job.resolved()
     own = job.plugins.resolve(job.task, None) == protocol
     axes = dict.fromkeys(setting.axis for setting in found)
-    return report.folder_name(_label(job), job.task, *axes, *([] if own else [protocol.name]))
+    bound = protocol.model_copy(update={"content": found[0].protocol.content})  # the name alone does not tell --set from --set
+    return report.folder_name(_label(job), job.task, *axes, *([] if own else [bound.identity]))

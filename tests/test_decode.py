@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
+from cells import INLINE
 from PIL import Image
 from safetensors import safe_open
-from cells import INLINE
 from test_codec import SPECS, make_codec, picture
 from test_command_line import icmbench
 

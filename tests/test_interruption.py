@@ -57,24 +57,15 @@ class Command:
     """`icmbench run` of the anchor's four cells, in folders of its own or of others."""
 
     def __init__(self, protocol: Path, folder: Path) -> None:
-        words = [
-            "run",
-            "task_loss",
-            "segmentation",
-            "--protocol",
-            str(protocol),
-            "--device",
-            "cpu",
-            "--set",
-            f"training.steps={STEPS}",
-        ]
+        words = ["run", "task_loss", "segmentation", "--protocol", str(protocol), "--device", "cpu"]
+        words += ["--set", f"training.steps={STEPS}"]
         self.words, self.folder = [sys.executable, "-m", "icmbench", *words], folder
         folder.mkdir(exist_ok=True)
 
-    def start(self, log: str = "log") -> subprocess.Popen[bytes]:
+    def start(self, log: str = "log", engine: str = "local") -> subprocess.Popen[bytes]:
         with (self.folder / log).open("wb") as stream:
             return subprocess.Popen(
-                self.words,
+                [*self.words, "--engine", engine],
                 cwd=self.folder,
                 stdout=stream,
                 stderr=stream,
@@ -134,7 +125,7 @@ def test_cells_of_a_run_that_is_killed_are_taken_up_by_one_that_goes_on(short_pr
     assert work(Path())(cells[2])  # by another run, since this one was planned
     holder = hold(here.lock(cells[0]))
     seen = []
-    for event in compute(cells, work(Path()), LocalPool(CPU, None, 3)):
+    for event in compute(cells, work(Path()), LocalPool(CPU, 1, 3)):
         seen.append((event.cell, event.phase))
         assert event.message == ("done by another run" if seen[-1] == (2, "done") else "")
         if seen[-1] == (1, "done"):
@@ -187,7 +178,7 @@ def test_after_a_run_is_killed_two_at_once_share_what_is_left_and_lose_nothing(
             shutil.rmtree(command.folder / "runs")
     there = len(command.records())
     names = ("one.log", "two.log")
-    for process in [command.start(name) for name in names]:
+    for process in [command.start(name, "inline") for name in names]:
         assert process.wait(timeout=600) == 0
     logs = [(command.folder / name).read_text() for name in names]
     assert command.records() == expected

@@ -297,22 +297,26 @@ def test_ranks_share_the_batch_that_one_device_gets() -> None:
     assert torch.equal(shares[1].images, whole.images[[1, 3]])
 
 
-def share(fabric: Fabric, folder: Path, batch_size: int) -> None:
-    """One of the devices of a data-parallel training."""
-    trainable, training = Quadratic(batch_size), TRAINING.model_copy(update={"batch_size": batch_size})
-    batches = Batches(picture_batch, Noise(), training, 7, fabric.global_rank, fabric.world_size)
-    train(trainable, batches, fabric, folder / "c.safetensors", "test")
-    torch.save([trainable.weight.detach(), trainable.sizes], folder / f"{fabric.global_rank}.pt")
+BATCH_SIZES = (4, 5)
+
+
+def share(fabric: Fabric, folder: Path) -> None:
+    """One of the devices of a data-parallel training with each batch size."""
+    for size in BATCH_SIZES:
+        trainable, training = Quadratic(size), TRAINING.model_copy(update={"batch_size": size})
+        batches = Batches(picture_batch, Noise(), training, 7, fabric.global_rank, fabric.world_size)
+        train(trainable, batches, fabric, folder / f"{size}.safetensors", "test")
+        torch.save([trainable.weight.detach(), trainable.sizes], folder / f"{size}-{fabric.global_rank}.pt")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch_size", [4, 5])
-def test_two_devices_train_as_one_does(batch_size: int, tmp_path: Path) -> None:
+def test_two_devices_train_as_one_does(tmp_path: Path) -> None:
     fabric = Fabric(accelerator="cpu", devices=2, strategy=DDPStrategy(start_method="spawn", process_group_backend="gloo"))
-    fabric.launch(share, tmp_path, batch_size)
-    (one, few), (other, fewer) = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
-    assert (few, fewer) == ([batch_size - batch_size // 2] * 6, [batch_size // 2] * 6)
-    assert torch.equal(one, other)
-    alone, _, _ = quadratic(batch_size, tmp_path / "alone.safetensors", batch_size)
-    assert torch.allclose(one, alone.weight, rtol=1e-6)
-    assert not torch.allclose(one, torch.ones(3), atol=1e-3)
+    fabric.launch(share, tmp_path)
+    for size in BATCH_SIZES:
+        (one, few), (other, fewer) = (torch.load(tmp_path / f"{size}-{rank}.pt") for rank in (0, 1))
+        assert (few, fewer) == ([size - size // 2] * 6, [size // 2] * 6)
+        assert torch.equal(one, other)
+        alone, _, _ = quadratic(size, tmp_path / f"alone-{size}.safetensors", size)
+        assert torch.allclose(one, alone.weight, rtol=1e-6)
+        assert not torch.allclose(one, torch.ones(3), atol=1e-3)

@@ -216,13 +216,15 @@ def test_ctrl_c_ends_a_run_and_its_workers_with_a_sentence(small_protocol: Path,
 
 
 @pytest.mark.slow
-def test_two_devices_share_every_batch_of_a_training(small_protocol: Path, tmp_path: Path) -> None:
-    words = ["run", "aux_loss", "segmentation", "--protocol", str(small_protocol), "--rates", "1"]
+def test_two_devices_share_every_batch_of_a_training(
+    small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["run", "aux_loss", "segmentation", "--protocol", str(small_protocol), "--rates", "1", "--no-anchor"]
     words += ["--set", "training.steps=3", "--set", "training.batch_size=4"]
-    done = icmbench(*words, "--no-anchor", "--device", "cpu", "--devices", "2", cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"train \d/3  loss ", done.stdout)
-    record = Store(tmp_path / "results").read()[0][0]
+    assert main([*words, "--devices", "2", *INLINE]) == 0
+    assert re.search(r"train \d/3  loss ", capsys.readouterr().out)
+    [record], _ = Store(Path("results")).read()
     assert (record.cost.train_devices, record.cost.steps, record.cost.images) == (2, 3, 12)
 
 

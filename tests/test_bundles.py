@@ -193,10 +193,7 @@ BROKEN: dict[str, tuple[Change, str]] = {
     ),
     "a path that leads out": (in_cell(folder="../../evil"), "plain path"),
     "an absolute path": (in_cell(record="/etc/passwd"), "plain path"),
-    "a method called ..": (
-        in_plugin(name=".."),
-        "plugin.name",
-    ),
+    "a method called ..": (in_plugin(name=".."), "plugin.name"),
     "a file that is missing": (drop("rows"), "not in the archive"),
     "a file that nobody listed": (lambda files: files.update({"plugin/extra.py": b"x"}), "does not list"),
     "another size": (set_file("rows", b"short"), "bytes, its manifest says"),

@@ -51,7 +51,7 @@ def computed(protocol: Path, folder: Path, pool: Pool, results: str = "") -> Ite
     """Compute task_loss under the protocol into a folder, or at a URL, to which each worker sends what it has computed."""
     plugins, rules = Plugins(), bound(protocol)
     work = ComputeCell(plugins, Folders(open_store(results or f"{folder}/results"), folder / "runs"), CPU)
-    return compute(plan(plugins, rules, {"task_loss": {}}, range(3), 1), work, pool)
+    return compute(plan(plugins, rules, {"task_loss": {}}, range(2), 1), work, pool)
 
 
 def results(folder: Path) -> list[dict[str, Any]]:
@@ -96,7 +96,7 @@ def test_a_sweep_survives_the_death_of_a_worker_and_of_a_node(
             cluster.remove_node(cluster.nodes[1], allow_graceful=False)
             killed.append("node")
     assert killed == ["worker", "node"]
-    assert ended == dict.fromkeys(range(3), "done")
+    assert ended == dict.fromkeys(range(2), "done")
     list(computed(small_protocol, tmp_path / "here", InlinePool(CPU)))
     assert results(tmp_path / "cluster") == results(tmp_path / "here")
 

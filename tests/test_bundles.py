@@ -321,7 +321,7 @@ def test_an_honest_bundle_is_read(honest: Path, trained: Path) -> None:
     assert [claim.record.rate_point for claim in found.claims] == [{"quality": 10.0}, {"quality": 30.0}, {"quality": 60.0}]
     assert not found.training_images
     found = inspect(trained)
-    assert len(found.claims) == 4
+    assert len(found.claims) == 3
     assert len(found.training_images) == 4
     assert "train" not in found.manifest.files
     with zipfile.ZipFile(trained) as members:

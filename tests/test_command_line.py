@@ -130,7 +130,7 @@ def test_run_computes_a_curve_and_repeats_nothing(
     small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = ["run", "aux_loss", "segmentation", "--protocol", str(small_protocol), "--rates", "0.1,0.3,1", *INLINE]
+    words = ["run", "aux_loss", "segmentation", "--protocol", str(small_protocol), *INLINE]
     assert main(words) == 0
     said = capsys.readouterr().out
     assert "6 cells, 0 already there" in said
@@ -235,7 +235,7 @@ def test_a_classical_codec_runs_beside_the_anchor_and_its_bitstreams_decode_by_i
     monkeypatch.chdir(tmp_path)
     words = ["segmentation", "--protocol", str(small_protocol), "--seeds", "2", "--keep-bitstreams", *INLINE]
     assert main(["run", "jpeg", *words, "--set", "training.steps=1"]) == 0
-    assert "15 cells, 0 already there" in capsys.readouterr().out  # 4 rate points of the anchor at 2 seeds, 7 of its own at one
+    assert "13 cells, 0 already there" in capsys.readouterr().out  # 3 rate points of the anchor at 2 seeds, 7 of its own at one
     records, broken = Store(Path("results")).read()
     assert broken == {}
     jpeg = [record for record in records if record.method == "jpeg"]

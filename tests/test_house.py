@@ -38,7 +38,6 @@ def test_a_wrong_type_is_found_in_every_folder(copy: Path) -> None:
     printed = said_by("mypy", copy)
     for name in ("icmbench", *(f"icmbench/{linked}" for linked in FOLDERS[1:])):
         assert f'{name}/planted.py:1: error: Incompatible types in assignment (expression has type "str", variable' in printed
-    assert "Found 4 errors in 4 files" in printed
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def one_core() -> None:
 
 
 class Command:
-    """`icmbench run` of the anchor's four cells, in folders of its own or of others."""
+    """`icmbench run` of the anchor's three cells, in folders of its own or of others."""
 
     def __init__(self, protocol: Path, folder: Path) -> None:
         words = ["run", "task_loss", "segmentation", "--protocol", str(protocol), "--device", "cpu"]
@@ -79,8 +79,8 @@ class Command:
 
 
 def cells_of(protocol: Path, steps: int) -> list[Cell]:
-    """The anchor's four cells."""
-    return plan(Plugins(), bound(protocol, {"training.steps": steps}), {"task_loss": {}}, range(4), 1)
+    """The anchor's three cells."""
+    return plan(Plugins(), bound(protocol, {"training.steps": steps}), {"task_loss": {}}, range(3), 1)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_cells_of_a_run_that_is_killed_are_taken_up_by_one_that_goes_on(short_pr
 def kill_at_random(command: Command, rng: random.Random, cell_seconds: float) -> bool:
     """Start the command and kill it at a random moment: while it starts or in any of its cells; False if it ended before."""
     there, process = len(command.records()), command.start()
-    after, kill = rng.randint(there, 3), rng.choice([os.kill, os.killpg])  # the first process alone, or its workers too
+    after, kill = rng.randint(there, 2), rng.choice([os.kill, os.killpg])  # the first process alone, or its workers too
     moment = rng.uniform(0, 8 if after == there else 1.2) * cell_seconds
     while process.poll() is None and (
         not list((command.folder / "runs" / "jobs").glob(f"{process.pid}-*.json")) or len(command.records()) < after
@@ -154,7 +154,7 @@ def kill_at_random(command: Command, rng: random.Random, cell_seconds: float) ->
     kill(process.pid, signal.SIGKILL)
     process.wait()
     left = len(command.records())
-    print(f"{kill.__name__} {moment:.2f} s after {after} of 4 records, {left} then")
+    print(f"{kill.__name__} {moment:.2f} s after {after} of 3 records, {left} then")
     return True
 
 
@@ -182,9 +182,9 @@ def test_after_a_run_is_killed_two_at_once_share_what_is_left_and_lose_nothing(
         assert process.wait(timeout=600) == 0
     logs = [(command.folder / name).read_text() for name in names]
     assert command.records() == expected
-    assert [log.count(f"4 cells, {there} already there") for log in logs] == [1, 1], logs
-    assert sum(log.count(": done  (") for log in logs) == 4 - there, logs  # each cell was computed once
-    assert sum(log.count(": done by another run  (") for log in logs) == 4 - there, logs
+    assert [log.count(f"3 cells, {there} already there") for log in logs] == [1, 1], logs
+    assert sum(log.count(": done  (") for log in logs) == 3 - there, logs  # each cell was computed once
+    assert sum(log.count(": done by another run  (") for log in logs) == 3 - there, logs
 
 
 @pytest.mark.slow

@@ -338,7 +338,7 @@ def test_a_sweep_computes_what_is_missing_and_repeats_nothing(
     small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = ["sweep", "aux_loss", "segmentation", "--protocol", str(small_protocol), "--rates", "0.1,0.3,1", *INLINE]
+    words = ["sweep", "aux_loss", "segmentation", "--protocol", str(small_protocol), *INLINE]
     assert main([*words, "--over", "alpha=0.5,1.0"]) == 0
     first = capsys.readouterr().out
     assert "9 cells, 0 already there" in first

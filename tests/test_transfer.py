@@ -204,7 +204,7 @@ def with_three_rates(path: Path) -> str:
 
 @pytest.mark.slow
 def test_codecs_go_from_one_task_to_the_other(short_protocol: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    files = [with_three_rates(short_detection(short_protocol.parent)), with_three_rates(short_protocol)]
+    files = [with_three_rates(short_detection(short_protocol.parent)), str(short_protocol)]
     words = ["transfer", *INLINE, "--protocols", *files]
     assert main(words) == 0
     assert capsys.readouterr().out.count("6 cells, 0 already there") == 2

@@ -25,7 +25,7 @@ from icmbench.running.runner import compute
 from icmbench.schema.store import Store
 
 ray = pytest.importorskip("ray")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 VARYING = ("cost", "created", "content_sha256", "environment", "rows_sha256")  # times, and what they are hashed into
 
 

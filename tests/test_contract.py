@@ -54,28 +54,6 @@ def test_the_branch_sends_gradients_to_the_encoder_from_every_position(task: str
     )
 
 
-BROKEN = '''"""A method that trains the recogniser too."""
-from icmbench.api import TrainedMethod
-
-class Cheat(TrainedMethod):
-    def build(self):
-        self.stolen = self.task.recognizer.requires_grad_(True).train()
-
-    def loss(self, batch):
-        coded = self.code(batch.images)
-        return {"loss": coded.bpp + self.task.loss(coded.images, batch.targets)}
-'''
-
-
-@pytest.mark.slow
-def test_the_contract_catches_a_method_that_trains_the_recognizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("subprocess.run", cells.run_here)
-    path = tmp_path / "cheat.py"
-    path.write_text(BROKEN)
-    problems = [result.what for result in check(Plugins((path,)), "cheat", "segmentation") if result.problem]
-    assert "The recogniser is the same after training" in problems
-
-
 def test_checking_an_unknown_plugin_names_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'aux_loss'"):
         check(PLUGINS, "aux_los", "detection")

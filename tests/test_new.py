@@ -200,6 +200,8 @@ UNUSABLE = [
     ("method", "self.options.beta", "self.options.gamma", ATTRIBUTE),
 ]
 VAL = "    def build(self):\n        self.seen = self.task.dataset('val')\n\n"
+FROZEN = "    def build(self):\n        self.codec.requires_grad_(False)\n\n"
+STOLEN = "    def build(self):\n        self.stolen = self.task.recognizer.requires_grad_(True).train()\n\n"
 COUNTED = ("loss = coded.bpp", "self.count = getattr(self, 'count', 0) + 1\n        loss = self.count * coded.bpp")
 ODD = "tally = type('Odd', (Mean,), {'name': 'odd'})"
 WRONG = [
@@ -211,6 +213,8 @@ WRONG = [
         "train and val both have",
     ),
     ("task", "tally = Mean", ODD, "What the images contribute", "no tally called 'odd' is found"),
+    ("method", LOSS, FROZEN + LOSS, "Gradients reach", r"no parameter of the codec trains \(requires_grad is off\)"),
+    ("method", LOSS, STOLEN + LOSS, "The recogniser is the same", "weights or statistics changed"),
     ("method", LOSS, VAL + LOSS, "Training never asks", r"self.task.dataset\('val'\)"),
     (
         "method",

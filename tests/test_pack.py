@@ -28,6 +28,7 @@ def meet(folder: Path, others: int, number: int) -> bool:
     return len(list(folder.iterdir())) >= others
 
 
+@pytest.mark.slow
 def test_a_gpu_gets_one_cell_until_it_is_known_how_many_it_bears(tmp_path: Path) -> None:
     with closing(LocalPool(Device("cuda"), None, 5)) as pool:
         assert (pool.workers, pool.share.packed) == (1, 1)

@@ -81,12 +81,7 @@ def make_record(protocol: Protocol | None = None, **changes: Any) -> Record:
 
 
 def make_curve(
-    method: str,
-    rates: Sequence[float],
-    scores: Sequence[float],
-    protocol: Protocol | None = None,
-    seed: int = 0,
-    **changes: Any,
+    method: str, rates: Sequence[float], scores: Sequence[float], protocol: Protocol | None = None, seed: int = 0, **changes: Any
 ) -> list[Record]:
     """The records of one method at one seed, λ after λ."""
     return [

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 import hypothesis
@@ -17,6 +18,8 @@ from icmbench.plugins.find import Plugins
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("ICMBENCH_DATA", REPOSITORY.parent / "shared"))
 
+COSTLY = {"browser", "cluster", "finished", "honest", "made", "served", "template", "trained", "undisturbed"}
+
 os.environ["ICMBENCH_DATA"] = str(DATA)
 torch.set_num_threads(1)
 # The same examples every time: what fails, fails because of the change. `--hypothesis-profile explore` looks for others.
@@ -30,8 +33,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", type=Path, metavar="DIR", help="keep the pictures that the browser tests take")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests of the real data where it is absent, saying so."""
+    """Keep tests of one costly fixture in one process; skip those of the real data where it is absent, saying so."""
+    for item in items:
+        if COSTLY & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     if not (DATA / "data").is_dir():
         skip = pytest.mark.skip(reason=f"no real data at {DATA}; set ICMBENCH_DATA")
         for item in items:
@@ -39,8 +46,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(skip)
 
 
-def short(folder: Path, **changes: str) -> Path:
-    """The embedded segmentation protocol with a budget of two steps and four of its pictures, with `changes` in its text."""
+def short(folder: Path) -> Path:
+    """The embedded segmentation protocol with a budget of two steps, four of its images, and all rate points but the last."""
     plugins = Plugins()
     rules = plugins.protocol("shapes-segmentation-v2")
     task = make_task(plugins, rules.task, rules.data, rules.recognizer)
@@ -56,27 +63,28 @@ def short(folder: Path, **changes: str) -> Path:
         tables.append(f'{split} = {{ images = "{folders["images"]}", masks = "{folders["masks"]}" }}')
     text = plugins.protocols()["shapes-segmentation-v2"].read_text()
     # Two steps at the protocol's own learning rate throw the codec about: whether two curves then meet depends on the machine.
-    short_training = {"steps": "2", "lr": "1e-4"}
-    fields = {"source": "\n".join(['"folders"', *tables]), "name": '"short-v1"'} | short_training | changes
+    fields = {"source": "\n".join(['"folders"', *tables]), "name": '"short-v1"', "steps": "2", "lr": "1e-4"}
     for field, value in fields.items():
         text = re.sub(rf"^{field} = .*$", lambda _, field=field, value=value: f"{field} = {value}", text, flags=re.MULTILINE)
     path = folder / "short.toml"
-    path.write_text(text)
+    path.write_text(text[: text.rindex("[[rates]]")])
     return path
-
-
-@pytest.fixture
-def short_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """`short` in a fresh folder, which is the current one."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})  # one worker: its start takes longer than its work
-    return short(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def small_protocol(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`short` in a folder that all tests share."""
     return short(tmp_path_factory.mktemp("protocol"))
+
+
+@pytest.fixture
+def short_protocol(small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `small_protocol` with its data in a fresh folder, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(small_protocol.parent, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / small_protocol.name
+    path.write_text(path.read_text().replace(str(small_protocol.parent), str(tmp_path)))
+    return path
 
 
 @pytest.fixture(scope="session")

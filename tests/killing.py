@@ -138,7 +138,7 @@ def at_every_write(cell: Cell, work: ComputeCell) -> int:
 def main(protocol: Path, folder: Path, kills: int, seed: int) -> dict[str, object]:
     torch.set_num_threads(1)
     plugins, rng = Plugins(), random.Random(seed)
-    rules = cells.bound(protocol, {"training.steps": 20, "training.batch_size": 2})
+    rules = cells.bound(protocol, {"training.steps": 10, "training.batch_size": 2})
     cell = plan(plugins, rules, {"aux_loss": {}}, [1], 1)[0]
     works = {name: cells.work(folder / name) for name in ("expected", "random", "writes")}
     load_task(rules, plugins, cells.CPU)  # once, before the forks

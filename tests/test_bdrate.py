@@ -10,15 +10,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from scipy.interpolate import PchipInterpolator
 
-from icmbench.stats.bdrate import (
-    MIN_OVERLAP,
-    Curve,
-    Method,
-    bd_metrics,
-    bd_rate,
-    log_bd_rates,
-    relative_difference,
-)
+from icmbench.stats.bdrate import MIN_OVERLAP, Curve, Method, bd_metrics, bd_rate, log_bd_rates, relative_difference
 
 ANCHOR = [(0.1, 20.0), (0.2, 28.0), (0.4, 34.0), (0.8, 37.0)]
 TEST = [(0.09, 21.0), (0.17, 29.0), (0.33, 34.5), (0.7, 37.5)]

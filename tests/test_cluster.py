@@ -1,11 +1,10 @@
-"""Cells on a real Ray cluster of two nodes on this machine."""
+"""Cells on a real Ray cluster of two nodes on this machine, which all tests share in this order."""
 
 import json
 import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,42 +19,39 @@ from icmbench.extras.ray import RayPool
 from icmbench.extras.remote import open_store
 from icmbench.plugins.find import Plugins
 from icmbench.running.plan import plan
-from icmbench.running.pool import LocalPool, Pool
+from icmbench.running.pool import InlinePool, Pool
 from icmbench.running.progress import Event
 from icmbench.running.runner import compute
 from icmbench.schema.store import Store
 
 ray = pytest.importorskip("ray")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 VARYING = ("cost", "created", "content_sha256", "environment", "rows_sha256")  # times, and what they are hashed into
 
 
-@contextmanager
-def started(**head: Any) -> Iterator[Any]:
-    """A cluster of a head node with these resources."""
+@pytest.fixture(scope="module")
+def started() -> Iterator[Any]:
+    """A head node that computes nothing, and two nodes with a core each."""
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"include_dashboard": False} | head)
-    try:
-        yield made
-    finally:
-        ray.shutdown()
-        made.shutdown()
+    made = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, "num_cpus": 0})
+    made.nodes = [made.add_node(num_cpus=1), made.add_node(num_cpus=1)]
+    yield made
+    made.shutdown()
 
 
 @pytest.fixture
-def cluster() -> Iterator[Any]:
-    """A head node that computes nothing, and two nodes with a core each."""
-    with started(num_cpus=0) as made:
-        made.nodes = [made.add_node(num_cpus=1), made.add_node(num_cpus=1)]
-        yield made
+def cluster(started: Any) -> Iterator[Any]:
+    """The cluster, which this process leaves in the end."""
+    yield started
+    ray.shutdown()
 
 
 def computed(protocol: Path, folder: Path, pool: Pool, results: str = "") -> Iterator[Event]:
     """Compute task_loss under the protocol into a folder, or at a URL, to which each worker sends what it has computed."""
     plugins, rules = Plugins(), bound(protocol)
     work = ComputeCell(plugins, Folders(open_store(results or f"{folder}/results"), folder / "runs"), CPU)
-    return compute(plan(plugins, rules, {"task_loss": {}}, range(len(rules.rates)), 1), work, pool)
+    return compute(plan(plugins, rules, {"task_loss": {}}, range(2), 1), work, pool)
 
 
 def results(folder: Path) -> list[dict[str, Any]]:
@@ -69,6 +65,18 @@ def results(folder: Path) -> list[dict[str, Any]]:
 def workers() -> list[psutil.Process]:
     """The processes of Ray that compute a cell now."""
     return [process for process in psutil.process_iter(["cmdline"]) if "ray::_on_node" in " ".join(process.info["cmdline"] or [])]
+
+
+def test_what_a_cluster_without_gpus_cannot_do_is_one_sentence(
+    cluster: Any, small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["run", "task_loss", "segmentation", "--protocol", str(small_protocol), "--engine", "ray"]
+    words += ["--address", cluster.address]
+    assert main([*words, "--device", "cuda"]) == 2
+    assert f"the Ray cluster {cluster.address} has no GPU" in capsys.readouterr().err
+    assert main([*words, "--device", "cpu", "--pack", "2"]) == 2
+    assert "leave --pack out" in capsys.readouterr().err
 
 
 def test_a_sweep_survives_the_death_of_a_worker_and_of_a_node(
@@ -88,12 +96,12 @@ def test_a_sweep_survives_the_death_of_a_worker_and_of_a_node(
             cluster.remove_node(cluster.nodes[1], allow_graceful=False)
             killed.append("node")
     assert killed == ["worker", "node"]
-    assert ended == dict.fromkeys(range(4), "done")
-    list(computed(small_protocol, tmp_path / "here", LocalPool(CPU, None, 4)))
+    assert ended == dict.fromkeys(range(2), "done")
+    list(computed(small_protocol, tmp_path / "here", InlinePool(CPU)))
     assert results(tmp_path / "cluster") == results(tmp_path / "here")
 
 
-def test_packed_cells_share_a_gpu(tmp_path: Path) -> None:
+def test_packed_cells_share_a_gpu(cluster: Any, tmp_path: Path) -> None:
     here, leave = tmp_path / "here", tmp_path / "leave"
     here.mkdir()
 
@@ -103,33 +111,21 @@ def test_packed_cells_share_a_gpu(tmp_path: Path) -> None:
         while not leave.exists():
             time.sleep(0.05)
 
-    with started(num_cpus=4, num_gpus=1) as node:  # to Ray a GPU is a number
-        pool = RayPool(Device("cuda"), None, node.address)
-        for pack in (1, 3):
-            pool.pack(pack)
-            assert (pool.workers, pool.share.packed) == (pack, pack)
-            stays = [pool.submit(stay, number) for number in range(4)]
-            ended = time.monotonic() + 120
-            while len(list(here.iterdir())) < pack and time.monotonic() < ended:
-                time.sleep(0.05)
-            time.sleep(1)  # for those that should not come
-            assert len(list(here.iterdir())) == pack
-            leave.touch()
-            for each in stays:
-                each.result()
-            leave.unlink()
-            for mark in here.iterdir():
-                mark.unlink()
-        pool.close()
-
-
-def test_what_a_cluster_without_gpus_cannot_do_is_one_sentence(
-    small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    words = ["run", "task_loss", "segmentation", "--protocol", str(small_protocol), "--engine", "ray"]
-    with started(num_cpus=1) as node:
-        assert main([*words, "--address", node.address, "--device", "cuda"]) == 2
-        assert f"the Ray cluster {node.address} has no GPU" in capsys.readouterr().err
-        assert main([*words, "--address", node.address, "--device", "cpu", "--pack", "2"]) == 2
-        assert "omit --pack" in capsys.readouterr().err
+    cluster.add_node(num_cpus=4, num_gpus=1)  # to Ray a GPU is a number
+    pool = RayPool(Device("cuda"), None, cluster.address)
+    for pack in (1, 3):
+        pool.pack(pack)
+        assert (pool.workers, pool.share.packed) == (pack, pack)
+        stays = [pool.submit(stay, number) for number in range(4)]
+        ended = time.monotonic() + 120
+        while len(list(here.iterdir())) < pack and time.monotonic() < ended:
+            time.sleep(0.05)
+        time.sleep(1)  # for those that should not come
+        assert len(list(here.iterdir())) == pack
+        leave.touch()
+        for each in stays:
+            each.result()
+        leave.unlink()
+        for mark in here.iterdir():
+            mark.unlink()
+    pool.close()

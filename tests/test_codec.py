@@ -89,7 +89,9 @@ def test_any_size_is_decoded_to_what_the_forward_pass_gives(codec: NeuralCodec, 
     assert isinstance(data, bytes)
     assert (decoded.dtype, decoded.shape) == (torch.uint8, image.shape)
     assert container.unpack(data).size == size
-    assert (decoded.float() - reconstruction(codec, image)).abs().max() <= 1
+    difference = (decoded.float() - reconstruction(codec, image)).abs()
+    assert difference.max() <= 1
+    assert difference.mean() < 0.01  # rounded, not cut off
 
 
 def test_the_bytes_depend_on_the_picture_and_on_nothing_else(codec: NeuralCodec) -> None:

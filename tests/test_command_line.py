@@ -9,11 +9,16 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import psutil
 import pytest
+from cells import INLINE
 
 from icmbench.cli.main import main
+from icmbench.experiment import train_cell
+from icmbench.experiment.train import train
 from icmbench.schema.store import Store
 
 
@@ -24,20 +29,11 @@ def icmbench(*words: str | Path, cwd: Path, **environment: str) -> subprocess.Co
     )
 
 
-def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    """A non-zero exit, a clear sentence, no traceback."""
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert done.stderr.startswith("icmbench: ")
-    assert "Traceback" not in done.stderr
-    for word in words:
-        assert word in done.stderr
-
-
-def test_list_names_methods_tasks_and_protocols(tmp_path: Path) -> None:
-    done = icmbench("list", cwd=tmp_path)
-    assert done.returncode == 0
+def test_list_names_methods_tasks_and_protocols(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    printed = capsys.readouterr().out
     for name in ("aux_loss", "task_loss", "detection", "segmentation", "shapes-detection-v2", "coco2017-fasterrcnn-v1"):
-        assert name in done.stdout
+        assert name in printed
 
 
 @pytest.mark.parametrize("command", [["--help"], ["list"]])
@@ -49,17 +45,24 @@ def test_help_and_list_import_no_torch(command: list[str], tmp_path: Path) -> No
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False).returncode == 0
 
 
-def test_show_lists_what_a_protocol_needs_and_assumes(tmp_path: Path) -> None:
-    done = icmbench("show", "coco2017-fasterrcnn-v1", cwd=tmp_path, ICMBENCH_DATA=str(tmp_path))
+def test_show_lists_what_a_protocol_needs_and_assumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ICMBENCH_DATA", str(tmp_path))
+    assert main(["show", "coco2017-fasterrcnn-v1"]) == 0
+    printed = capsys.readouterr().out
     for text in ("MISSING", "coco/train2017", "19,336,861,798 bytes", "md5 cced6f7f", "assumed", "cheng2020-attn", "047c8118"):
-        assert text in done.stdout
+        assert text in printed
 
 
 def test_run_says_exactly_which_files_are_missing(tmp_path: Path) -> None:
-    done = icmbench(
-        "run", "aux_loss", "detection", "--protocol", "coco2017-fasterrcnn-v1", cwd=tmp_path, ICMBENCH_DATA=str(tmp_path)
-    )
-    refused(done, "4 file(s)", "coco/train2017", "coco/annotations/instances_val2017.json")
+    words = ["run", "aux_loss", "detection", "--protocol", "coco2017-fasterrcnn-v1"]
+    done = icmbench(*words, cwd=tmp_path, ICMBENCH_DATA=str(tmp_path))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.startswith("icmbench: ")
+    assert "Traceback" not in done.stderr
+    for word in ("4 file(s)", "coco/train2017", "coco/annotations/instances_val2017.json"):
+        assert word in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -102,9 +105,15 @@ def test_bad_input_is_one_sentence(
         ("[training]\nsteps = 'many'\n", "training.steps"),
     ],
 )
-def test_a_wrong_protocol_file_is_one_sentence(text: str, expected: str, tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text(text)
-    refused(icmbench("run", "aux_loss", "detection", "--protocol", "mine.toml", cwd=tmp_path), expected)
+def test_a_wrong_protocol_file_is_one_sentence(
+    text: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    assert main(["run", "aux_loss", "detection", "--protocol", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"icmbench: [^\n]*\n", said)
+    assert expected in said
 
 
 def test_a_results_folder_that_cannot_be_written_is_one_sentence_before_any_training(
@@ -120,25 +129,25 @@ def test_a_results_folder_that_cannot_be_written_is_one_sentence_before_any_trai
 def test_run_computes_a_curve_and_repeats_nothing(
     small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["run", "aux_loss", "segmentation", "--protocol", str(small_protocol), "--device", "cpu"]
-    first = icmbench(*words, cwd=tmp_path)
-    assert first.returncode == 0, first.stderr
-    assert "8 cells, 0 already there" in first.stdout
-    records, broken = Store(tmp_path / "results").read()
-    assert (len(records), broken) == (8, {})
+    monkeypatch.chdir(tmp_path)
+    words = ["run", "aux_loss", "segmentation", "--protocol", str(small_protocol), *INLINE]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "6 cells, 0 already there" in said
+    assert "interactive view:         icmbench leaderboard --results" in said
+    records, broken = Store(Path("results")).read()
+    assert (len(records), broken) == (6, {})
     for record in records:
         assert record.bpp > 0
         assert abs(record.bpp / record.estimated_bpp - 1) < 0.05
         assert record.cost.steps == 2
         assert (record.cost.training_only_parameters > 0) == (record.method == "aux_loss")
-    assert len(list((tmp_path / "results").rglob("*.parquet"))) == 8
-    folder = next((tmp_path / "runs").glob("short-v1@*"))
+    assert len(list(Path("results").rglob("*.parquet"))) == 6
+    folder = next(Path("runs").glob("short-v1@*"))
     assert {path.name for path in folder.glob("curves*")} == {"curves.png", "curves.svg", "curves.pdf"}
-    assert "interactive view:         icmbench leaderboard --results" in first.stdout
     assert list(folder.rglob("events.out.tfevents*"))
-    monkeypatch.chdir(tmp_path)
     assert main(words) == 0
-    assert "8 cells, 8 already there" in capsys.readouterr().out
+    assert "6 cells, 6 already there" in capsys.readouterr().out
     for form in ("csv", "markdown", "latex"):
         assert main(["table", f"--{form}"]) == 0
         assert "aux" in capsys.readouterr().out
@@ -149,11 +158,42 @@ def test_run_computes_a_curve_and_repeats_nothing(
 
 
 @pytest.mark.slow
-def test_a_run_that_was_stopped_goes_on_in_the_middle_of_a_training(small_protocol: Path, tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_goes_on_in_the_middle_of_a_training(
+    small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["run", "task_loss", "segmentation", "--protocol", str(small_protocol), "--rates", "1", *INLINE]
+    words += ["--set", "training.steps=6", "--set", "training.batch_size=2"]
+    stop_at = [3]
+
+    def stopped(*arguments: Any) -> Any:
+        *others, log = arguments
+
+        def or_stop(step: int, terms: dict[str, float]) -> None:
+            if step in stop_at:
+                raise KeyboardInterrupt
+            log(step, terms)
+
+        return train(*others, or_stop, log_every=1, save_seconds=0)
+
+    monkeypatch.setattr(train_cell, "train", stopped)
+    assert main(words) == 130
+    assert "goes on where it was" in capsys.readouterr().err
+    assert not list(Path("results").rglob("*.json"))
+    stop_at.clear()
+    assert main(words) == 0
+    first = re.search(r"train (\d+)/6", capsys.readouterr().out)
+    assert first is not None
+    assert first[1] == "4"
+    [record], _ = Store(Path("results")).read()
+    assert (record.cost.steps, record.cost.images) == (6, 12)
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_run_and_its_workers_with_a_sentence(small_protocol: Path, tmp_path: Path) -> None:
     words = ["run", "task_loss", "segmentation", "--protocol", str(small_protocol), "--rates", "1", "--device", "cpu"]
-    words += ["--set", "training.steps=300", "--set", "training.batch_size=2"]  # longer than until the first checkpoint
     started = subprocess.Popen(
-        [sys.executable, "-m", "icmbench", *words],
+        [sys.executable, "-m", "icmbench", *words, "--set", "training.steps=9999"],
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -163,43 +203,39 @@ def test_a_run_that_was_stopped_goes_on_in_the_middle_of_a_training(small_protoc
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     deadline = time.monotonic() + 240
-    while not list((tmp_path / "runs").rglob("checkpoint.safetensors")):
+    while not list((tmp_path / "runs").rglob("events.out.tfevents*")):
         assert started.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.2)
+    workers = psutil.Process(started.pid).children(recursive=True)
     os.kill(started.pid, signal.SIGINT)  # what kill -9 leaves, and that the records are the same, is in test_interruption
     _, errors = started.communicate(timeout=60)
     assert started.returncode == 130
-    assert "run the same command again to continue" in errors
-    assert not list((tmp_path / "results").rglob("*.json"))
-    resumed = icmbench(*words, cwd=tmp_path)
-    assert resumed.returncode == 0, resumed.stderr
-    first = re.search(r"train (\d+)/300", resumed.stdout)
-    assert first is not None
-    assert int(first[1]) > 50
-    [record], _ = Store(tmp_path / "results").read()
-    assert (record.cost.steps, record.cost.images) == (300, 600)
+    assert "goes on where it was" in errors
+    assert psutil.wait_procs(workers, timeout=60)[1] == []
 
 
 @pytest.mark.slow
-def test_two_devices_share_every_batch_of_a_training(small_protocol: Path, tmp_path: Path) -> None:
-    words = ["run", "aux_loss", "segmentation", "--protocol", str(small_protocol), "--rates", "1"]
+def test_two_devices_share_every_batch_of_a_training(
+    small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["run", "aux_loss", "segmentation", "--protocol", str(small_protocol), "--rates", "1", "--no-anchor"]
     words += ["--set", "training.steps=3", "--set", "training.batch_size=4"]
-    done = icmbench(*words, "--no-anchor", "--device", "cpu", "--devices", "2", cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"train \d/3  loss ", done.stdout)
-    record = Store(tmp_path / "results").read()[0][0]
+    assert main([*words, "--devices", "2", *INLINE]) == 0
+    assert re.search(r"train \d/3  loss ", capsys.readouterr().out)
+    [record], _ = Store(Path("results")).read()
     assert (record.cost.train_devices, record.cost.steps, record.cost.images) == (2, 3, 12)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_classical_codec_runs_beside_the_anchor_and_its_bitstreams_decode_by_its_name(
-    short_protocol: Path, capsys: pytest.CaptureFixture[str]
+    small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["segmentation", "--protocol", str(short_protocol), "--device", "cpu", "--seeds", "2", "--keep-bitstreams"]
-    assert main(["run", "jpeg", *words]) == 0
-    assert "15 cells, 0 already there" in capsys.readouterr().out  # 4 rate points of the anchor at 2 seeds, 7 of its own at one
+    monkeypatch.chdir(tmp_path)
+    words = ["segmentation", "--protocol", str(small_protocol), "--seeds", "2", "--keep-bitstreams", *INLINE]
+    assert main(["run", "jpeg", *words, "--set", "training.steps=1"]) == 0
+    assert "13 cells, 0 already there" in capsys.readouterr().out  # 3 rate points of the anchor at 2 seeds, 7 of its own at one
     records, broken = Store(Path("results")).read()
     assert broken == {}
     jpeg = [record for record in records if record.method == "jpeg"]
@@ -216,10 +252,10 @@ def test_a_classical_codec_runs_beside_the_anchor_and_its_bitstreams_decode_by_i
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_method_that_cannot_do_with_the_codec_is_refused_before_anything_is_trained(
-    short_protocol: Path, capsys: pytest.CaptureFixture[str]
+    small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["run", "prompt", "segmentation", "--protocol", str(short_protocol), "--device", "cpu"]) == 2
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "prompt", "segmentation", "--protocol", str(small_protocol), *INLINE]) == 2
     assert "FactorizedPrior has no attention layers" in capsys.readouterr().err
     assert not list(Path().glob("**/*.safetensors"))

@@ -6,8 +6,6 @@ import cells
 import pytest
 import torch
 
-from icmbench.api.classes import method_class
-from icmbench.api.method import ClassicalMethod
 from icmbench.base.errors import UserError
 from icmbench.experiment.build import build_method, load_task
 from icmbench.experiment.cell import Cell
@@ -19,21 +17,17 @@ from icmbench.running.plan import own_parameters
 PLUGINS = Plugins()
 TASKS = sorted(PLUGINS.find("tasks"))
 METHODS = sorted(set(PLUGINS.find("methods")) - {"prompt"})  # prompt needs an architecture that no task's protocol has
-ALIKE = {"adapter", "decoder_only", "encoder_only", "ms_ssim", "mse"}  # all they know of a task is its loss
-
-
-def pairs() -> list[tuple[str, str]]:
-    """Methods with the tasks that they are tried on: every one, or a single one where the task makes no difference."""
-
-    def tasks(method: str) -> list[str]:
-        return TASKS[-1:] if method in ALIKE or issubclass(method_class(PLUGINS, method), ClassicalMethod) else TASKS
-
-    return [(method, task) for method in METHODS for task in tasks(method)]
+DIFFER = {"aux_loss", "distill", "feature_loss", "region_mse", "task_loss"}  # what the others know of a task is its loss at most
+FRESH = {"adapter", "jpeg"}  # one learned, one classical
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "task"), pairs())
-def test_every_method_keeps_the_contract(method: str, task: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "task"), [(method, task) for method in METHODS for task in (TASKS if method in DIFFER else TASKS[-1:])]
+)
+def test_every_method_keeps_the_contract(method: str, task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if method not in FRESH:
+        monkeypatch.setattr("subprocess.run", cells.run_here)
     assert [result for result in check(PLUGINS, method, task) if result.problem] == []
 
 
@@ -58,27 +52,6 @@ def test_the_branch_sends_gradients_to_the_encoder_from_every_position(task: str
     assert terms["loss"].item() == pytest.approx(
         terms["rate"].item() + method.lmbda * (terms["task"].item() + 0.5 * terms["aux"].item()), rel=1e-5
     )
-
-
-BROKEN = '''"""A method that trains the recogniser too."""
-from icmbench.api import TrainedMethod
-
-class Cheat(TrainedMethod):
-    def build(self):
-        self.stolen = self.task.recognizer.requires_grad_(True).train()
-
-    def loss(self, batch):
-        coded = self.code(batch.images)
-        return {"loss": coded.bpp + self.task.loss(coded.images, batch.targets)}
-'''
-
-
-@pytest.mark.slow
-def test_the_contract_catches_a_method_that_trains_the_recognizer(tmp_path: Path) -> None:
-    path = tmp_path / "cheat.py"
-    path.write_text(BROKEN)
-    problems = [result.what for result in check(Plugins((path,)), "cheat", "segmentation") if result.problem]
-    assert "The recogniser is the same after training" in problems
 
 
 def test_checking_an_unknown_plugin_names_the_nearest() -> None:

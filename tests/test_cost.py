@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -22,7 +21,6 @@ from torch.nn import functional as F
 from icmbench.api.task import Sample
 from icmbench.codecs.neural import NeuralCodec
 from icmbench.experiment import cost
-from icmbench.experiment.checkpoint import Ledger
 from icmbench.experiment.evaluate import code_dataset, networks, pixels_sha256
 from icmbench.schema.protocol import CodecSpec
 from icmbench.schema.record import Network
@@ -282,12 +280,6 @@ def test_energy_that_nothing_reports_is_none(
 def test_energy_is_none_on_a_cpu_and_where_an_earlier_attempt_has_none(nvml: Any) -> None:
     assert cost.Energy([torch.device("cpu")], 0.0).joules() is None
     assert cost.Energy([torch.device("cuda", 0)], None).joules() is None
-
-
-def test_a_ledger_from_before_there_was_energy_still_loads() -> None:
-    fields = asdict(Ledger(steps=3, seconds=1.5))
-    del fields["joules"]
-    assert Ledger(**fields) == Ledger(steps=3, seconds=1.5, joules=None)
 
 
 def test_the_energy_of_a_training_adds_up_over_its_attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

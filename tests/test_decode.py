@@ -1,5 +1,6 @@
 """Kept bitstreams, and their decoding in a fresh process from bytes and weights alone."""
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
+from cells import INLINE
 from PIL import Image
 from safetensors import safe_open
 from test_codec import SPECS, make_codec, picture
@@ -24,7 +26,7 @@ from icmbench.experiment.evaluate import pixels_sha256
 from icmbench.extras import decode as decoding
 
 CPU = torch.device("cpu")
-RUN = ["run", "task_loss", "segmentation", "--rates", "0.3", "--no-anchor", "--device", "cpu"]
+RUN = ["run", "task_loss", "segmentation", "--rates", "0.3", "--no-anchor", *INLINE]
 
 
 def png_sha256(path: Path) -> str:
@@ -272,11 +274,11 @@ def test_kept_bitstreams_appear_all_at_once_or_not_at_all(tmp_path: Path) -> Non
 
 @pytest.fixture(scope="module")
 def finished(small_protocol: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One short cell, run with `--keep-bitstreams` in processes of its own."""
+    """One short cell, run with `--keep-bitstreams`."""
     folder = tmp_path_factory.mktemp("run")
     shutil.copy(small_protocol, folder / "short.toml")
-    done = icmbench(*RUN, "--protocol", "short.toml", "--keep-bitstreams", cwd=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
+    with contextlib.chdir(folder):
+        assert run("--keep-bitstreams") == 0
     return folder
 
 

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from cells import CPU, bound, folders
+from cells import CPU, INLINE, bound, folders
 from PIL import Image
 from torch import Tensor, nn
 
 from builders import make_protocol
-from conftest import short
 from icmbench.api.method import TrainedMethod
 from icmbench.api.task import Batch, Sample, Task
 from icmbench.base.errors import UserError
@@ -28,6 +27,7 @@ from icmbench.experiment.folders import Share
 from icmbench.experiment.train import Batches
 from icmbench.experiment.train_cell import train_cell
 from icmbench.extras.dynamics import dynamics as dynamics_job
+from icmbench.extras.dynamics import watch
 from icmbench.extras.dynamics.allocation import Allocation, allocate, bit_map
 from icmbench.extras.dynamics.figures import START, ImageMaps, Study, cosine_maps, draw
 from icmbench.extras.dynamics.watch import (
@@ -276,32 +276,21 @@ def test_the_gradient_of_the_loss_is_the_sum_of_its_terms(tmp_path: Path) -> Non
         assert float((total - expected).norm()) <= 1e-4 * float(total.norm()) + 1e-7
 
 
-@pytest.fixture
-def watched_protocol(tmp_path: Path) -> Path:
-    """The embedded segmentation protocol with a budget of 30 steps and four of its pictures."""
-    return short(tmp_path, steps="30", batch_size="2")
+WATCHED = {"training.steps": 8, "training.batch_size": 2}
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_watched_training_is_that_of_run_and_is_not_repeated(
-    watched_protocol: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [
-        "dynamics",
-        "aux_loss",
-        "segmentation",
-        "--protocol",
-        str(watched_protocol),
-        "--runs",
-        str(tmp_path / "runs"),
-        "--device",
-        "cpu",
-    ]
+    monkeypatch.setattr(watch, "PROBES", 4)
+    changes = [word for name, value in WATCHED.items() for word in ("--set", f"{name}={value}")]
+    words = ["dynamics", "aux_loss", "segmentation", "--protocol", str(small_protocol), *changes, *INLINE]
+    words += ["--runs", str(tmp_path / "runs")]
     assert main(words) == 0
     assert "2 cells, 0 already there" in capsys.readouterr().out
 
-    protocol, plugins = bound(watched_protocol), Plugins()
+    protocol, plugins = bound(small_protocol, WATCHED), Plugins()
     middle = len(protocol.rates) // 2
     watched, plain = WatchCell(plugins, folders(tmp_path), CPU), folders(tmp_path / "elsewhere")
     both = [Cell(protocol, name, (), middle, 0) for name in ("task_loss", "aux_loss")]
@@ -312,12 +301,12 @@ def test_a_watched_training_is_that_of_run_and_is_not_repeated(
         assert found is not None
         for step, terms in logged.items():  # run logs only some steps
             assert {name: curve[step] for name, curve in found.curves.items()} == terms
-        assert 29 in logged
+        assert 7 in logged
         codec = watched.folders.codec(cell)
         one, other = (safetensors.torch.load_file(path) for path in (plain.codec(cell), codec))
         assert one.keys() == other.keys()
         assert all(torch.equal(one[name], other[name]) for name in one)
-        assert len(found.probed) == PROBES < len(found.steps) == 30
+        assert len(found.probed) == 4 < len(found.steps) == 8
         assert len(found.after.bits_inside) == len(found.before.bits) == 4
         written = codec.stat().st_mtime_ns
         train_cell(cell, plugins, watched.folders, CPU, Share())  # there is nothing to do
@@ -340,8 +329,8 @@ def test_a_watched_training_is_that_of_run_and_is_not_repeated(
 
 
 @pytest.mark.slow
-def test_a_result_without_its_codec_is_made_anew(watched_protocol: Path, tmp_path: Path) -> None:
-    cell = Cell(bound(watched_protocol, {"training.steps": 1}), "task_loss", (), 0, 0)
+def test_a_result_without_its_codec_is_made_anew(small_protocol: Path, tmp_path: Path) -> None:
+    cell = Cell(bound(small_protocol, {"training.steps": 1}), "task_loss", (), 0, 0)
     work = WatchCell(Plugins(), folders(tmp_path), CPU)
     assert work.result(cell) is None
     assert work(cell)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cells import bound, work
+from cells import INLINE, bound, work
 from PIL import Image
 
 from builders import CONTENT, curve, make_protocol, make_record
@@ -79,7 +79,7 @@ def test_an_edit_makes_new_cells_and_other_val_data_only_another_evaluation(shor
 
 @pytest.mark.slow
 def test_a_table_by_another_score_computes_nothing(short_protocol: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["run", "mse", "segmentation", "--protocol", str(short_protocol), "--device", "cpu", "--engine", "inline"]
+    words = ["run", "mse", "segmentation", "--protocol", str(short_protocol), "--rates", "1", *INLINE]
     assert main(words) == 0
     assert main(["table", "--json", "--metric", "aAcc"]) == 0
     said = capsys.readouterr().out

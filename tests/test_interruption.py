@@ -54,27 +54,18 @@ def one_core() -> None:
 
 
 class Command:
-    """`icmbench run` of the anchor's four cells, in folders of its own or of others."""
+    """`icmbench run` of the anchor's three cells, in folders of its own or of others."""
 
     def __init__(self, protocol: Path, folder: Path) -> None:
-        words = [
-            "run",
-            "task_loss",
-            "segmentation",
-            "--protocol",
-            str(protocol),
-            "--device",
-            "cpu",
-            "--set",
-            f"training.steps={STEPS}",
-        ]
+        words = ["run", "task_loss", "segmentation", "--protocol", str(protocol), "--device", "cpu"]
+        words += ["--set", f"training.steps={STEPS}"]
         self.words, self.folder = [sys.executable, "-m", "icmbench", *words], folder
         folder.mkdir(exist_ok=True)
 
-    def start(self, log: str = "log") -> subprocess.Popen[bytes]:
+    def start(self, log: str = "log", engine: str = "local") -> subprocess.Popen[bytes]:
         with (self.folder / log).open("wb") as stream:
             return subprocess.Popen(
-                self.words,
+                [*self.words, "--engine", engine],
                 cwd=self.folder,
                 stdout=stream,
                 stderr=stream,
@@ -88,8 +79,8 @@ class Command:
 
 
 def cells_of(protocol: Path, steps: int) -> list[Cell]:
-    """The anchor's four cells."""
-    return plan(Plugins(), bound(protocol, {"training.steps": steps}), {"task_loss": {}}, range(4), 1)
+    """The anchor's three cells."""
+    return plan(Plugins(), bound(protocol, {"training.steps": steps}), {"task_loss": {}}, range(3), 1)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +125,7 @@ def test_cells_of_a_run_that_is_killed_are_taken_up_by_one_that_goes_on(short_pr
     assert work(Path())(cells[2])  # by another run, since this one was planned
     holder = hold(here.lock(cells[0]))
     seen = []
-    for event in compute(cells, work(Path()), LocalPool(CPU, None, 3)):
+    for event in compute(cells, work(Path()), LocalPool(CPU, 1, 3)):
         seen.append((event.cell, event.phase))
         assert event.message == ("done by another run" if seen[-1] == (2, "done") else "")
         if seen[-1] == (1, "done"):
@@ -151,7 +142,7 @@ def test_cells_of_a_run_that_is_killed_are_taken_up_by_one_that_goes_on(short_pr
 def kill_at_random(command: Command, rng: random.Random, cell_seconds: float) -> bool:
     """Start the command and kill it at a random moment: while it starts or in any of its cells; False if it ended before."""
     there, process = len(command.records()), command.start()
-    after, kill = rng.randint(there, 3), rng.choice([os.kill, os.killpg])  # the first process alone, or its workers too
+    after, kill = rng.randint(there, 2), rng.choice([os.kill, os.killpg])  # the first process alone, or its workers too
     moment = rng.uniform(0, 8 if after == there else 1.2) * cell_seconds
     while process.poll() is None and (
         not list((command.folder / "runs" / "jobs").glob(f"{process.pid}-*.json")) or len(command.records()) < after
@@ -163,7 +154,7 @@ def kill_at_random(command: Command, rng: random.Random, cell_seconds: float) ->
     kill(process.pid, signal.SIGKILL)
     process.wait()
     left = len(command.records())
-    print(f"{kill.__name__} {moment:.2f} s after {after} of 4 records, {left} then")
+    print(f"{kill.__name__} {moment:.2f} s after {after} of 3 records, {left} then")
     return True
 
 
@@ -187,13 +178,13 @@ def test_after_a_run_is_killed_two_at_once_share_what_is_left_and_lose_nothing(
             shutil.rmtree(command.folder / "runs")
     there = len(command.records())
     names = ("one.log", "two.log")
-    for process in [command.start(name) for name in names]:
+    for process in [command.start(name, "inline") for name in names]:
         assert process.wait(timeout=600) == 0
     logs = [(command.folder / name).read_text() for name in names]
     assert command.records() == expected
-    assert [log.count(f"4 cells, {there} already there") for log in logs] == [1, 1], logs
-    assert sum(log.count(": done  (") for log in logs) == 4 - there, logs  # each cell was computed once
-    assert sum(log.count(": done by another run  (") for log in logs) == 4 - there, logs
+    assert [log.count(f"3 cells, {there} already there") for log in logs] == [1, 1], logs
+    assert sum(log.count(": done  (") for log in logs) == 3 - there, logs  # each cell was computed once
+    assert sum(log.count(": done by another run  (") for log in logs) == 3 - there, logs
 
 
 @pytest.mark.slow
@@ -202,12 +193,12 @@ def test_a_cell_that_is_killed_in_any_phase_and_at_every_write_ends_with_the_sam
     small_protocol: Path, tmp_path: Path
 ) -> None:
     script = Path(__file__).with_name("killing.py")
-    words = [sys.executable, str(script), str(small_protocol), str(tmp_path), str(kills(4)), str(SEED)]
+    words = [sys.executable, str(script), str(small_protocol), str(tmp_path), str(kills(2)), str(SEED)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     print(done.stdout)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert sum(report["phases"].values()) == kills(4)
+    assert sum(report["phases"].values()) == kills(2)
     assert report["at_writes"] == 10
     assert report["leftovers"] == []
 

@@ -416,30 +416,3 @@ def test_a_task_that_lacks_what_a_method_needs_is_refused_before_training(
     monkeypatch.setattr(type(task_of("detection")), missing, getattr(Task, missing))
     with pytest.raises(UserError, match="the task Detection does not say"):
         scheme(name)
-
-
-# The contract
-
-
-FROZEN = '''"""A method that trains nothing of the codec."""
-import torch
-from icmbench.api import TrainedMethod
-
-class Frozen(TrainedMethod):
-    def build(self):
-        self.codec.requires_grad_(False)
-        self.own = torch.nn.Parameter(torch.ones(()))
-
-    def loss(self, batch):
-        return {"loss": self.own * self.code(batch.images).bpp}
-'''
-
-
-@pytest.mark.slow
-def test_the_check_demands_that_something_of_the_codec_trains(tmp_path: Path) -> None:
-    path = tmp_path / "frozen.py"
-    path.write_text(FROZEN)
-    problems = {result.what: result.problem for result in check(Plugins((path,)), "frozen", "segmentation") if result.problem}
-    assert problems == {
-        "Gradients reach the codec, and its encoder where that trains": "no parameter of the codec trains (requires_grad is off)"
-    }

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from cells import INLINE, run_here
 
 from icmbench.base.errors import UserError
 from icmbench.cli.main import main
@@ -19,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 FORMS = [(kind, single) for kind in ("method", "task") for single in (False, True)]
 NAMES = ["mx", "my_new_one", "a_rather_long_name_of_forty_characters_x"]
 BUILD = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
-SHORT = ["--rates", "1", "--no-anchor", "--set", "training.steps=2", "--set", "training.batch_size=2", "--device", "cpu"]
+SHORT = ["--rates", "1", "--no-anchor", "--set", "training.steps=2", "--set", "training.batch_size=2", *INLINE]
 
 
 def python(*words: str | Path, cwd: Path, path: Path | None = None) -> str:
@@ -76,17 +77,24 @@ def test_it_is_found_with_its_protocol(kind: Kind, single: bool, tmp_path: Path)
 @pytest.mark.parametrize(("kind", "single"), [("method", False), ("task", True)])  # one of each; all forms share their templates
 def test_its_own_test_passes_and_it_runs(kind: Kind, single: bool, small_protocol: Path, tmp_path: Path) -> None:
     folder, path = made(kind, single, tmp_path)
-    assert "1 passed" in python("-m", "pytest", "-p", "no:cacheprovider", cwd=folder, path=path)
-    protocol = ["--protocol", small_protocol] if kind == "method" else []  # a new task has its own
-    printed = python("-m", *commands(kind, "mine", single)[1].split(), *SHORT, *protocol, cwd=folder, path=path)
+    protocol = ["--protocol", str(small_protocol)] if kind == "method" else []  # a new task has its own
+    words = [*commands(kind, "mine", single)[1].split()[1:], *SHORT, *protocol]
+    code = "import pytest; from icmbench.cli.main import main\n"
+    code += f"assert pytest.main(['-p', 'no:cacheprovider']) == 0\nassert main({words}) == 0"
+    printed = python("-c", code, cwd=folder, path=path)
+    assert "1 passed" in printed
     assert "1 of 1 cells" in printed
     assert list((folder / "results").rglob("*.json"))
 
 
 @pytest.mark.slow
-def test_the_check_that_it_names_says_how_many_points_hold(tmp_path: Path) -> None:
-    folder, path = made("task", True, tmp_path)
-    lines = python("-m", *commands("task", "mine", True)[0].split(), cwd=folder, path=path).splitlines()
+def test_the_check_that_it_names_says_how_many_points_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = made("task", True, tmp_path)
+    monkeypatch.chdir(folder)
+    assert main(commands("task", "mine", True)[0].split()[1:]) == 0
+    lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == f"{len(lines) - 1} of {len(lines) - 1} points hold."
 
 
@@ -158,7 +166,9 @@ def mistaken(kind: Kind, folder: Path, old: str, new: str) -> list[Result]:
     source = write(kind, "mine", folder, True, Plugins())[0]
     assert old in source.read_text()
     source.write_text(source.read_text().replace(old, new))
-    return check(Plugins((source,)), "mine")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("subprocess.run", run_here)
+        return check(Plugins((source,)), "mine")
 
 
 LOSS = "    def loss(self, batch"
@@ -190,6 +200,8 @@ UNUSABLE = [
     ("method", "self.options.beta", "self.options.gamma", ATTRIBUTE),
 ]
 VAL = "    def build(self):\n        self.seen = self.task.dataset('val')\n\n"
+FROZEN = "    def build(self):\n        self.codec.requires_grad_(False)\n\n"
+STOLEN = "    def build(self):\n        self.stolen = self.task.recognizer.requires_grad_(True).train()\n\n"
 COUNTED = ("loss = coded.bpp", "self.count = getattr(self, 'count', 0) + 1\n        loss = self.count * coded.bpp")
 ODD = "tally = type('Odd', (Mean,), {'name': 'odd'})"
 WRONG = [
@@ -201,6 +213,8 @@ WRONG = [
         "train and val both have",
     ),
     ("task", "tally = Mean", ODD, "What the images contribute", "no tally called 'odd' is found"),
+    ("method", LOSS, FROZEN + LOSS, "Gradients reach", r"no parameter of the codec trains \(requires_grad is off\)"),
+    ("method", LOSS, STOLEN + LOSS, "The recogniser is the same", "weights or statistics changed"),
     ("method", LOSS, VAL + LOSS, "Training never asks", r"self.task.dataset\('val'\)"),
     (
         "method",

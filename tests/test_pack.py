@@ -12,7 +12,7 @@ from icmbench.cli.main import main
 from icmbench.experiment.folders import Device
 from icmbench.plugins.find import Plugins
 from icmbench.running.plan import plan
-from icmbench.running.pool import LocalPool
+from icmbench.running.pool import InlinePool, LocalPool
 from icmbench.running.runner import cells_that_fit, compute
 from icmbench.schema.store import Store
 
@@ -28,6 +28,7 @@ def meet(folder: Path, others: int, number: int) -> bool:
     return len(list(folder.iterdir())) >= others
 
 
+@pytest.mark.slow
 def test_a_gpu_gets_one_cell_until_it_is_known_how_many_it_bears(tmp_path: Path) -> None:
     with closing(LocalPool(Device("cuda"), None, 5)) as pool:
         assert (pool.workers, pool.share.packed) == (1, 1)
@@ -54,18 +55,14 @@ def test_how_many_cells_a_gpu_bears(needed: int, free: int, cores: int, expected
 
 
 @pytest.mark.slow
-def test_packed_cells_come_out_as_they_do_alone(small_protocol: Path, tmp_path: Path) -> None:
-    plugins = Plugins()
-    cells = plan(plugins, bound(small_protocol), {"task_loss": {}}, [0, 1, 2], 1)
-    for pack in (1, 3):
-        pool = LocalPool(CPU, pack, len(cells))
-        seen = [(event.cell, event.phase) for event in compute(cells, work(tmp_path / f"{pack}"), pool, pack)]
-        if pack == 1:
-            ends = [seen.index((cell, phase)) for cell in range(3) for phase in ("start", "done")]
-            assert ends == sorted(ends)
-        found, _ = Store(tmp_path / f"{pack}" / "results").read()
-        assert [record.cost.packed for record in found] == [pack] * 3
-    assert records(tmp_path / "1" / "results") == records(tmp_path / "3" / "results")
+def test_cells_that_share_a_device_come_out_as_one_after_the_other_in_this_process(small_protocol: Path, tmp_path: Path) -> None:
+    cells = plan(Plugins(), bound(small_protocol), {"task_loss": {}}, [0, 1], 1)
+    for pool in (InlinePool(CPU), LocalPool(CPU, 2, len(cells))):
+        folder, workers = tmp_path / f"{pool.workers}", pool.workers
+        ended = {event.cell: event.phase for event in compute(cells, work(folder), pool)}
+        assert ended == {0: "done", 1: "done"}
+        assert [record.cost.packed for record in Store(folder / "results").read()[0]] == [workers] * 2
+    assert records(tmp_path / "1" / "results") == records(tmp_path / "2" / "results")
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "1.5"])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from cells import INLINE
 
 from builders import make_curve, make_protocol
 from icmbench.base.errors import UserError
@@ -133,7 +134,7 @@ def test_a_run_leaves_its_records_there(
     monkeypatch.setenv("ICMBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     url = f"file://{tmp_path}/there"
-    words = ["run", "task_loss", "segmentation", "--protocol", str(small_protocol), "--device", "cpu", "--rates", "1"]
+    words = ["run", "task_loss", "segmentation", "--protocol", str(small_protocol), *INLINE, "--rates", "1"]
     assert main([*words, "--results", url]) == 0
     assert f"{url}/short-v1@" in capsys.readouterr().out.replace("\n", "")
     records, broken = Store(tmp_path / "there").read()

@@ -4,26 +4,29 @@ import json
 from pathlib import Path
 
 import pytest
-from cells import bound
+from cells import INLINE, bound
 
 from icmbench.cli.main import main
 from icmbench.schema.protocol import doubled
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_power_then_converge_then_table(short_protocol: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["segmentation", "--protocol", str(short_protocol), "--device", "cpu", "--json"]
+def test_power_then_converge_then_table(
+    small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = ["segmentation", "--protocol", str(small_protocol), *INLINE]
+    words = [*place, "--json"]
     assert main(["power", *words, "--seeds", "2"]) == 0
     found = json.loads(capsys.readouterr().out)
-    rules = bound(short_protocol)
+    rules = bound(small_protocol)
     assert (found["protocol"], found["seeds"], len(found["pairs"])) == (rules.identity, 2, 1)
     assert found["spread"] == pytest.approx(abs(found["pairs"][0]), rel=0.1)
     assert found["spread"] > 0
 
     assert main(["power", *words, "--seeds", "2"]) == 0  # nothing is computed anew
     said = capsys.readouterr()
-    assert "8 cells, 8 already there" in said.err
+    assert "6 cells, 6 already there" in said.err
     assert json.loads(said.out) == found
 
     assert main(["converge", *words, "--seeds", "1"]) == 0
@@ -32,7 +35,7 @@ def test_power_then_converge_then_table(short_protocol: Path, capsys: pytest.Cap
     assert moved["value"] != 0
     assert (Path("results") / doubled(rules).identity).is_dir()
 
-    assert main(["run", "mse", "segmentation", "--protocol", str(short_protocol), "--device", "cpu"]) == 0
+    assert main(["run", "mse", *place]) == 0
     shown = capsys.readouterr().out
     assert "anchor ×2" in shown
     assert f"{moved['value']:+.1f} %" in shown

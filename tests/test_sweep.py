@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from cells import folders
+from cells import INLINE, folders
 from matplotlib import pyplot as plt
 from matplotlib.text import Text
 from rich.console import Console
@@ -177,6 +177,8 @@ def test_the_folder_says_what_was_swept() -> None:
     assert folder_name(job(), settings(job(), over, bind)) == "aux_loss-detection-alpha-training.steps"
     other = job(parameters={"position": "mid_recognizer"}, fields={"training.steps": 9})
     name = folder_name(other, settings(other, over, bind))
+    more = job(parameters=other.parameters, fields={"training.steps": 10})
+    assert folder_name(more, settings(more, over, bind)) != name
     assert name.startswith("aux_loss,position=mid_recognizer-detection-alpha-training.steps-shapes-detection-v2+changed")
     assert report.folder_name("../a b", "c") == ".._a_b-c"
     assert len({report.folder_name("a" * 300 + end) for end in "xy"}) == 2
@@ -332,9 +334,11 @@ def test_the_figure_shows_what_is_missing_and_what_is_not_resolved(tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_sweep_computes_what_is_missing_and_repeats_nothing(short_protocol: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["sweep", "aux_loss", "segmentation", "--protocol", str(short_protocol), "--device", "cpu", "--rates", "0.1,0.3,1"]
+def test_a_sweep_computes_what_is_missing_and_repeats_nothing(
+    small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["sweep", "aux_loss", "segmentation", "--protocol", str(small_protocol), *INLINE]
     assert main([*words, "--over", "alpha=0.5,1.0"]) == 0
     first = capsys.readouterr().out
     assert "9 cells, 0 already there" in first

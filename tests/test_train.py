@@ -18,7 +18,7 @@ from icmbench.base.errors import UserError
 from icmbench.codecs.neural import build_model
 from icmbench.experiment.checkpoint import Ledger, delete_checkpoints, previous
 from icmbench.experiment.train import Batches, memory_layout, parts, train
-from icmbench.extras.prepare import DistortionTraining, image_batch
+from icmbench.extras.prepare import DistortionTraining, picture_batch
 from icmbench.schema.protocol import CodecSpec, Training
 
 SPEC = CodecSpec(architecture="mbt2018-mean", sizes={"N": 8, "M": 12})
@@ -55,7 +55,7 @@ def run(
             raise Stop
         seen.append(terms)
 
-    batches = Batches(image_batch, Noise(), training, 7)
+    batches = Batches(picture_batch, Noise(), training, 7)
     fabric = Fabric(accelerator="cpu", devices=1, precision=training.precision)
     with contextlib.suppress(Stop):
         ledger = train(DistortionTraining(SPEC, 0.01), batches, fabric, checkpoint, identity, log, log_every=1, save_seconds=0)
@@ -116,7 +116,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     assert rest == whole[3:]  # the last checkpoint had 4 steps, the one before has 3
     said = [record.getMessage() for record in caplog.records if record.name == "icmbench"]
     assert len(said) == (damage is not Path.unlink)
-    assert all(f"{path} is damaged" in text and "continuing from the previous one" in text for text in said)
+    assert all(f"{path} is damaged" in text and "going on from the one before" in text for text in said)
 
 
 def test_two_damaged_checkpoints_start_the_training_anew(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ class Exploding(Trainable):
 
 def test_a_loss_that_is_not_finite_stops_with_a_sentence_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint.safetensors"
-    batches = Batches(image_batch, Noise(), TRAINING, 7)
+    batches = Batches(picture_batch, Noise(), TRAINING, 7)
     with pytest.raises(UserError, match=r"diverged at step 2: loss.*last good checkpoint"):
         train(Exploding(), batches, Fabric(accelerator="cpu", devices=1), checkpoint, "test", save_seconds=0)
     assert checkpoint.exists()
@@ -203,7 +203,7 @@ class Quadratic(Trainable):
 
 def quadratic(room: int, path: Path, batch_size: int = 6, words: str = "") -> tuple[Quadratic, list[dict[str, float]], Ledger]:
     trainable, seen = Quadratic(room, words), list[dict[str, float]]()
-    batches = Batches(image_batch, Noise(), TRAINING.model_copy(update={"batch_size": batch_size}), 7)
+    batches = Batches(picture_batch, Noise(), TRAINING.model_copy(update={"batch_size": batch_size}), 7)
     fabric = Fabric(accelerator="cpu", devices=1)
     ledger = train(trainable, batches, fabric, path, "test", lambda step, terms: seen.append(terms), log_every=1, save_seconds=0)
     return trainable, seen, ledger
@@ -249,7 +249,7 @@ def test_a_resumed_training_keeps_its_parts(tmp_path: Path) -> None:
 
 
 def test_memory_for_less_than_one_crop_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="a training step on one crop does not fit"):
+    with pytest.raises(UserError, match="does not hold a training step on one crop"):
         quadratic(0, tmp_path / "c.safetensors")
 
 
@@ -271,7 +271,7 @@ def test_quantiles_train_apart_from_the_network(tmp_path: Path) -> None:
     torch.manual_seed(0)
     trainable = DistortionTraining(SPEC, 0.01)
     before = trainable.codec.entropy_bottleneck.quantiles.detach().clone()
-    batches = Batches(image_batch, Noise(), TRAINING, 7)
+    batches = Batches(picture_batch, Noise(), TRAINING, 7)
     train(trainable, batches, Fabric(accelerator="cpu", devices=1), tmp_path / "c.safetensors", "test")
     assert not torch.equal(before, trainable.codec.entropy_bottleneck.quantiles)
 
@@ -285,34 +285,38 @@ def test_the_layout_that_corrupts_memory_is_avoided(architecture: str, layout: t
 
 
 def test_all_methods_see_the_same_batches_at_one_seed() -> None:
-    one, other = (Batches(image_batch, Noise(), TRAINING, 7)[3].images for _ in range(2))
+    one, other = (Batches(picture_batch, Noise(), TRAINING, 7)[3].images for _ in range(2))
     assert torch.equal(one, other)
-    assert not torch.equal(one, Batches(image_batch, Noise(), TRAINING, 8)[3].images)
+    assert not torch.equal(one, Batches(picture_batch, Noise(), TRAINING, 8)[3].images)
 
 
 def test_ranks_share_the_batch_that_one_device_gets() -> None:
-    whole = Batches(image_batch, Noise(), TRAINING.model_copy(update={"batch_size": 5}), 7)[0]
-    shares = [Batches(image_batch, Noise(), TRAINING.model_copy(update={"batch_size": 5}), 7, rank, 2)[0] for rank in (0, 1)]
+    whole = Batches(picture_batch, Noise(), TRAINING.model_copy(update={"batch_size": 5}), 7)[0]
+    shares = [Batches(picture_batch, Noise(), TRAINING.model_copy(update={"batch_size": 5}), 7, rank, 2)[0] for rank in (0, 1)]
     assert torch.equal(shares[0].images, whole.images[[0, 2, 4]])
     assert torch.equal(shares[1].images, whole.images[[1, 3]])
 
 
-def share(fabric: Fabric, folder: Path, batch_size: int) -> None:
-    """One of the devices of a data-parallel training."""
-    trainable, training = Quadratic(batch_size), TRAINING.model_copy(update={"batch_size": batch_size})
-    batches = Batches(image_batch, Noise(), training, 7, fabric.global_rank, fabric.world_size)
-    train(trainable, batches, fabric, folder / "c.safetensors", "test")
-    torch.save([trainable.weight.detach(), trainable.sizes], folder / f"{fabric.global_rank}.pt")
+BATCH_SIZES = (4, 5)
+
+
+def share(fabric: Fabric, folder: Path) -> None:
+    """One of the devices of a data-parallel training with each batch size."""
+    for size in BATCH_SIZES:
+        trainable, training = Quadratic(size), TRAINING.model_copy(update={"batch_size": size})
+        batches = Batches(picture_batch, Noise(), training, 7, fabric.global_rank, fabric.world_size)
+        train(trainable, batches, fabric, folder / f"{size}.safetensors", "test")
+        torch.save([trainable.weight.detach(), trainable.sizes], folder / f"{size}-{fabric.global_rank}.pt")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch_size", [4, 5])
-def test_two_devices_train_as_one_does(batch_size: int, tmp_path: Path) -> None:
+def test_two_devices_train_as_one_does(tmp_path: Path) -> None:
     fabric = Fabric(accelerator="cpu", devices=2, strategy=DDPStrategy(start_method="spawn", process_group_backend="gloo"))
-    fabric.launch(share, tmp_path, batch_size)
-    (one, few), (other, fewer) = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
-    assert (few, fewer) == ([batch_size - batch_size // 2] * 6, [batch_size // 2] * 6)
-    assert torch.equal(one, other)
-    alone, _, _ = quadratic(batch_size, tmp_path / "alone.safetensors", batch_size)
-    assert torch.allclose(one, alone.weight, rtol=1e-6)
-    assert not torch.allclose(one, torch.ones(3), atol=1e-3)
+    fabric.launch(share, tmp_path)
+    for size in BATCH_SIZES:
+        (one, few), (other, fewer) = (torch.load(tmp_path / f"{size}-{rank}.pt") for rank in (0, 1))
+        assert (few, fewer) == ([size - size // 2] * 6, [size // 2] * 6)
+        assert torch.equal(one, other)
+        alone, _, _ = quadratic(size, tmp_path / f"alone-{size}.safetensors", size)
+        assert torch.allclose(one, alone.weight, rtol=1e-6)
+        assert not torch.allclose(one, torch.ones(3), atol=1e-3)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cells import folders
+from cells import INLINE, bound, folders
 from matplotlib import pyplot as plt
 
 from builders import CONTENT, curve, make_protocol
@@ -203,15 +203,14 @@ def with_three_rates(path: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_codecs_go_from_one_task_to_the_other(short_protocol: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    files = [with_three_rates(short_detection(short_protocol.parent)), with_three_rates(short_protocol)]
-    words = ["transfer", "--device", "cpu", "--protocols", *files]
+    files = [with_three_rates(short_detection(short_protocol.parent)), str(short_protocol)]
+    words = ["transfer", *INLINE, "--protocols", *files]
     assert main(words) == 0
     assert capsys.readouterr().out.count("6 cells, 0 already there") == 2
     records, broken = Store(Path("results")).read()
     assert (len(records), broken) == (12, {})
-    identities = [PLUGINS.protocol(file).identity for file in files]
+    identities = [bound(file).identity for file in files]
     rates = {(r.protocol.identity, r.trained_under, r.rate_index): (r.bpp, r.psnr, r.cost.steps) for r in records}
     for there, home in (identities, identities[::-1]):
         for index in range(3):  # the pictures are the same, so the codec's bits and images must be those of its own protocol

@@ -29,11 +29,7 @@ from icmbench.submission.inspect import inspect
 from icmbench.submission.sandbox import Limits
 from icmbench.submission.verify import Verdict, verify
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(bool(sandbox.why_not()), reason=sandbox.why_not()),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.skipif(bool(sandbox.why_not()), reason=sandbox.why_not())]
 
 
 @pytest.fixture

@@ -53,12 +53,18 @@ def add_locations(parser: argparse.ArgumentParser) -> None:
     add_plugin(parser)
 
 
-def add_engine(parser: argparse.ArgumentParser) -> None:
-    """`--engine local|inline|ray`, `--address` and `--pack`."""
-    parser.add_argument(
-        "--engine", choices=("local", "inline", "ray"), default="local",
-        help="compute in worker processes (default), in this process (for a debugger), or as tasks of a Ray cluster",
-    )  # fmt: skip
+ENGINES = {
+    "local": "worker processes of this machine",
+    "inline": "this process (for a debugger)",
+    "ray": "tasks of a Ray cluster",
+}
+
+
+def add_engine(parser: argparse.ArgumentParser, *engines: str) -> None:
+    """`--engine` with the choices `engines` (default: all of `ENGINES`), `--address` and `--pack`."""
+    known = {name: ENGINES[name] for name in engines or ENGINES}
+    where = ", ".join(f"{name}: {text}" for name, text in known.items())
+    parser.add_argument("--engine", choices=list(known), default="local", help=f"what computes (default local). {where}")
     parser.add_argument("--address", metavar="HOST:PORT", help="the Ray cluster to join; auto: the one of this machine")
     parser.add_argument(
         "--pack", type=_pack, metavar="auto|N",

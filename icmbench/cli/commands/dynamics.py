@@ -9,6 +9,7 @@ HELP = "watch a method and the anchor train: loss terms, their gradients in the 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_job(parser, rates="these rate points of the protocol (default: the middle one)")
+    options.add_engine(parser, "local", "inline")  # its results stay on the machine that makes them
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_set(parser)
     options.add_seeds(parser)
     options.add_locations(parser)
+    options.add_engine(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

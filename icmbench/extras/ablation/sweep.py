@@ -152,8 +152,9 @@ def _label(job: Job) -> str:
 
 
 def folder_name(job: Job, settings: Sequence[Setting]) -> str:
-    """METHOD-TASK-AXES, with the protocol's name unless it is the task's default."""
+    """METHOD-TASK-AXES, with the protocol's identity unless it is the task's default."""
     protocol = job.resolved()
     own = job.plugins.resolve(job.task, None) == protocol
     axes = dict.fromkeys(setting.axis for setting in settings)
-    return report.folder_name(_label(job), job.task, *axes, *([] if own else [protocol.name]))
+    bound = protocol.model_copy(update={"content": settings[0].protocol.content})  # the name alone is that of every --set
+    return report.folder_name(_label(job), job.task, *axes, *([] if own else [bound.identity]))

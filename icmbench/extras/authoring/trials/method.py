@@ -24,7 +24,7 @@ from icmbench.experiment.build import build_method, load_task, parameters_of
 from icmbench.experiment.compute import saved_codec
 from icmbench.experiment.folders import Device, Folders, Share
 from icmbench.experiment.train import Batches, train
-from icmbench.experiment.train_cell import train_cell, training_batches
+from icmbench.experiment.train_cell import save_codec, train_cell, training_batches
 from icmbench.extras.authoring.trials import STEPS, require
 from icmbench.plugins.find import Plugins
 from icmbench.running.plan import plan
@@ -126,7 +126,7 @@ class MethodTrial:
         return method
 
     def losses(self, checkpoint: Path, stop_after: int = STEPS) -> list[float]:
-        """Train from `checkpoint` if it exists and return the loss of every step; stopped early, save what is done."""
+        """Train from `checkpoint` if it exists and return the loss of every step; a training that ends saves its codec."""
         seen: list[float] = []
 
         def log(step: int, terms: dict[str, float]) -> None:
@@ -134,15 +134,20 @@ class MethodTrial:
             if len(seen) > stop_after:
                 raise _Interrupted
 
-        fabric = Fabric(accelerator="cpu", devices=1)
+        method, fabric = self.method(), Fabric(accelerator="cpu", devices=1)
         with contextlib.suppress(_Interrupted):
-            train(self.method(), self.batches(), fabric, checkpoint, "check", log, log_every=1, save_seconds=0)
+            ledger = train(method, self.batches(), fabric, checkpoint, "check", log, log_every=1, save_seconds=0)
+            save_codec(self.cell, self.plugins, self.folders, method, ledger)
         return seen[:stop_after]
 
     @cached_property
     def undisturbed(self) -> list[float]:
         with _watched(self.task) as self.asked:
             return self.losses(self.folder / "undisturbed.safetensors")
+
+    @cached_property
+    def begun(self) -> list[float]:
+        return self.losses(self.folder / "interrupted.safetensors", stop_after=STEPS - 1)
 
     def terms(self) -> None:
         """The loss is a set of named, finite scalars with one called loss."""
@@ -183,7 +188,7 @@ class MethodTrial:
 
     def absent(self) -> None:
         """What exists in training only is absent from the saved codec."""
-        train_cell(self.cell, self.plugins, self.folders, self.device, Share())
+        train_cell(self.cell, self.plugins, self.folders, self.device, Share())  # unless `losses` has saved its codec
         saved = set(safetensors.torch.load_file(self.folders.codec(self.cell)))
         plain = set(self.architecture().state_dict())
         odd = ", ".join(sorted(saved ^ plain)[:5])
@@ -211,13 +216,11 @@ class MethodTrial:
 
     def same_numbers(self) -> None:
         """The same seed gives the same numbers."""
-        again = self.losses(self.folder / "again.safetensors")
-        cause = "is there a random state of the method's own?"
-        require(again == self.undisturbed, f"the losses {self.undisturbed} became {again}; {cause}")
+        once = self.undisturbed[: len(self.begun)]
+        require(self.begun == once, f"the losses {once} became {self.begun}; is there a random state of the method's own?")
 
     def resumes(self) -> None:
         """An interrupted training goes on as if nothing had happened."""
-        path = self.folder / "interrupted.safetensors"
-        both = self.losses(path, stop_after=STEPS // 2) + self.losses(path)
+        both = self.begun + self.losses(self.folder / "interrupted.safetensors")
         cause = "state that is kept between steps must be a buffer or a parameter"
         require(both == self.undisturbed, f"the losses {self.undisturbed} became {both}; {cause}")

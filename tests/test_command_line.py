@@ -178,7 +178,7 @@ def test_a_run_that_was_stopped_goes_on_in_the_middle_of_a_training(
 
     monkeypatch.setattr(train_cell, "train", stopped)
     assert main(words) == 130
-    assert "goes on where it was" in capsys.readouterr().err
+    assert "run the same command again to continue" in capsys.readouterr().err
     assert not list(Path("results").rglob("*.json"))
     stop_at.clear()
     assert main(words) == 0
@@ -211,7 +211,7 @@ def test_ctrl_c_ends_a_run_and_its_workers_with_a_sentence(small_protocol: Path,
     os.kill(started.pid, signal.SIGINT)  # what kill -9 leaves, and that the records are the same, is in test_interruption
     _, errors = started.communicate(timeout=60)
     assert started.returncode == 130
-    assert "goes on where it was" in errors
+    assert "run the same command again to continue" in errors
     assert psutil.wait_procs(workers, timeout=60)[1] == []
 
 

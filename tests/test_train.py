@@ -18,7 +18,7 @@ from icmbench.base.errors import UserError
 from icmbench.codecs.neural import build_model
 from icmbench.experiment.checkpoint import Ledger, delete_checkpoints, previous
 from icmbench.experiment.train import Batches, memory_layout, parts, train
-from icmbench.extras.prepare import DistortionTraining, picture_batch
+from icmbench.extras.prepare import DistortionTraining, image_batch
 from icmbench.schema.protocol import CodecSpec, Training
 
 SPEC = CodecSpec(architecture="mbt2018-mean", sizes={"N": 8, "M": 12})
@@ -55,7 +55,7 @@ def run(
             raise Stop
         seen.append(terms)
 
-    batches = Batches(picture_batch, Noise(), training, 7)
+    batches = Batches(image_batch, Noise(), training, 7)
     fabric = Fabric(accelerator="cpu", devices=1, precision=training.precision)
     with contextlib.suppress(Stop):
         ledger = train(DistortionTraining(SPEC, 0.01), batches, fabric, checkpoint, identity, log, log_every=1, save_seconds=0)
@@ -179,7 +179,7 @@ class Exploding(Trainable):
 
 def test_a_loss_that_is_not_finite_stops_with_a_sentence_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint.safetensors"
-    batches = Batches(picture_batch, Noise(), TRAINING, 7)
+    batches = Batches(image_batch, Noise(), TRAINING, 7)
     with pytest.raises(UserError, match=r"diverged at step 2: loss.*last good checkpoint"):
         train(Exploding(), batches, Fabric(accelerator="cpu", devices=1), checkpoint, "test", save_seconds=0)
     assert checkpoint.exists()
@@ -203,7 +203,7 @@ class Quadratic(Trainable):
 
 def quadratic(room: int, path: Path, batch_size: int = 6, words: str = "") -> tuple[Quadratic, list[dict[str, float]], Ledger]:
     trainable, seen = Quadratic(room, words), list[dict[str, float]]()
-    batches = Batches(picture_batch, Noise(), TRAINING.model_copy(update={"batch_size": batch_size}), 7)
+    batches = Batches(image_batch, Noise(), TRAINING.model_copy(update={"batch_size": batch_size}), 7)
     fabric = Fabric(accelerator="cpu", devices=1)
     ledger = train(trainable, batches, fabric, path, "test", lambda step, terms: seen.append(terms), log_every=1, save_seconds=0)
     return trainable, seen, ledger
@@ -271,7 +271,7 @@ def test_quantiles_train_apart_from_the_network(tmp_path: Path) -> None:
     torch.manual_seed(0)
     trainable = DistortionTraining(SPEC, 0.01)
     before = trainable.codec.entropy_bottleneck.quantiles.detach().clone()
-    batches = Batches(picture_batch, Noise(), TRAINING, 7)
+    batches = Batches(image_batch, Noise(), TRAINING, 7)
     train(trainable, batches, Fabric(accelerator="cpu", devices=1), tmp_path / "c.safetensors", "test")
     assert not torch.equal(before, trainable.codec.entropy_bottleneck.quantiles)
 
@@ -285,14 +285,14 @@ def test_the_layout_that_corrupts_memory_is_avoided(architecture: str, layout: t
 
 
 def test_all_methods_see_the_same_batches_at_one_seed() -> None:
-    one, other = (Batches(picture_batch, Noise(), TRAINING, 7)[3].images for _ in range(2))
+    one, other = (Batches(image_batch, Noise(), TRAINING, 7)[3].images for _ in range(2))
     assert torch.equal(one, other)
-    assert not torch.equal(one, Batches(picture_batch, Noise(), TRAINING, 8)[3].images)
+    assert not torch.equal(one, Batches(image_batch, Noise(), TRAINING, 8)[3].images)
 
 
 def test_ranks_share_the_batch_that_one_device_gets() -> None:
-    whole = Batches(picture_batch, Noise(), TRAINING.model_copy(update={"batch_size": 5}), 7)[0]
-    shares = [Batches(picture_batch, Noise(), TRAINING.model_copy(update={"batch_size": 5}), 7, rank, 2)[0] for rank in (0, 1)]
+    whole = Batches(image_batch, Noise(), TRAINING.model_copy(update={"batch_size": 5}), 7)[0]
+    shares = [Batches(image_batch, Noise(), TRAINING.model_copy(update={"batch_size": 5}), 7, rank, 2)[0] for rank in (0, 1)]
     assert torch.equal(shares[0].images, whole.images[[0, 2, 4]])
     assert torch.equal(shares[1].images, whole.images[[1, 3]])
 
@@ -304,7 +304,7 @@ def share(fabric: Fabric, folder: Path) -> None:
     """One of the devices of a data-parallel training with each batch size."""
     for size in BATCH_SIZES:
         trainable, training = Quadratic(size), TRAINING.model_copy(update={"batch_size": size})
-        batches = Batches(picture_batch, Noise(), training, 7, fabric.global_rank, fabric.world_size)
+        batches = Batches(image_batch, Noise(), training, 7, fabric.global_rank, fabric.world_size)
         train(trainable, batches, fabric, folder / f"{size}.safetensors", "test")
         torch.save([trainable.weight.detach(), trainable.sizes], folder / f"{size}-{fabric.global_rank}.pt")
 

@@ -18,8 +18,6 @@ from icmbench.plugins.find import Plugins
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("ICMBENCH_DATA", REPOSITORY.parent / "shared"))
 
-COSTLY = {"browser", "cluster", "finished", "honest", "made", "served", "template", "trained", "undisturbed"}
-
 os.environ["ICMBENCH_DATA"] = str(DATA)
 torch.set_num_threads(1)
 # The same examples every time: what fails, fails because of the change. `--hypothesis-profile explore` looks for others.
@@ -33,12 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", type=Path, metavar="DIR", help="keep the pictures that the browser tests take")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests of one costly fixture in one process; skip those of the real data where it is absent, saying so."""
-    for item in items:
-        if COSTLY & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    """Skip tests of the real data where it is absent, saying so."""
     if not (DATA / "data").is_dir():
         skip = pytest.mark.skip(reason=f"no real data at {DATA}; set ICMBENCH_DATA")
         for item in items:

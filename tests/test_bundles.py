@@ -14,7 +14,7 @@ import pytest
 from cells import CPU, bound, folders
 
 import bundles
-from builders import protocol_fields
+from builders import make_protocol
 from bundles import Change, Files, agree, edit_manifest, edit_record, edit_rows, forge, manifest, read, records, write
 from icmbench.base.errors import UserError
 from icmbench.base.files import sha256
@@ -337,12 +337,13 @@ def test_the_same_inputs_give_the_same_bytes(honest: Path, tmp_path: Path) -> No
 
 
 def test_the_protocol_chooses_which_bitstreams_are_shipped() -> None:
-    whole = parse_protocol(protocol_fields(), "")
-    some = parse_protocol(protocol_fields(evaluation={"metric": "AP", "submitted_bitstreams": 5}), "")
+    whole = make_protocol()
+    some = make_protocol(evaluation={"metric": "AP", "submitted_bitstreams": 5})
     assert sample(whole, 20) == tuple(range(20))
     assert len(sample(some, 20)) == 5
-    other = parse_protocol(protocol_fields(name="other", evaluation=some.evaluation.model_dump()), "")
-    assert sample(some, 20) != sample(other, 20)
+    assert sample(some, 20) != sample(
+        make_protocol(data={"source": "shapes", "seed": 1}, evaluation=some.evaluation.model_dump()), 20
+    )
 
 
 def test_a_refused_bundle_leaves_no_trace_in_the_results(honest: Path, tmp_path: Path) -> None:

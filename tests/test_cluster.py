@@ -76,7 +76,7 @@ def test_what_a_cluster_without_gpus_cannot_do_is_one_sentence(
     assert main([*words, "--device", "cuda"]) == 2
     assert f"the Ray cluster {cluster.address} has no GPU" in capsys.readouterr().err
     assert main([*words, "--device", "cpu", "--pack", "2"]) == 2
-    assert "leave --pack out" in capsys.readouterr().err
+    assert "omit --pack" in capsys.readouterr().err
 
 
 def test_a_sweep_survives_the_death_of_a_worker_and_of_a_node(

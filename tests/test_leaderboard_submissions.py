@@ -17,6 +17,7 @@ from icmbench.leaderboard.derived import Tables
 from icmbench.leaderboard.publish import files
 from icmbench.leaderboard.views import Choice
 from icmbench.plugins.find import Plugins
+from icmbench.plugins.source import digest
 from icmbench.schema.record import Record, seal
 from icmbench.schema.store import Store
 from icmbench.submission import archive, registry
@@ -72,7 +73,7 @@ def _cell(content: dict[str, Path | bytes], record: Record) -> Cell:
     rows = pd.DataFrame({"image": [f"{number}.png" for number in range(IMAGES)]} | numbers).to_parquet()
     rate = bits / PIXELS
     sums = {"bpp": rate, "bpp_mean": rate, "estimated_bpp": 0.99 * rate, "images": IMAGES}
-    digests = {"rows_sha256": hashlib.sha256(rows).hexdigest(), "method_sha256": hashlib.sha256(SOURCE.encode()).hexdigest()}
+    digests = {"rows_sha256": hashlib.sha256(rows).hexdigest(), "method_sha256": digest({f"{record.label}.py": SOURCE.encode()})}
     fields = json.loads(record.model_copy(update=sums | digests).model_dump_json(by_alias=True))
     shipped = sample(PROTOCOL, IMAGES)
     content[f"{stem}.json"] = json.dumps(fields | {"content_sha256": seal(fields)}).encode()
@@ -118,7 +119,7 @@ def test_a_row_is_verified_only_where_all_its_records_are(results: Path, tmp_pat
     accept(results, bundle(tmp_path / "other.zip", "other"), "claimed", "other")
     assert statuses(derived.build(results)) == {"mine": "verified", "other": "claimed", "task_loss": "claimed"}
     for record in curve(
-        "mine", 0.8, protocol=PROTOCOL, seed=1, images=IMAGES, method_sha256=hashlib.sha256(SOURCE.encode()).hexdigest()
+        "mine", 0.8, protocol=PROTOCOL, seed=1, images=IMAGES, method_sha256=digest({"mine.py": SOURCE.encode()})
     ):  # nobody has verified these
         path = Store(results).write(record)
     assert statuses(derived.build(results))["mine"] == "claimed"

@@ -168,7 +168,7 @@ def test_encoder_only_is_decoded_by_the_start_codec(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["decoder_only", "encoder_only", "adapter", "prompt"])
 def test_an_architecture_without_transforms_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match=r"has no encoder g_a and decoder g_s"):
+    with pytest.raises(UserError, match=r"has no separate encoder g_a and decoder g_s"):
         scheme(name, codec=MODELS["ssf2020"]())
 
 

@@ -225,7 +225,7 @@ WRONG = [
     ),
     ("method", *COUNTED, "An interrupted training", "must be a buffer or a parameter"),
     ("task", '{"top1": 100', '{"top5": 100', "The metric gives", r"reports top1 \(evaluation.metric\), compute\(\) gives top5"),
-    ("task", '{"score": 100.0 * right}', "{}", "What the images contribute", "the tally 'mean' needs the column score"),
+    ("task", ', "top1": 100.0 * right}', "}", "What the images contribute", "the tally 'mean' reads the column 'top1' for top1"),
     ("task", "(self.logits(images),", "(self.logits(images).detach(),", "The loss is", "the loss does not depend on the images"),
     ("task", "return self.segmenter.branch_points", "return {}", "A light head", "must have 'mid_recognizer' .* there is none"),
 ]

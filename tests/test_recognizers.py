@@ -69,7 +69,7 @@ def test_stock_deeplabv3plus_runs_forward_backward_and_predicts() -> None:
 
 @pytest.mark.parametrize("config", ["fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py", "cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py"])
 def test_a_detector_without_a_known_light_version_is_refused_in_one_sentence(config: str) -> None:
-    with pytest.raises(UserError, match="a branch for a"):
+    with pytest.raises(UserError, match="there is no branch for a"):
         stock("detection", {"source": "shapes"}, f"mmdet:{config}").light_head(64, 16)
 
 

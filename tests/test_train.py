@@ -116,7 +116,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     assert rest == whole[3:]  # the last checkpoint had 4 steps, the one before has 3
     said = [record.getMessage() for record in caplog.records if record.name == "icmbench"]
     assert len(said) == (damage is not Path.unlink)
-    assert all(f"{path} is damaged" in text and "going on from the one before" in text for text in said)
+    assert all(f"{path} is damaged" in text and "continuing from the previous one" in text for text in said)
 
 
 def test_two_damaged_checkpoints_start_the_training_anew(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_a_resumed_training_keeps_its_parts(tmp_path: Path) -> None:
 
 
 def test_memory_for_less_than_one_crop_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="does not hold a training step on one crop"):
+    with pytest.raises(UserError, match="a training step on one crop does not fit"):
         quadratic(0, tmp_path / "c.safetensors")
 
 

@@ -147,7 +147,11 @@ class TaskTrial:
         rows = pd.DataFrame([dict(metric.update(s, self.task.predict(s.image, s))) for s in samples])
         absent = set(kind.columns) - set(rows)
         require(not absent, f"the tally '{called}' needs the column {_listed(absent)} from update()")
-        again, once = kind(rows).score(name, np.ones((1, 2)))[0], self._score(metric)
+        try:
+            again = kind(rows).score(name, np.ones((1, 2)))[0]
+        except KeyError as error:
+            raise Broken(f"the tally '{called}' reads the column {error} for {name}, and update() does not give it") from error
+        once = self._score(metric)
         require(abs(again - once) < 1e-6, f"{name} is {once}, by the tally {again}")
 
     def branch(self) -> None:

@@ -25,8 +25,8 @@ def keep(folder: Path, records: Sequence[Record], gain: float = 0.0, images: int
         rows.parent.mkdir(parents=True, exist_ok=True)
         bits = (record.bpp * (1000 + numbers)).round().astype(int) + 1
         score = numbers + gain
-        table = {"image": [f"{k}.png" for k in numbers], "bits": bits, "pixels": 1000, "psnr": 30.0, "score": score, "AP": score}
-        pd.DataFrame(table | {"decoded_sha256": ""}).to_parquet(rows)
+        table = {"image": [f"{k}.png" for k in numbers], "bits": bits, "pixels": 1000, "psnr": 30.0, "decoded_sha256": ""}
+        pd.DataFrame(table | dict.fromkeys(("score", "AP", "AP50"), score)).to_parquet(rows)
         digest = {"rows_sha256": sha256(rows), "tally": "mean", "images": images}
         paths.append(store.write(record.model_copy(update=digest)))
     return paths

@@ -125,7 +125,7 @@ def folders() -> list[Path]:
 
 
 @asynccontextmanager
-async def ready(app: st.App) -> AsyncGenerator[None]:
+async def read_first(app: st.App) -> AsyncGenerator[None]:
     """Read the tables before the first visitor comes."""
     live_tables.of(folders()[0])
     yield
@@ -134,4 +134,4 @@ async def ready(app: st.App) -> AsyncGenerator[None]:
 if __name__ == "__main__":
     main(*folders())
 else:
-    app = st.App(__file__, lifespan=ready)
+    app = st.App(__file__, lifespan=read_first)

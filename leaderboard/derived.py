@@ -58,11 +58,11 @@ COLUMNS = {  # of tables that may be empty
 }
 
 
-def silent(text: str) -> None:
+def no_report(text: str) -> None:
     """A report that says nothing."""
 
 
-def build(results: Path, report: Report = silent, metrics: Mapping[str, str] | None = None) -> Tables:
+def build(results: Path, report: Report = no_report, metrics: Mapping[str, str] | None = None) -> Tables:
     """The tables of a results folder, computed where they are not kept yet. `report` hears which protocol is computed.
 
     `metrics`: the score to compare by, by the identity of the protocol; the primary one of those that it leaves out.

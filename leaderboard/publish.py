@@ -6,14 +6,14 @@ from pathlib import Path
 
 from icmbench.base.errors import UserError
 from icmbench.leaderboard import derived
-from icmbench.leaderboard.derived import Report, silent
+from icmbench.leaderboard.derived import Report, no_report
 from icmbench.leaderboard.static import site
 from icmbench.plugins.find import Plugins
 
 MARKER = ".icmbench-publish"  # names the files that were made, one a line
 
 
-def files(results: Path, report: Report = silent) -> dict[str, bytes]:
+def files(results: Path, report: Report = no_report) -> dict[str, bytes]:
     """All files of the site of a results folder: path → content. Raises UserError where there is no such folder."""
     if not results.is_dir():
         raise UserError(f"there is no results folder {results}.")
@@ -21,12 +21,12 @@ def files(results: Path, report: Report = silent) -> dict[str, bytes]:
     return made | {MARKER: "".join(f"{path}\n" for path in sorted(made)).encode()}
 
 
-def publish(results: Path, out: Path, report: Report = silent) -> int:
+def publish(results: Path, out: Path, report: Report = no_report) -> int:
     """Write the site of a results folder to `out`, in place of one that is there; returns how many pages it has.
 
     Raises UserError where `out` holds anything else, or cannot be written.
     """
-    _demand_ours(out)
+    _require_published(out)
     made = files(results, report)
     try:
         _replace(out.resolve(), made)
@@ -35,7 +35,7 @@ def publish(results: Path, out: Path, report: Report = silent) -> int:
     return sum(path.endswith(".html") for path in made)
 
 
-def differences(results: Path, out: Path, report: Report = silent) -> list[str]:
+def differences(results: Path, out: Path, report: Report = no_report) -> list[str]:
     """How the site in `out` differs from the one that the results folder gives: a sentence a file, none where it is up to date.
 
     Raises UserError where there is no site in `out`.
@@ -53,8 +53,8 @@ def _files_in(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()}
 
 
-def _demand_ours(out: Path) -> None:
-    """Nothing is overwritten but what `publish` made."""
+def _require_published(out: Path) -> None:
+    """Refuse a folder that holds anything that `publish` did not make."""
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is not a folder.")
     there = _files_in(out) if out.is_dir() else set()

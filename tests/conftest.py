@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import hypothesis
@@ -32,7 +33,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests of the real data where it is absent, saying so."""
+    """Skip tests of the real data where it is absent, saying so. Files with many slow tests come first.
+
+    A file stays in one process: a long one that began last would leave the other process idle.
+    """
+    slow = Counter(item.path for item in items if "slow" in item.keywords)
+    items.sort(key=lambda item: -slow[item.path])
     if not (DATA / "data").is_dir():
         skip = pytest.mark.skip(reason=f"no real data at {DATA}; set ICMBENCH_DATA")
         for item in items:

@@ -211,6 +211,7 @@ def resets_the_peak() -> bool:
     return peak() < high - 2**17
 
 
+@pytest.mark.slow
 def test_the_peak_stays_until_it_is_reset() -> None:
     found = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True)
     resident, high, kept, low = map(float, found.stdout.split())

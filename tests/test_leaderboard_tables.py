@@ -231,6 +231,7 @@ def test_published_curves_stand_beside_ours(results: Path) -> None:
     assert {*found, "roe"} == set(views.all_method_names(tables, FIRST.identity))
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # overflow is the point
 def test_figures_that_no_number_can_hold_do_no_harm(results: Path) -> None:
     points = [(1e-300, -1e308), (1e-5, 0.0), (1.0, 1e300), (1e300, 1e308)]
     external.add(results, published("wild", points=points))

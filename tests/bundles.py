@@ -14,7 +14,7 @@ import pandas as pd
 
 from icmbench.plugins.find import Plugins
 from icmbench.plugins.source import digest
-from icmbench.running.plan import plan
+from icmbench.running.runner import plan
 from icmbench.schema.record import seal
 from icmbench.submission.manifest import MANIFEST, About
 from icmbench.submission.submit import pack

@@ -9,9 +9,9 @@ from typing import Any
 
 from icmbench.cli.main import main
 from icmbench.experiment.compute import ComputeCell
-from icmbench.experiment.content import bind
 from icmbench.experiment.folders import Device, Folders
 from icmbench.plugins.find import Plugins
+from icmbench.running.runner import bind
 from icmbench.schema.protocol import Protocol, override
 from icmbench.schema.store import Store
 

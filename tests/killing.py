@@ -22,13 +22,13 @@ import safetensors.torch
 import torch
 import torch.utils.tensorboard  # here, and not in every fork
 
-from icmbench.experiment import train_cell as train_cell_module
+from icmbench.experiment import compute
 from icmbench.experiment.build import load_task
 from icmbench.experiment.cell import Cell
 from icmbench.experiment.compute import ComputeCell
 from icmbench.experiment.train import train
 from icmbench.plugins.find import Plugins
-from icmbench.running.plan import plan
+from icmbench.running.runner import plan
 from icmbench.schema.record import Record
 from icmbench.schema.store import Store, rows_path
 
@@ -69,7 +69,7 @@ def fork(cell: Cell, work: ComputeCell, prepare: Callable[[], None] = lambda: No
     if pid := os.fork():
         return pid
     try:
-        train_cell_module.train = partial(train, save_seconds=save_seconds)
+        compute.train = partial(train, save_seconds=save_seconds)
         write = Store.write
         Store.write = lambda *arguments: report("record") or write(*arguments)
         prepare()

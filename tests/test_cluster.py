@@ -15,13 +15,13 @@ from cells import CPU, bound
 from icmbench.cli.main import main
 from icmbench.experiment.compute import ComputeCell
 from icmbench.experiment.folders import Device, Folders
+from icmbench.extras.inline import InlinePool
 from icmbench.extras.ray import RayPool
 from icmbench.extras.remote import open_store
 from icmbench.plugins.find import Plugins
-from icmbench.running.plan import plan
-from icmbench.running.pool import InlinePool, Pool
 from icmbench.running.progress import Event
-from icmbench.running.runner import compute
+from icmbench.running.runner import plan
+from icmbench.running.workers import Pool, compute
 from icmbench.schema.store import Store
 
 ray = pytest.importorskip("ray")

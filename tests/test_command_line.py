@@ -17,7 +17,7 @@ import pytest
 from cells import INLINE
 
 from icmbench.cli.main import main
-from icmbench.experiment import train_cell
+from icmbench.experiment import compute
 from icmbench.experiment.train import train
 from icmbench.schema.store import Store
 
@@ -176,7 +176,7 @@ def test_a_run_that_was_stopped_goes_on_in_the_middle_of_a_training(
 
         return train(*others, or_stop, log_every=1, save_seconds=0)
 
-    monkeypatch.setattr(train_cell, "train", stopped)
+    monkeypatch.setattr(compute, "train", stopped)
     assert main(words) == 130
     assert "run the same command again to continue" in capsys.readouterr().err
     assert not list(Path("results").rglob("*.json"))

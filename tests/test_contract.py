@@ -12,7 +12,7 @@ from icmbench.experiment.cell import Cell
 from icmbench.experiment.train import Batches
 from icmbench.extras.authoring.check import check
 from icmbench.plugins.find import Plugins
-from icmbench.running.plan import own_parameters
+from icmbench.running.runner import own_parameters
 
 PLUGINS = Plugins()
 TASKS = sorted(PLUGINS.find("tasks"))

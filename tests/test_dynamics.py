@@ -23,9 +23,9 @@ from icmbench.cli.main import main
 from icmbench.codecs.neural import NeuralCodec, build_model
 from icmbench.experiment.build import build_method, load_task
 from icmbench.experiment.cell import Cell
+from icmbench.experiment.compute import train_cell
 from icmbench.experiment.folders import Share
 from icmbench.experiment.train import Batches
-from icmbench.experiment.train_cell import train_cell
 from icmbench.extras.dynamics import dynamics as dynamics_job
 from icmbench.extras.dynamics import watch
 from icmbench.extras.dynamics.allocation import Allocation, allocate, bit_map

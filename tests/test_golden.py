@@ -12,7 +12,7 @@ from icmbench.experiment.build import build_method, load_task
 from icmbench.experiment.cell import Cell
 from icmbench.experiment.train import Batches, train
 from icmbench.plugins.find import Plugins
-from icmbench.running.plan import own_parameters
+from icmbench.running.runner import own_parameters
 
 GOLDEN = Path(__file__).parent / "golden"
 CHANGES = {"training.steps": 10, "training.batch_size": 2}

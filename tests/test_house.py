@@ -45,7 +45,7 @@ def test_a_wrong_type_is_found_in_every_folder(copy: Path) -> None:
     [
         ("stats", "import icmbench.schema.store", "Each package imports only what lies below it"),
         ("running", "import icmbench.extras.status", "The core imports no extra"),
-        ("methods", "import icmbench.running.plan", "nothing of icmbench but its api"),
+        ("methods", "import icmbench.running.runner", "nothing of icmbench but its api"),
         ("show", "import torch", "No torch where results are judged and shown"),
     ],
 )

@@ -15,7 +15,7 @@ from icmbench.compare.comparable import comparable
 from icmbench.compare.comparison import rows
 from icmbench.experiment.compute import ComputeCell
 from icmbench.plugins.find import Plugins
-from icmbench.running.plan import plan
+from icmbench.running.runner import plan
 from icmbench.schema.record import MEASUREMENT, Record
 
 METHOD = '''

@@ -24,9 +24,8 @@ from icmbench.base.files import locked, remove_leftovers, replacing
 from icmbench.experiment.cell import Cell
 from icmbench.extras.status import jobs
 from icmbench.plugins.find import Plugins
-from icmbench.running.plan import plan
-from icmbench.running.pool import LocalPool
-from icmbench.running.runner import compute
+from icmbench.running.runner import plan
+from icmbench.running.workers import LocalPool, compute
 from icmbench.schema.store import Store
 
 STEPS = 4

@@ -13,9 +13,9 @@ from builders import LAMBDAS, make_protocol, make_record
 from icmbench.base.files import sha256
 from icmbench.compare.comparison import rows
 from icmbench.compare.resamples import source
-from icmbench.experiment.content import bind
 from icmbench.extras.authoring.trials.task import TaskTrial
 from icmbench.plugins.find import INSTALLED, Plugins
+from icmbench.running.runner import bind
 from icmbench.schema.store import Store, rows_path
 
 FOLDER = Path(__file__).parent / "plugins"

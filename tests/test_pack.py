@@ -10,10 +10,10 @@ from killing import records
 
 from icmbench.cli.main import main
 from icmbench.experiment.folders import Device
+from icmbench.extras.inline import InlinePool
 from icmbench.plugins.find import Plugins
-from icmbench.running.plan import plan
-from icmbench.running.pool import InlinePool, LocalPool
-from icmbench.running.runner import cells_that_fit, compute
+from icmbench.running.runner import plan
+from icmbench.running.workers import LocalPool, cells_that_fit, compute
 from icmbench.schema.store import Store
 
 GIB = 2**30

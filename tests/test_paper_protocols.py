@@ -11,8 +11,8 @@ from PIL import Image
 from icmbench.base.files import sha256
 from icmbench.codecs.neural import NeuralCodec, build_model
 from icmbench.experiment.cell import Cell
-from icmbench.experiment.content import bind
 from icmbench.plugins.find import Plugins
+from icmbench.running.runner import bind
 from icmbench.schema.protocol import Protocol, override
 from icmbench.schema.store import Store
 

@@ -10,7 +10,7 @@ from icmbench.cli.main import main
 from icmbench.experiment.train import BACKWARD, FORWARD
 from icmbench.extras.profile import PARTS, measure
 from icmbench.plugins.find import Plugins
-from icmbench.running.plan import plan
+from icmbench.running.runner import plan
 
 
 @pytest.mark.slow

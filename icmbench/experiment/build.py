@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import safetensors
 import torch
 
 from icmbench.api.classes import make_task, method_class
@@ -14,7 +15,7 @@ from icmbench.base.errors import UserError
 from icmbench.codecs.neural import Codec, NeuralCodec, build_model, load_weights, saved_metadata
 from icmbench.experiment.cell import Cell
 from icmbench.experiment.devices import seed_torch, torch_device
-from icmbench.experiment.folders import Device
+from icmbench.experiment.folders import Device, Folders
 from icmbench.plugins.find import Plugins, options
 from icmbench.plugins.source import source_digest
 from icmbench.plugins.weights import verified_path
@@ -75,6 +76,25 @@ def build_method(cell: Cell, plugins: Plugins, device: Device) -> Method:
     model = start_codec(cell)
     seed_torch(cell.derive_seed("method", cell.method))
     return kind(parameters, model, task, cell.rate.lmbda)
+
+
+def saved_training(cell: Cell, plugins: Plugins, folders: Folders) -> dict[str, str]:
+    """Metadata of the trained codec if it has this cell's training identity; else empty."""
+    try:
+        with safetensors.safe_open(folders.codec(cell), "pt") as file:
+            metadata = file.metadata() or {}
+    except (OSError, safetensors.SafetensorError):
+        return {}
+    return metadata if metadata.get("identity") == training_identity(cell.origin, plugins) else {}
+
+
+def saved_codec(cell: Cell, plugins: Plugins, folders: Folders, device: Device) -> Codec:
+    """The codec to evaluate: the classical codec, or the trained one from its file."""
+    if issubclass(method_class(plugins, cell.method), ClassicalMethod):
+        method = build_method(cell, plugins, device)
+        assert isinstance(method, ClassicalMethod)
+        return method
+    return load_codec(folders.codec(cell), plugins, torch_device(device))
 
 
 def load_codec(path: Path, plugins: Plugins, device: torch.device) -> NeuralCodec:

@@ -5,33 +5,46 @@ The result of each step is in the run folder, so an interrupted cell continues f
 
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
 
 from icmbench.api.classes import method_class
-from icmbench.api.method import ClassicalMethod
-from icmbench.api.task import Task
+from icmbench.api.method import ClassicalMethod, Method, TrainedMethod
 from icmbench.base.errors import UserError
-from icmbench.base.files import locked, remove_leftovers, replacing, sha256, write_text
+from icmbench.base.files import locked, remove_leftovers, replacing, sha256, write_text, writing
 from icmbench.codecs.neural import Codec, NeuralCodec
 from icmbench.experiment import bitstreams, cost, environment
-from icmbench.experiment.build import build_method, load_codec, load_task, method_source, parameters_of
+from icmbench.experiment.build import (
+    build_method,
+    load_task,
+    method_source,
+    parameters_of,
+    saved_codec,
+    saved_training,
+    training_identity,
+)  # fmt: skip
 from icmbench.experiment.cell import Cell
+from icmbench.experiment.cell_cost import measure_cost
 from icmbench.experiment.checkpoint import Ledger, delete_checkpoints
 from icmbench.experiment.devices import device_name, torch_device
-from icmbench.experiment.evaluate import Evaluation, Keep, evaluate, evaluate_uncompressed, networks
+from icmbench.experiment.evaluate import Evaluation, evaluate, evaluate_uncompressed
 from icmbench.experiment.folders import Device, Folders, Share
 from icmbench.experiment.report import START, Report, no_report
-from icmbench.experiment.train_cell import saved_training, train_cell
+from icmbench.experiment.train import LOADERS, Batches, train
 from icmbench.plugins.find import Plugins
 from icmbench.plugins.weights import verified_path
-from icmbench.schema.record import MEASUREMENT, Cost, Record
+from icmbench.schema.record import MEASUREMENT, Record
 from icmbench.schema.store import rows_path
+
+if TYPE_CHECKING:  # takes a second to import
+    from lightning_fabric import Fabric
 
 HOUR = 3600.0
 ALONE = Share()
@@ -39,6 +52,18 @@ ALONE = Share()
 
 class Busy(Exception):
     """Another process computes this cell."""
+
+
+@contextmanager
+def claim(cell: Cell, folders: Folders, finished: Callable[[Cell], bool], wait: bool) -> Iterator[bool]:
+    """Hold the lock of a cell. Yields whether it is still to be computed: another process may have done it by now.
+
+    If another process holds the lock, this one waits for it, or, without `wait`, raises Busy.
+    """
+    with locked(folders.lock(cell), wait) as mine:
+        if not mine:
+            raise Busy
+        yield not finished(cell)
 
 
 @dataclass(frozen=True)
@@ -64,22 +89,17 @@ class ComputeCell:
 
         Raises UserError for what the user can fix, and, without `wait`, Busy for a cell that another process computes.
         """
-        with locked(self.folders.lock(cell), wait) as mine:
-            if not mine:
-                raise Busy
-            if self.finished(cell):
-                return False
-            report(START, 0, 0, {})
-            remove_half_written(cell, self.folders)
-            train_cell(cell, self.plugins, self.folders, self.device, share, report)
-            ceiling = measure_ceiling(cell, self.plugins, self.folders, self.device, report)
-            folder = self.folders.bitstreams(cell)
-            shutil.rmtree(folder, ignore_errors=True)  # those of an earlier record
-            with bitstreams.writer(folder if self.keep_bitstreams else None) as keep:
-                result, codec = evaluate_cell(cell, self.plugins, self.folders, self.device, share, keep, report)
-            record_cell(cell, self.plugins, self.folders, self.device, share, result, codec, ceiling)
-            delete_checkpoints(self.folders.checkpoint(cell))
-            return True
+        plugins, folders, device = self.plugins, self.folders, self.device
+        with claim(cell, folders, self.finished, wait) as missing:
+            if missing:
+                report(START, 0, 0, {})
+                remove_half_written(cell, folders)
+                train_cell(cell, plugins, folders, device, share, report)
+                ceiling = measure_ceiling(cell, plugins, folders, device, report)
+                result, codec = evaluate_cell(cell, plugins, folders, device, share, self.keep_bitstreams, report)
+                record_cell(cell, plugins, folders, device, share, result, codec, ceiling)
+                delete_checkpoints(folders.checkpoint(cell))
+        return missing
 
 
 def remove_half_written(cell: Cell, folders: Folders) -> None:
@@ -92,46 +112,114 @@ def remove_half_written(cell: Cell, folders: Folders) -> None:
         remove_leftovers(path, age=HOUR)  # a run with another runs folder, and so another lock, may be writing
 
 
-def saved_codec(cell: Cell, plugins: Plugins, folders: Folders, device: Device) -> Codec:
-    """The codec to evaluate: the classical codec, or the trained one from its file."""
-    if issubclass(method_class(plugins, cell.method), ClassicalMethod):
-        method = build_method(cell, plugins, device)
-        assert isinstance(method, ClassicalMethod)
-        return method
-    return load_codec(folders.codec(cell), plugins, torch_device(device))
+def train_cell(cell: Cell, plugins: Plugins, folders: Folders, device: Device, share: Share, report: Report = no_report) -> None:
+    """Train to the end of the budget and save the codec, unless that was done before."""
+    if cell.origin is not cell:
+        with locked(folders.lock(cell.origin)):
+            train_cell(cell.origin, plugins, folders, device, share, report)
+        return
+    kind, precision = method_class(plugins, cell.method), cell.protocol.training.precision
+    if issubclass(kind, ClassicalMethod) or saved_training(cell, plugins, folders):
+        return
+    if not issubclass(kind, TrainedMethod):
+        save_codec(cell, plugins, folders, build_method(cell, plugins, device), Ledger(device=device_name(torch.device("cpu"))))
+        return
+    train_on = partial(_train_on, cell, plugins, folders, device, share)
+    if device.count > 1:
+        from icmbench.experiment.several_devices import launch
+
+        launch(train_on, device, precision, report)
+    else:
+        from lightning_fabric import Fabric
+
+        train_on(report, Fabric(accelerator=device.accelerator, devices=1, precision=precision))
 
 
-def evaluate_cell(
-    cell: Cell, plugins: Plugins, folders: Folders, device: Device, share: Share, keep: Keep, report: Report = no_report
-) -> tuple[Evaluation, Codec]:
-    """Rate and scores of the cell's saved codec on the val images, and that codec; `keep` gets the bitstreams."""
-    codec = saved_codec(cell, plugins, folders, device)
-    task = load_task(cell.protocol, plugins, device)
-    cost.reset_peak_memory(torch_device(device))
-    return evaluate(codec, task, partial(_progress, report, "evaluate"), keep, share.cores), codec
+def _train_on(
+    cell: Cell, plugins: Plugins, folders: Folders, device: Device, share: Share, report: Report, fabric: "Fabric"
+) -> None:
+    """Train on the devices of `fabric`; the first of them saves the codec."""
+    load_task(cell.protocol, plugins, device).to(fabric.device)
+    method = build_method(cell, plugins, device)
+    assert isinstance(method, TrainedMethod)
+    batches = training_batches(cell, plugins, device, share, fabric.global_rank, fabric.world_size)
+    log = _log(cell, folders, report) if fabric.is_global_zero else (lambda step, terms: None)
+    ledger = train(method, batches, fabric, folders.checkpoint(cell), training_identity(cell, plugins), log)
+    if share.packed > 1:
+        ledger.joules = None  # a device's meter does not separate the cells
+    if fabric.is_global_zero:
+        save_codec(cell, plugins, folders, method, ledger)
 
 
-def measure_ceiling(
-    cell: Cell, plugins: Plugins, folders: Folders, device: Device, report: Report = no_report
-) -> dict[str, float]:
+def training_batches(cell: Cell, plugins: Plugins, device: Device, share: Share, rank: int = 0, world: int = 1) -> Batches:
+    """The cell's training batches, or this rank's share of them."""
+    task, workers = load_task(cell.protocol, plugins, device), min(LOADERS, share.cores // world)
+    seed = cell.derive_seed("batches")
+    return Batches(task.batch, task.dataset("train"), cell.protocol.training, seed, rank, world, workers)
+
+
+def _log(cell: Cell, folders: Folders, report: Report) -> Callable[[int, dict[str, float]], None]:
+    """Writes the training's terms to TensorBoard and reports them."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    folder, steps = folders.of(cell) / "tensorboard", cell.protocol.training.steps
+    with writing(folder):
+        writer = SummaryWriter(str(folder))
+
+    def log(step: int, terms: dict[str, float]) -> None:
+        with writing(folder):
+            for name, value in terms.items():
+                writer.add_scalar(name, value, step)
+            writer.flush()
+        report("train", step + 1, steps, terms)
+
+    return log
+
+
+def save_codec(cell: Cell, plugins: Plugins, folders: Folders, method: Method, ledger: Ledger) -> None:
+    """Save the codec without the method's other modules, with the cost of its training in the file's metadata."""
+    assert not isinstance(method, ClassicalMethod)
+    codec = NeuralCodec(method.codec, cell.protocol.codec)
+    codec.refit()
+    in_codec = {id(p) for p in method.codec.parameters()}
+    parameters = method.parameters() if isinstance(method, TrainedMethod) else ()
+    only = sum(p.numel() for p in parameters if id(p) not in in_codec)
+    metadata = {"identity": training_identity(cell, plugins), "ledger": json.dumps(asdict(ledger)), "training_only": str(only)}
+    metadata |= {"method": cell.method, "parameters": parameters_of(cell, plugins).model_dump_json()}
+    shutil.rmtree(folders.bitstreams(cell), ignore_errors=True)  # those of another codec
+    with replacing(folders.codec(cell)) as temporary:
+        codec.save(temporary, metadata)
+
+
+def measure_ceiling(cell: Cell, plugins: Plugins, folders: Folders, device: Device, report: Report) -> dict[str, float]:
     """Scores on uncompressed images, from their file if they were measured before."""
     path = folders.ceiling(cell, device)
     with locked(path.with_suffix(".lock")):
         if not path.exists():
             task = load_task(cell.protocol, plugins, device)
-            write_text(path, json.dumps(evaluate_uncompressed(task, partial(_progress, report, "ceiling"))))
+            scores = evaluate_uncompressed(task, lambda done, total: report("ceiling", done, total, {}))
+            write_text(path, json.dumps(scores))
     content: dict[str, float] = json.loads(path.read_text())
     return content
 
 
-def _progress(report: Report, phase: str, done: int, total: int) -> None:
-    report(phase, done, total, {})
+def evaluate_cell(
+    cell: Cell, plugins: Plugins, folders: Folders, device: Device, share: Share, keep_bitstreams: bool, report: Report
+) -> tuple[Evaluation, Codec]:
+    """Rate and scores of the cell's saved codec on the val images, and that codec."""
+    folder = folders.bitstreams(cell)
+    shutil.rmtree(folder, ignore_errors=True)  # those of an earlier record
+    codec, task = saved_codec(cell, plugins, folders, device), load_task(cell.protocol, plugins, device)
+    cost.reset_peak_memory(torch_device(device))
+    with bitstreams.writer(folder if keep_bitstreams else None) as keep:
+        result = evaluate(codec, task, lambda done, total: report("evaluate", done, total, {}), keep, share.cores)
+    return result, codec
 
 
 def record_cell(
     cell: Cell, plugins: Plugins, folders: Folders, device: Device, share: Share, result: Evaluation, codec: Codec,
     ceiling: dict[str, float],
-) -> Record:  # fmt: skip
+) -> None:  # fmt: skip
     """Write the rows of the images, then the record. Raises UserError for an impossible result, which is not recorded."""
     rows = rows_path(folders.record(cell))
     with replacing(rows) as temporary:
@@ -170,60 +258,8 @@ def record_cell(
         folders.store.write(record)
     except ValueError as error:
         raise UserError(f"the result of {cell.name} is impossible and was not recorded: {error}.") from error
-    return record
 
 
 def _rate_warnings(result: Evaluation, tolerance: float) -> list[str]:
     ratio = result.bpp / result.estimated_bpp  # nan for a codec without likelihoods: no warning
     return [f"real over estimated bits is {ratio:.3f}, outside 1 ± {tolerance:g}"] if abs(ratio - 1) > tolerance else []
-
-
-def measure_cost(
-    result: Evaluation, codec: Codec, task: Task, ledger: Ledger, training_only: int, device: Device, share: Share
-) -> Cost:
-    """Times and memory of the evaluation that has just ended; operations and parameters counted on the first image."""
-    model = codec.model if isinstance(codec, NeuralCodec) else torch.nn.Module()
-    peak = cost.peak_memory_mib(codec.device if isinstance(codec, NeuralCodec) else torch.device("cpu"))
-    encoder, decoder, recognizer = networks(codec, task)
-    return Cost(
-        steps=ledger.steps,
-        images=ledger.images,
-        train_seconds=ledger.seconds,
-        train_joules=ledger.joules,
-        peak_memory_mib=ledger.peak_memory_mib,
-        train_device=ledger.device,
-        train_devices=device.count,
-        packed=share.packed,
-        codec_parameters=sum(p.numel() for p in model.parameters()),
-        training_only_parameters=training_only,
-        encoder=cost.coding(encoder, result.column("encode_seconds")),
-        decoder=cost.coding(decoder, result.column("decode_seconds")),
-        recognizer=recognizer,
-        coding_peak_memory_mib=peak,
-    )
-
-
-def make_bitstreams(cell: Cell, plugins: Plugins, folders: Folders, device: Device) -> Path:
-    """The folder with the bitstreams of a finished cell, made with its codec if it is absent. The record does not change.
-
-    Raises UserError if the codec or the record's rows are missing, or if the codec's bytes are not those of the record.
-    """
-    rows, folder = rows_path(folders.record(cell)), folders.bitstreams(cell)
-    with locked(folders.lock(cell)):
-        if folder.exists():
-            return folder
-        classical = issubclass(method_class(plugins, cell.method), ClassicalMethod)
-        trained = classical or bool(saved_training(cell, plugins, folders))
-        for needed, exists in ((folders.codec(cell), trained), (rows, rows.exists())):
-            if not exists:
-                raise UserError(f"{cell.name} has a record, but its bitstreams cannot be made: {needed} is missing.")
-        codec, dataset = saved_codec(cell, plugins, folders, device), load_task(cell.protocol, plugins, device).dataset("val")
-        with bitstreams.writer(folder) as keep:
-            for index, bits in enumerate(pd.read_parquet(rows)["bits"]):
-                sample = dataset[index]
-                data = codec.encode(sample.image)
-                if 8 * len(data) != bits:
-                    now = f"{sample.name} is coded to {8 * len(data)} bits here, its record says {bits}"
-                    raise UserError(f"the bitstreams of {cell.name} cannot be made: {now}.")
-                keep(sample.name, data)
-    return folder

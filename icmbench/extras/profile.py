@@ -22,14 +22,13 @@ from icmbench.base.errors import UserError
 from icmbench.base.files import replacing, require_writable
 from icmbench.experiment.build import build_method
 from icmbench.experiment.cell import Cell
+from icmbench.experiment.compute import training_batches
 from icmbench.experiment.devices import device_name, torch_device
 from icmbench.experiment.folders import Device, Share
 from icmbench.experiment.train import BACKWARD, BATCH, CHECK, FORWARD, UPDATE, Batches, train
-from icmbench.experiment.train_cell import training_batches
 from icmbench.plugins.find import Plugins
 from icmbench.running.job import Job
-from icmbench.running.plan import plan
-from icmbench.running.runner import Runner
+from icmbench.running.runner import Runner, plan
 from icmbench.schema.protocol import Protocol, override
 from icmbench.show import sheet
 

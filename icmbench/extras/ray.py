@@ -12,14 +12,14 @@ from typing import Any
 
 from icmbench.base.errors import UserError
 from icmbench.experiment.folders import Device, Share
-from icmbench.running.pool import report_to
 from icmbench.running.progress import Event
+from icmbench.running.workers import report_to
 
 RETRIES = 20  # of a cell whose worker or node dies; a cell with an error is not tried again
 
 
 class RayPool:
-    """A pool (see `icmbench.running.pool`) of the tasks of the Ray cluster at `address` (None: a new one on this machine).
+    """A pool (see `icmbench.running.workers`) of the tasks of the Ray cluster at `address` (None: a new one on this machine).
 
     `pack`: cells at once on each GPU; None: one at first. Raises UserError if Ray or the cluster cannot be reached.
     """

@@ -134,7 +134,7 @@ class StatusFile:
             results=str(self.results.absolute()),
             started=self.started,
             updated=time.time(),
-            cells=len(tracker.units),
+            cells=len(tracker.names),
             done=tracker.count("done"),
             failed=tracker.count("failed"),
             elsewhere=tracker.count(ELSEWHERE),
@@ -147,7 +147,7 @@ class StatusFile:
 
 def _running(tracker: Tracker, number: int) -> Running:
     state = tracker.states[number]
-    return Running(tracker.units[number].name, state.phase, state.done, state.total, tracker.left(number))
+    return Running(tracker.names[number], state.phase, state.done, state.total, tracker.left(number))
 
 
 def _old(status: Status) -> bool:

@@ -1,1 +1,1 @@
-"""Computing many cells: the plan, the workers, the progress, and `icmbench run`."""
+"""Computing many cells: which of them are missing, the workers, the progress."""

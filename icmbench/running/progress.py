@@ -11,10 +11,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from icmbench.experiment.report import START, Report
 
 ENDED = ("done", "failed")
-WAITING, ELSEWHERE = "waiting", "elsewhere"
-NOT_RUNNING = (WAITING, ELSEWHERE, *ENDED)
-TRAINING_SHARE = 0.8  # of a cell's time, where it trains
-LOG_SECONDS = 10.0
+WAITING, ELSEWHERE, NOTE = "waiting", "elsewhere", "note"
+TRAINING_SHARE = 0.8  # of the time of a cell that trains
+LINE_SECONDS = 10.0
 SHOWN = ("loss", "rate", "task", "aux")
 
 
@@ -34,44 +33,49 @@ class Event:
     message: str = ""
 
 
-@dataclass(frozen=True)
-class Unit:
-    """A cell in the display: its name, and whether it trains."""
-
-    name: str
-    trains: bool = True
-
-
 @dataclass
 class State:
-    """The state of a cell: its phase, how much of it is done, and when (and with how much done) the phase began."""
+    """The state of a cell: its phase, how much of it is done, when (and with how much done) it began, and whether it trained."""
 
     phase: str = WAITING
     done: int = 0
     total: int = 0
     since: float = 0.0
     done_since: int = 0
+    trained: bool = False
+
+    @property
+    def fraction(self) -> float:
+        """The finished part of the cell, 0 to 1."""
+        part = self.done / self.total if self.total else 0.0
+        before = TRAINING_SHARE if self.trained else 0.0
+        if self.phase == "train":
+            return TRAINING_SHARE * part
+        if self.phase in ENDED:
+            return 1.0
+        return before + (1 - before) * (part if self.phase != "ceiling" else 0.0)
 
 
 class Tracker:
-    """Follows the events of cells, and estimates the remaining time from the time that the finished part took."""
+    """Follows the events of cells with these names, and estimates remaining times from the pace so far."""
 
-    def __init__(self, units: Sequence[Unit], clock: Callable[[], float] = time.monotonic) -> None:
-        self.units, self.clock = units, clock
+    def __init__(self, names: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
+        self.names, self.clock = names, clock
         self.start: float | None = None  # the first report: workers take a while to start
-        self.states = [State() for _ in units]
+        self.states = [State() for _ in names]
 
     def update(self, event: Event) -> bool:
         """Process an event. Returns False for a late report of a cell that has ended."""
         state = self.states[event.cell]
         if state.phase in ENDED:
             return False
-        if event.phase == "note":
+        if event.phase == NOTE:
             return True
         self.start = self.clock() if self.start is None else self.start
         if event.phase != state.phase:
             state.phase, state.since, state.done_since = event.phase, self.clock(), event.done
         state.done, state.total = event.done, event.total
+        state.trained |= event.phase == "train"
         return True
 
     def count(self, *phases: str) -> int:
@@ -80,26 +84,20 @@ class Tracker:
 
     def running(self) -> list[int]:
         """The cells that are computed here at the moment."""
-        return [number for number, state in enumerate(self.states) if state.phase not in NOT_RUNNING]
+        return [number for number, state in enumerate(self.states) if state.phase not in (WAITING, ELSEWHERE, *ENDED)]
 
     def left(self, cell: int) -> float | None:
         """Seconds left of a cell's phase; None if not known yet."""
         state = self.states[cell]
-        done = state.done - state.done_since
-        return (self.clock() - state.since) / done * (state.total - state.done) if done > 0 else None
+        return self._left(state.since, state.done - state.done_since, state.total - state.done)
 
     def left_of_all(self) -> float | None:
         """Seconds left until the last cell has ended; None if not known yet."""
-        done = sum(map(self._fraction, self.units, self.states)) / max(1, len(self.units))
-        return (self.clock() - self.start) * (1 - done) / done if done > 0 and self.start is not None else None
+        done = sum(state.fraction for state in self.states)
+        return None if self.start is None else self._left(self.start, done, len(self.states) - done)
 
-    def _fraction(self, unit: Unit, state: State) -> float:
-        """The finished part of a cell, 0 to 1."""
-        part = state.done / state.total if state.total else 0.0
-        training = TRAINING_SHARE if unit.trains else 0.0
-        if state.phase in ENDED:
-            return 1.0
-        return {"train": training * part, "ceiling": training, "evaluate": training + (1 - training) * part}.get(state.phase, 0.0)
+    def _left(self, start: float, done: float, rest: float) -> float | None:
+        return (self.clock() - start) / done * rest if done > 0 else None
 
 
 def duration(seconds: float) -> str:
@@ -121,60 +119,47 @@ def left_text(seconds: float | None) -> str:
 Listener = Callable[[Tracker], None]
 
 
-def follow(events: Iterable[Event], tracker: Tracker, console: Console, listen: Listener) -> dict[int, str]:
-    """Show the events of cells until they end, and call `listen` after each. Returns the message of each failed cell."""
-    failed: dict[int, str] = {}
-    with display(tracker, console) as shown:
+def follow(events: Iterable[Event], tracker: Tracker, console: Console, listen: Listener) -> bool:
+    """Show the events of cells until they end, and call `listen` after each. Returns whether no cell failed."""
+    with Display(tracker, console) as display:
         for event in events:
-            if not tracker.update(event):
-                continue
-            if event.phase == "failed":
-                failed[event.cell] = event.message
-            shown.show(event)
-            listen(tracker)
-    return failed
-
-
-def display(tracker: Tracker, console: Console) -> "Live | Log":
-    """The display of the events that `tracker` has processed: bars on a terminal, lines elsewhere."""
-    return Live(tracker, console) if console.is_terminal else Log(tracker, console)
+            if tracker.update(event):
+                display.show(event)
+                listen(tracker)
+    return not tracker.count("failed")
 
 
 @contextmanager
 def show_progress(name: str, console: Console) -> Iterator[Report]:
     """Show the progress of work that is not a cell, under a name. Yields the function that reports it."""
-    tracker = Tracker([Unit(name)])
-    with display(tracker, console) as shown:
+    tracker = Tracker([name])
+    with Display(tracker, console) as display:
 
         def report(phase: str, done: int, total: int, terms: dict[str, float]) -> None:
             event = Event(0, phase, done, total, tuple(terms.items()))
             tracker.update(event)
-            shown.show(event)
+            display.show(event)
 
         yield report
 
 
-def _terms(event: Event) -> str:
-    return "  ".join(f"{name} {value:.3f}" for name, value in event.terms if name in SHOWN)
+class Display:
+    """Shows the events that a tracker has processed: a line for each cell that ends, and how far the others are.
 
-
-def _message(event: Event) -> str:
-    """The text of an event that is not a step of a phase."""
-    return event.message or {ELSEWHERE: "another run computes it"}.get(event.phase, event.phase)
-
-
-class Live:
-    """A bar for all cells and one for each cell that is being computed, below a line for each that has ended."""
+    On a terminal that is a bar for all cells and one for each that is computed. Elsewhere, it is a line when a phase begins and
+    one every few seconds.
+    """
 
     def __init__(self, tracker: Tracker, console: Console) -> None:
-        self.tracker = tracker
+        self.tracker, self.console, self.start = tracker, console, time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeElapsedColumn())
-        self.progress = Progress(*columns, console=console)
-        self.bars: dict[int, tuple[str, TaskID]] = {}
+        self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        self.all_cells = self.progress.add_task("cells", total=len(tracker.names), text="")
+        self.bars: dict[int, tuple[str, TaskID]] = {}  # of each cell that is computed, with the phase
+        self.last_lines: dict[int, float] = {}
 
-    def __enter__(self) -> "Live":
+    def __enter__(self) -> "Display":
         self.progress.start()
-        self.all_cells = self.progress.add_task("cells", total=len(self.tracker.units), text="")
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -182,58 +167,40 @@ class Live:
 
     def show(self, event: Event) -> None:
         """Show an event that the tracker has processed."""
-        name = self.tracker.units[event.cell].name
-        if event.phase in (*ENDED, ELSEWHERE, "note"):
-            self.progress.console.print(f"{name}: {_message(event)}", highlight=False, markup=False)
-        if event.phase != "note":
-            self._update_bar(event, name)
-        ended = self.tracker.count(*ENDED)
-        text = f"{ended}/{len(self.tracker.units)}  {left_text(self.tracker.left_of_all())}"
-        self.progress.update(self.all_cells, completed=ended, text=text)
-
-    def _update_bar(self, event: Event, name: str) -> None:
-        phase, bar = self.bars.pop(event.cell, ("", None))
-        if bar is not None and phase != event.phase:
-            self.progress.remove_task(bar)
-            bar = None
-        if event.phase in (*ENDED, ELSEWHERE):
-            return
-        if bar is None:
-            bar = self.progress.add_task(f"{name}: {event.phase}", total=event.total or None, text="")
-        self.bars[event.cell] = (event.phase, bar)
-        steps = f"{event.done}/{event.total}" if event.total else ""
-        text = "  ".join(filter(None, [steps, _terms(event), left_text(self.tracker.left(event.cell))]))
-        self.progress.update(bar, completed=event.done, text=text)
-
-
-class Log:
-    """A line when a phase begins or ends, and one every few seconds."""
-
-    def __init__(self, tracker: Tracker, console: Console) -> None:
-        self.tracker, self.console, self.start = tracker, console, time.monotonic()
-        self.shown: dict[int, tuple[str, float]] = {}
-
-    def __enter__(self) -> "Log":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def show(self, event: Event) -> None:
-        """Show an event that the tracker has processed."""
+        cells, ended = len(self.tracker.names), self.tracker.count(*ENDED)
+        left = left_text(self.tracker.left_of_all())
         if event.phase in ENDED:
-            cells = f"{self.tracker.count(*ENDED)} of {len(self.tracker.units)} cells"
-            self._print(event, f"{_message(event)}  ({', '.join(filter(None, [cells, left_text(self.tracker.left_of_all())]))})")
-        elif event.phase in (ELSEWHERE, "note"):
-            self._print(event, _message(event))
-        elif event.phase != START:
-            now, (phase, last) = time.monotonic(), self.shown.get(event.cell, ("", 0.0))
-            if phase == event.phase and now - last < LOG_SECONDS:
-                return
-            self.shown[event.cell] = (event.phase, now)
-            left = left_text(self.tracker.left(event.cell))
-            self._print(event, "  ".join(filter(None, [f"{event.phase} {event.done}/{event.total}", _terms(event), left])))
+            counts = ", ".join(filter(None, [f"{ended} of {cells} cells", left]))
+            self._print(event.cell, f"{event.message or event.phase}  ({counts})")
+        elif event.phase in (ELSEWHERE, NOTE):
+            self._print(event.cell, event.message or "another run computes it")
+        if event.phase == NOTE:
+            return
+        if event.phase in (*ENDED, ELSEWHERE):
+            self._remove_bar(event.cell)
+        else:
+            self._show_phase(event)
+        self.progress.update(self.all_cells, completed=ended, text=f"{ended}/{cells}  {left}")
 
-    def _print(self, event: Event, text: str) -> None:
-        seconds, name = time.monotonic() - self.start, self.tracker.units[event.cell].name
-        self.console.print(f"[{seconds:6.0f} s] {name}: {text}", highlight=False, markup=False, soft_wrap=True)
+    def _show_phase(self, event: Event) -> None:
+        began = self.bars.get(event.cell, ("",))[0] != event.phase
+        if began:
+            self._remove_bar(event.cell)
+            text = f"{self.tracker.names[event.cell]}: {event.phase}"
+            self.bars[event.cell] = event.phase, self.progress.add_task(text, total=event.total or None, text="")
+        terms = [f"{name} {value:.3f}" for name, value in event.terms if name in SHOWN]
+        steps = f"{event.done}/{event.total}" if event.total else ""
+        text = "  ".join(filter(None, [steps, *terms, left_text(self.tracker.left(event.cell))]))
+        self.progress.update(self.bars[event.cell][1], completed=event.done, text=text)
+        due = began or time.monotonic() - self.last_lines.get(event.cell, 0.0) >= LINE_SECONDS
+        if due and event.phase != START and not self.console.is_terminal:
+            self.last_lines[event.cell] = time.monotonic()
+            self._print(event.cell, f"{event.phase} {text}")
+
+    def _remove_bar(self, cell: int) -> None:
+        if cell in self.bars:
+            self.progress.remove_task(self.bars.pop(cell)[1])
+
+    def _print(self, cell: int, text: str) -> None:
+        line = f"[{time.monotonic() - self.start:6.0f} s] {self.tracker.names[cell]}: {text}"
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -123,7 +123,7 @@ class Content(Strict):
 class Protocol(Strict):
     """One comparable experiment. `data` and `recognizer` are checked by the task, the rest here.
 
-    `content` is None until `icmbench.experiment.content.bind` fills it.
+    `content` is None until `icmbench.running.runner.bind` fills it.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$")]

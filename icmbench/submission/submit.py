@@ -13,15 +13,14 @@ from icmbench.api.method import TrainedMethod
 from icmbench.base import seeds
 from icmbench.base.errors import UserError
 from icmbench.base.files import sha256
-from icmbench.experiment.bitstreams import SUFFIX, FileNames
+from icmbench.experiment.bitstreams import SUFFIX, FileNames, make_bitstreams
 from icmbench.experiment.build import load_task, method_source
 from icmbench.experiment.cell import Cell
-from icmbench.experiment.compute import make_bitstreams
 from icmbench.experiment.evaluate import pixels_sha256
 from icmbench.experiment.folders import Device, Folders
 from icmbench.plugins.find import Plugin, Plugins
 from icmbench.plugins.source import source_files, source_root
-from icmbench.running.plan import own_parameters
+from icmbench.running.runner import own_parameters
 from icmbench.schema.protocol import Protocol
 from icmbench.schema.record import LAMBDA, MEASUREMENT, Record, method_label, point_name
 from icmbench.schema.store import rows_path

@@ -22,12 +22,12 @@ from icmbench.base.errors import UserError
 from icmbench.base.files import sha256
 from icmbench.experiment import environment
 from icmbench.experiment.build import load_task
-from icmbench.experiment.content import bind
 from icmbench.experiment.devices import device_name
 from icmbench.experiment.evaluate import evaluate_uncompressed, pixels, pixels_sha256, psnr
 from icmbench.experiment.folders import Device
 from icmbench.plugins.find import Plugins
 from icmbench.plugins.requirements import require
+from icmbench.running.runner import bind
 from icmbench.schema.protocol import Protocol, Strict
 from icmbench.schema.record import Environment
 from icmbench.submission import sandbox

@@ -15,12 +15,11 @@ from beside import machine, spread
 from cells import CPU, bound, folders
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from icmbench.experiment.build import load_task
+from icmbench.experiment.build import load_task, saved_codec
 from icmbench.experiment.cell import Cell
-from icmbench.experiment.compute import saved_codec
+from icmbench.experiment.compute import train_cell
 from icmbench.experiment.evaluate import evaluate
 from icmbench.experiment.folders import Share
-from icmbench.experiment.train_cell import train_cell
 from icmbench.plugins.find import Plugins
 
 ROUNDS = 5

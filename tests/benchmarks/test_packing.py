@@ -17,9 +17,8 @@ from icmbench.experiment.cell import Cell
 from icmbench.experiment.compute import ComputeCell
 from icmbench.experiment.folders import Device
 from icmbench.plugins.find import Plugins
-from icmbench.running.plan import plan
-from icmbench.running.pool import LocalPool
-from icmbench.running.runner import compute
+from icmbench.running.runner import plan
+from icmbench.running.workers import LocalPool, compute
 from icmbench.schema.store import Store
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

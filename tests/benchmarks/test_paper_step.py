@@ -20,13 +20,13 @@ from test_paper_protocols import coco, shortened
 
 from icmbench.experiment.build import build_method, load_task
 from icmbench.experiment.cell import Cell
-from icmbench.experiment.content import bind
+from icmbench.experiment.compute import training_batches
 from icmbench.experiment.devices import torch_device
 from icmbench.experiment.folders import Device, Share
 from icmbench.experiment.train import Batches, train
-from icmbench.experiment.train_cell import training_batches
 from icmbench.plugins.find import Plugins
-from icmbench.running.pool import machine_cores
+from icmbench.running.runner import bind
+from icmbench.running.workers import machine_cores
 from icmbench.schema.protocol import override
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

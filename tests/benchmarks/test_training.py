@@ -19,8 +19,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from icmbench.api.task import Batch
 from icmbench.experiment.build import load_task
 from icmbench.experiment.cell import Cell
+from icmbench.experiment.compute import train_cell
 from icmbench.experiment.folders import Share
-from icmbench.experiment.train_cell import train_cell
 from icmbench.plugins.find import Plugins
 
 STEPS, BLOCK = 100, 10  # a block holds one line of the log; the first one warms up

@@ -3,17 +3,17 @@
 import argparse
 import json
 
-from icmbench.cli import options
+from icmbench.cli.commands.power import add_anchor_job, anchor_job
 
 HELP = "train the anchor with twice its step budget: how far does it still move?"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    options.add_anchor_job(parser, seeds=3)
+    add_anchor_job(parser, seeds=3)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    with options.anchor_job(arguments) as (protocol, runner):
+    with anchor_job(arguments) as (protocol, runner):
         from icmbench.extras.power import power
 
         difference = power.measure_convergence(protocol, arguments.seeds, runner)

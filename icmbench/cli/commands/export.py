@@ -5,6 +5,7 @@ from pathlib import Path
 
 from icmbench.base.errors import UserError
 from icmbench.cli import options
+from icmbench.cli.commands.table import read_records
 
 HELP = "write the curves of a results folder as CompressAI's RD JSON or CSV"
 
@@ -21,6 +22,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.out.resolve() == arguments.results.folder.resolve():  # the files would mix with the records
         raise UserError(f"{arguments.out} is the results folder itself; name another one.")
-    for path in export(options.read_records(arguments.results, INSTALLED), arguments.out, arguments.format):
+    for path in export(read_records(arguments.results, INSTALLED), arguments.out, arguments.format):
         print(path)
     return 0

@@ -11,6 +11,7 @@ from icmbench.cli import options
 if TYPE_CHECKING:
     from icmbench.compare.row import Row
     from icmbench.plugins.find import Plugins
+    from icmbench.schema.record import Record
     from icmbench.schema.store import Store
 
 HELP = "print the BD-rate table of a results folder"
@@ -30,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     from icmbench.show import bdrate_table
 
     store = arguments.results
-    options.require_results(store)
+    _require_folder(store)
     plugins = options.plugins(arguments)
     table = summary(store, plugins, arguments.metric)
     for name, reason in table.aside:
@@ -61,6 +62,31 @@ def _with_external(folder: Path, rows: "list[Row]") -> "list[Row]":
 
 def _no_rows(store: "Store", plugins: "Plugins", metric: str | None) -> UserError:
     if metric is None:
-        return options.no_records(store)
-    known = {name for record in options.read_records(store, plugins) for name in record.scores}
+        return _nothing_in(store)
+    known = {name for record in read_records(store, plugins) for name in record.scores}
     return unknown("score", metric, known)
+
+
+def read_records(store: "Store", plugins: "Plugins") -> "list[Record]":
+    """The comparable records of a results folder. Prints the others to standard error.
+
+    Raises UserError if the folder does not exist or has no such record.
+    """
+    from icmbench.compare.comparable import read_comparable
+
+    _require_folder(store)
+    records, aside = read_comparable(store, plugins)
+    for path, reason in aside.items():
+        print(f"icmbench: set aside {path}: {reason}", file=sys.stderr)
+    if not records:
+        raise _nothing_in(store)
+    return records
+
+
+def _require_folder(store: "Store") -> None:
+    if not store.folder.is_dir():
+        raise UserError(f"there is no results folder {store}.")
+
+
+def _nothing_in(store: "Store") -> UserError:
+    return UserError(f"there are no records in {store}; 'icmbench run METHOD TASK' makes some.")

@@ -14,9 +14,7 @@ from icmbench.experiment.cell import Cell
 from icmbench.extras.ablation import axis_figure, report
 from icmbench.extras.ablation.report import Entry
 from icmbench.running.job import Job
-from icmbench.running.plan import own_parameters
-from icmbench.running.run import cells_of, records_of
-from icmbench.running.runner import Runner
+from icmbench.running.runner import Runner, cells_of, own_parameters
 from icmbench.schema.protocol import Protocol, Strict
 from icmbench.schema.record import Record, method_label
 
@@ -122,7 +120,7 @@ def run(job: Job, settings: Sequence[Setting], runner: Runner) -> int:
     store = runner.folders.store
     once = list({runner.folders.record(cell): cell for setting in settings for cell in setting.cells}.values())
     complete = runner.fill(once)
-    entries = entries_of(settings, records_of(once, runner), source(store, runner.plugins))
+    entries = entries_of(settings, runner.records_of(once), source(store, runner.plugins))
     folder = runner.folders.runs / "sweeps" / folder_name(job, settings)
     report.show(entries, runner.console)
     anchors = sorted({setting.protocol.anchor for setting in settings})

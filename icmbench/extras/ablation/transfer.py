@@ -13,9 +13,7 @@ from icmbench.experiment.cell import Cell
 from icmbench.extras.ablation import matrix_figure, report
 from icmbench.extras.ablation.report import Entry
 from icmbench.plugins.find import Plugins
-from icmbench.running.plan import own_parameters, plan
-from icmbench.running.run import records_of
-from icmbench.running.runner import Runner
+from icmbench.running.runner import Runner, own_parameters, plan
 from icmbench.schema.protocol import Protocol, override
 from icmbench.schema.record import Record, method_label
 
@@ -77,7 +75,7 @@ def matrix(plugins: Plugins, protocols: Sequence[Protocol], method: str | None, 
 def run(matrix: Matrix, runner: Runner) -> int:
     """Compute the missing cells, then show the figure and the table. Returns 1 if a cell failed."""
     complete = runner.fill(matrix.cells)
-    entries = entries_of(matrix, records_of(matrix.cells, runner), source(runner.folders.store, runner.plugins))
+    entries = entries_of(matrix, runner.records_of(matrix.cells), source(runner.folders.store, runner.plugins))
     name = report.folder_name(matrix.label, *(protocol.identity for protocol in matrix.protocols))
     folder = runner.folders.runs / "transfer" / name
     report.show(entries, runner.console)

@@ -11,11 +11,11 @@ import torch
 
 from icmbench.api.classes import method_class, task_class
 from icmbench.base.errors import UserError, unknown
-from icmbench.experiment.content import bind
 from icmbench.extras.authoring.trials import STEPS, Broken, members
 from icmbench.extras.authoring.trials.method import MethodTrial
 from icmbench.extras.authoring.trials.task import TaskTrial
 from icmbench.plugins.find import Plugin, Plugins
+from icmbench.running.runner import bind
 from icmbench.schema.protocol import override
 
 TINY = {"training.steps": STEPS, "training.batch_size": 2}

@@ -18,8 +18,7 @@ from icmbench.extras.dynamics.allocation import bit_map, object_mask
 from icmbench.extras.dynamics.figures import START, ImageMaps, Study, draw
 from icmbench.extras.dynamics.watch import Dynamics, Gradients, Values, WatchCell, ready_start_codec
 from icmbench.running.job import Job
-from icmbench.running.plan import plan
-from icmbench.running.runner import Runner
+from icmbench.running.runner import Runner, plan
 from icmbench.schema.protocol import Protocol
 
 IMAGES = 4

@@ -21,19 +21,18 @@ from torch import Tensor, nn
 
 from icmbench.api.method import Trainable, TrainedMethod
 from icmbench.api.task import Batch
-from icmbench.base.files import locked, write_text
+from icmbench.base.files import write_text
 from icmbench.codecs.neural import NeuralCodec
 from icmbench.experiment import cost
-from icmbench.experiment.build import build_method, load_codec, load_task, start_codec, training_identity
+from icmbench.experiment.build import build_method, load_codec, load_task, saved_training, start_codec, training_identity
 from icmbench.experiment.cell import Cell
 from icmbench.experiment.checkpoint import Ledger
-from icmbench.experiment.compute import ALONE, Busy
+from icmbench.experiment.compute import ALONE, claim, save_codec, training_batches
 from icmbench.experiment.devices import torch_device
 from icmbench.experiment.evaluate import synchronised_seconds
 from icmbench.experiment.folders import Device, Folders, Share
 from icmbench.experiment.report import START, Report, no_report
 from icmbench.experiment.train import train
-from icmbench.experiment.train_cell import save_codec, saved_training, training_batches
 from icmbench.extras.dynamics.allocation import Allocation, allocate
 from icmbench.plugins.find import Plugins
 
@@ -217,33 +216,33 @@ class WatchCell:
 
     def __call__(self, cell: Cell, share: Share = ALONE, report: Report = no_report, wait: bool = True) -> bool:
         """Train with probes, save the codec unless it exists, and write the result. Returns and raises as `ComputeCell`."""
-        with locked(self.folders.lock(cell), wait) as mine:
-            if not mine:
-                raise Busy
-            if self.finished(cell):
-                return False
-            report(START, 0, 0, {})
-            probed, steps, curves, ledger = self.train(cell, share, report)
-            if not saved_training(cell, self.plugins, self.folders):
-                save_codec(cell, self.plugins, self.folders, probed.method, ledger)
-            task, before = load_task(cell.protocol, self.plugins, self.device), ready_start_codec(cell, self.device)
-            result = Dynamics(
-                identity=self.identity(cell),
-                label=cell.label,
-                lmbda=cell.rate.lmbda,
-                seed=cell.seed,
-                steps=steps,
-                curves=curves,
-                probed=probed.probed,
-                parts=probed.by_part(),
-                layers=probed.by_layer(),
-                before=allocate(before, task, lambda done, total: report("bits before", done, total, {})),
-                after=allocate(self.trained_codec(cell), task, lambda done, total: report("bits after", done, total, {})),
-                train_seconds=ledger.seconds,
-                probe_seconds=probed.seconds,
-            )
-            write_text(self.path(cell), result.model_dump_json(indent=1))
-            return True
+        with claim(cell, self.folders, self.finished, wait) as missing:
+            if missing:
+                report(START, 0, 0, {})
+                self._watch(cell, share, report)
+        return missing
+
+    def _watch(self, cell: Cell, share: Share, report: Report) -> None:
+        probed, steps, curves, ledger = self.train(cell, share, report)
+        if not saved_training(cell, self.plugins, self.folders):
+            save_codec(cell, self.plugins, self.folders, probed.method, ledger)
+        task, before = load_task(cell.protocol, self.plugins, self.device), ready_start_codec(cell, self.device)
+        result = Dynamics(
+            identity=self.identity(cell),
+            label=cell.label,
+            lmbda=cell.rate.lmbda,
+            seed=cell.seed,
+            steps=steps,
+            curves=curves,
+            probed=probed.probed,
+            parts=probed.by_part(),
+            layers=probed.by_layer(),
+            before=allocate(before, task, lambda done, total: report("bits before", done, total, {})),
+            after=allocate(self.trained_codec(cell), task, lambda done, total: report("bits after", done, total, {})),
+            train_seconds=ledger.seconds,
+            probe_seconds=probed.seconds,
+        )
+        write_text(self.path(cell), result.model_dump_json(indent=1))
 
     def trained_codec(self, cell: Cell) -> NeuralCodec:
         """The trained codec as saved."""

@@ -10,9 +10,7 @@ from icmbench.compare.comparison import Curves, curves
 from icmbench.compare.difference import compare
 from icmbench.compare.resamples import Source, source
 from icmbench.extras.power.statistics import Power, power
-from icmbench.running.plan import plan
-from icmbench.running.run import records_of
-from icmbench.running.runner import Runner
+from icmbench.running.runner import Runner, plan
 from icmbench.schema.protocol import Protocol, doubled
 from icmbench.schema.record import Record
 from icmbench.stats.confidence import Estimate
@@ -30,7 +28,7 @@ def anchor_records(protocols: list[Protocol], seeds: int, runner: Runner) -> lis
     ]
     if not runner.fill(cells):
         raise UserError("some cells failed, see above; run the same command again to retry them.")
-    records = records_of(cells, runner)
+    records = runner.records_of(cells)
     if len(records) < len(cells):
         raise UserError("some records cannot be compared, see above; delete them to have their cells computed again.")
     return records

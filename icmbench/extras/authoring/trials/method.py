@@ -20,14 +20,13 @@ from icmbench.api.classes import method_class
 from icmbench.api.method import ClassicalMethod, Method, TrainedMethod
 from icmbench.api.task import Dataset, Task
 from icmbench.codecs.neural import Codec, build_model
-from icmbench.experiment.build import build_method, load_task, parameters_of
-from icmbench.experiment.compute import saved_codec
+from icmbench.experiment.build import build_method, load_task, parameters_of, saved_codec
+from icmbench.experiment.compute import save_codec, train_cell, training_batches
 from icmbench.experiment.folders import Device, Folders, Share
 from icmbench.experiment.train import Batches, train
-from icmbench.experiment.train_cell import save_codec, train_cell, training_batches
 from icmbench.extras.authoring.trials import STEPS, require
 from icmbench.plugins.find import Plugins
-from icmbench.running.plan import plan
+from icmbench.running.runner import plan
 from icmbench.schema.protocol import Protocol
 from icmbench.schema.store import Store
 

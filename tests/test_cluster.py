@@ -1,6 +1,5 @@
 """Cells on a real Ray cluster of two nodes on this machine, which all tests share in this order."""
 
-import json
 import os
 import signal
 import time
@@ -11,6 +10,7 @@ from typing import Any
 import psutil
 import pytest
 from cells import CPU, bound
+from killing import records
 
 from icmbench.cli.main import main
 from icmbench.experiment.compute import ComputeCell
@@ -22,11 +22,9 @@ from icmbench.plugins.find import Plugins
 from icmbench.running.progress import Event
 from icmbench.running.runner import plan
 from icmbench.running.workers import Pool, compute
-from icmbench.schema.store import Store
 
 ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-VARYING = ("cost", "created", "content_sha256", "environment", "rows_sha256")  # times, and what they are hashed into
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +50,6 @@ def computed(protocol: Path, folder: Path, pool: Pool, results: str = "") -> Ite
     plugins, rules = Plugins(), bound(protocol)
     work = ComputeCell(plugins, Folders(open_store(results or f"{folder}/results"), folder / "runs"), CPU)
     return compute(plan(plugins, rules, {"task_loss": {}}, range(2), 1), work, pool)
-
-
-def results(folder: Path) -> list[dict[str, Any]]:
-    """The fields of a folder's records that do not tell of time."""
-    store = Store(folder / "results")
-    assert not store.read()[1]
-    found = [json.loads(path.read_text()) for path in store.files()]
-    return [{name: value for name, value in fields.items() if name not in VARYING} for fields in found]
 
 
 def workers() -> list[psutil.Process]:
@@ -98,7 +88,7 @@ def test_a_sweep_survives_the_death_of_a_worker_and_of_a_node(
     assert killed == ["worker", "node"]
     assert ended == dict.fromkeys(range(2), "done")
     list(computed(small_protocol, tmp_path / "here", InlinePool(CPU)))
-    assert results(tmp_path / "cluster") == results(tmp_path / "here")
+    assert records(tmp_path / "cluster" / "results") == records(tmp_path / "here" / "results")
 
 
 def test_packed_cells_share_a_gpu(cluster: Any, tmp_path: Path) -> None:

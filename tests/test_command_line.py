@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,18 @@ from icmbench.experiment.train import train
 from icmbench.schema.store import Store
 
 
-def icmbench(*words: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "icmbench", *map(str, words)]
-    return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, check=False, env=os.environ | environment, timeout=600
-    )
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def refusal(words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one sentence with which a command refuses."""
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"icmbench: [^\n]*\n", said)
+    return said
 
 
 def test_list_names_methods_tasks_and_protocols(capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,14 +63,14 @@ def test_show_lists_what_a_protocol_needs_and_assumes(
         assert text in printed
 
 
-def test_run_says_exactly_which_files_are_missing(tmp_path: Path) -> None:
-    words = ["run", "aux_loss", "detection", "--protocol", "coco2017-fasterrcnn-v1"]
-    done = icmbench(*words, cwd=tmp_path, ICMBENCH_DATA=str(tmp_path))
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert done.stderr.startswith("icmbench: ")
-    assert "Traceback" not in done.stderr
-    for word in ("4 file(s)", "coco/train2017", "coco/annotations/instances_val2017.json"):
-        assert word in done.stderr
+def test_run_says_exactly_which_files_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ICMBENCH_DATA", str(tmp_path))
+    assert main(["run", "aux_loss", "detection", "--protocol", "coco2017-fasterrcnn-v1"]) == 2
+    said = capsys.readouterr().err
+    for word in ("icmbench: coco2017-fasterrcnn-v1 needs 4 file(s)", "coco/train2017", "coco/annotations/instances_val2017.json"):
+        assert word in said
 
 
 @pytest.mark.parametrize(
@@ -87,14 +95,8 @@ def test_run_says_exactly_which_files_are_missing(tmp_path: Path) -> None:
         (["check", "nothing_like_it"], "no method or task is called"),
     ],
 )
-def test_bad_input_is_one_sentence(
-    words: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(words) == 2
-    said = capsys.readouterr().err
-    assert re.fullmatch(r"icmbench: [^\n]*\n", said)
-    assert expected in said
+def test_bad_input_is_one_sentence(words: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert expected in refusal(words, capsys)
 
 
 @pytest.mark.parametrize(
@@ -105,31 +107,18 @@ def test_bad_input_is_one_sentence(
         ("[training]\nsteps = 'many'\n", "training.steps"),
     ],
 )
-def test_a_wrong_protocol_file_is_one_sentence(
-    text: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "mine.toml"
-    path.write_text(text)
-    assert main(["run", "aux_loss", "detection", "--protocol", str(path)]) == 2
-    said = capsys.readouterr().err
-    assert re.fullmatch(r"icmbench: [^\n]*\n", said)
-    assert expected in said
+def test_a_wrong_protocol_file_is_one_sentence(text: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.toml").write_text(text)
+    assert expected in refusal(["run", "aux_loss", "detection", "--protocol", "mine.toml"], capsys)
 
 
-def test_a_results_folder_that_cannot_be_written_is_one_sentence_before_any_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("file").write_text("")
-    assert main(["run", "aux_loss", "detection", "--results", "file/results"]) == 2
-    assert "cannot write" in capsys.readouterr().err
+def test_a_results_folder_that_cannot_be_written_is_refused_before_any_training(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").touch()
+    assert "cannot write" in refusal(["run", "aux_loss", "detection", "--results", "file/results"], capsys)
 
 
 @pytest.mark.slow
-def test_run_computes_a_curve_and_repeats_nothing(
-    small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_run_computes_a_curve_and_repeats_nothing(small_protocol: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["run", "aux_loss", "segmentation", "--protocol", str(small_protocol), *INLINE]
     assert main(words) == 0
     said = capsys.readouterr().out
@@ -159,9 +148,8 @@ def test_run_computes_a_curve_and_repeats_nothing(
 
 @pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_in_the_middle_of_a_training(
-    small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small_protocol: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     words = ["run", "task_loss", "segmentation", "--protocol", str(small_protocol), "--rates", "1", *INLINE]
     words += ["--set", "training.steps=6", "--set", "training.batch_size=2"]
     stop_at = [3]
@@ -216,10 +204,7 @@ def test_ctrl_c_ends_a_run_and_its_workers_with_a_sentence(small_protocol: Path,
 
 
 @pytest.mark.slow
-def test_two_devices_share_every_batch_of_a_training(
-    small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_two_devices_share_every_batch_of_a_training(small_protocol: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["run", "aux_loss", "segmentation", "--protocol", str(small_protocol), "--rates", "1", "--no-anchor"]
     words += ["--set", "training.steps=3", "--set", "training.batch_size=4"]
     assert main([*words, "--devices", "2", *INLINE]) == 0
@@ -230,9 +215,8 @@ def test_two_devices_share_every_batch_of_a_training(
 
 @pytest.mark.slow
 def test_a_classical_codec_runs_beside_the_anchor_and_its_bitstreams_decode_by_its_name(
-    small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small_protocol: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     words = ["segmentation", "--protocol", str(small_protocol), "--seeds", "2", "--keep-bitstreams", *INLINE]
     assert main(["run", "jpeg", *words, "--set", "training.steps=1"]) == 0
     assert "13 cells, 0 already there" in capsys.readouterr().out  # 3 rate points of the anchor at 2 seeds, 7 of its own at one
@@ -253,9 +237,8 @@ def test_a_classical_codec_runs_beside_the_anchor_and_its_bitstreams_decode_by_i
 
 @pytest.mark.slow
 def test_a_method_that_cannot_do_with_the_codec_is_refused_before_anything_is_trained(
-    small_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small_protocol: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     assert main(["run", "prompt", "segmentation", "--protocol", str(small_protocol), *INLINE]) == 2
     assert "FactorizedPrior has no attention layers" in capsys.readouterr().err
     assert not list(Path().glob("**/*.safetensors"))

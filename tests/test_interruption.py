@@ -120,7 +120,7 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_cells_of_a_run_that_is_killed_are_taken_up_by_one_that_goes_on(short_protocol: Path) -> None:
-    cells, here = cells_of(short_protocol, 2)[:3], folders(Path())
+    cells, here = cells_of(short_protocol, 2), folders(Path())
     assert work(Path())(cells[2])  # by another run, since this one was planned
     holder = hold(here.lock(cells[0]))
     seen = []
@@ -202,54 +202,40 @@ def test_a_cell_that_is_killed_in_any_phase_and_at_every_write_ends_with_the_sam
     assert report["leftovers"] == []
 
 
-class Full:
-    """A small file system of its own, and what fills it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def fill(self) -> None:
-        """Take all the room."""
-        with suppress(OSError), (self.folder / "filler").open("wb", buffering=0) as stream:
-            while True:
-                stream.write(bytes(1 << 12))
-
-    def free(self) -> None:
-        """Give it back."""
-        (self.folder / "filler").unlink()
-
-
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Full]:
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small file system of its own."""
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
     if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("no file system can be mounted here")
-    yield Full(folder)
+    yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_full_disk_is_one_sentence_and_the_cell_goes_on_when_there_is_room(
-    disk: Full, small_protocol: Path, undisturbed: tuple[dict[str, str], float]
+    disk: Path, small_protocol: Path, undisturbed: tuple[dict[str, str], float]
 ) -> None:
     cell, *_ = cells_of(small_protocol, STEPS)
     expected = {path: text for path, text in undisturbed[0].items() if "lambda=0.1," in path}
-    compute_there = work(disk.folder)
+    compute_there, filler = work(disk), disk / "filler"
     for phase in ("start", "train", "evaluate"):  # the disk is full from this phase on
 
         def fill(now: str, done: int, total: int, terms: dict[str, float], phase: str = phase) -> None:
             if now == phase and done == total:
-                disk.fill()
+                with suppress(OSError), filler.open("wb", buffering=0) as stream:
+                    while True:
+                        stream.write(bytes(1 << 12))
 
         with pytest.raises(UserError, match=r"cannot write .*No space left on device"):
             compute_there(cell, report=fill)
-        assert records(disk.folder / "results") == {}
-        disk.free()
+        assert records(disk / "results") == {}
+        filler.unlink()
     compute_there(cell)
-    assert records(disk.folder / "results") == expected
+    assert records(disk / "results") == expected
 
 
 CROWDED = '''

@@ -72,7 +72,6 @@ def test_what_is_no_number_of_cells_is_refused(text: str, capsys: pytest.Capture
     assert "argument --pack: must be auto or a number of at least 1" in capsys.readouterr().err
 
 
-def test_cells_are_packed_or_spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_cells_are_packed_or_spread(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "task_loss", "segmentation", "--device", "cpu", "--pack", "2", "--devices", "2"]) == 2
     assert "--pack puts several cells on one device, --devices one cell on several" in capsys.readouterr().err

@@ -57,7 +57,11 @@ class RayPool:
     def pack(self, cells: int) -> None:
         """Compute that many cells at once on each GPU from now on."""
         self.share = Share(cores=1, packed=cells)
-        self.workers = cells * max(1, int(self.ray.cluster_resources().get("GPU" if self._on_gpu else "CPU", 1)))
+
+    @property
+    def workers(self) -> int:
+        """The cells that the cluster holds at once; nodes join and leave."""
+        return self.share.packed * max(1, int(self.ray.cluster_resources().get("GPU" if self._on_gpu else "CPU", 1)))
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
         """Call a function on some node."""

@@ -57,10 +57,13 @@ class Work(Protocol):
 
 
 class Pool(Protocol):
-    """Workers that compute cells, `workers` at a time, each with its `share` of the machine. `icmbench.extras` has others."""
+    """Workers that compute cells, each with its `share` of the machine: `LocalPool`, or another of `icmbench.extras`."""
 
-    workers: int
     share: Share
+
+    @property
+    def workers(self) -> int:
+        """Cells at once."""
 
     def pack(self, cells: int) -> None:
         """Compute that many cells at once on each device from now on. No cell may be running."""

@@ -5,14 +5,14 @@ through y only, so g_E = ∂E/∂y and g_A = ∂A/∂y (of the whole batch) stan
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 Mode = Literal["fixed", "linear_decay", "gradient_norm", "uncertainty", "gradient_surgery"]
 
-SPEED = 20.0  # Adam moves a parameter by about its learning rate per step, too little for a weight to adapt within a training
+SCALE_LR = 1e-2  # of s: Adam moves a parameter by about its learning rate per step, and s must adapt within a training
 
 
 class Balance(nn.Module):
@@ -45,8 +45,11 @@ class Balance(nn.Module):
 
     def _learned(self, auxiliary: Tensor) -> Tensor:
         assert self.log_scale is not None
-        s = SPEED * self.log_scale
-        return torch.exp(-s) * auxiliary + s
+        return torch.exp(-self.log_scale) * auxiliary + self.log_scale
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The learned s, if there is one, with its learning rate."""
+        return [] if self.log_scale is None else [{"params": [self.log_scale], "lr": SCALE_LR}]
 
 
 def _gradients(task: Tensor, auxiliary: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:

@@ -119,13 +119,14 @@ def test_estimated_and_real_bits_are_close(codec: NeuralCodec) -> None:
 def test_estimated_bits_are_those_of_the_whole_forward_pass_without_its_networks(spec: CodecSpec) -> None:
     codec, image = make_codec(spec), picture(70, 90)
     with torch.no_grad():
-        expected = float(estimate_bits(codec.model(codec.padded(image))["likelihoods"]))
+        bits = estimate_bits(codec.model(codec.padded(image))["likelihoods"])
+    expected = sum(float(latent.sum()) for latent in bits.values())
     with codec.latents() as latents:
         codec.encode(image)
     own, ran = (codec.model.g_a, codec.model.g_s), list[nn.Module]()
     for network in own:
         network.register_forward_hook(lambda network, given, output: ran.append(network))
-    assert codec.estimated_bits(image) == expected
+    assert codec.estimated_bits(image) == pytest.approx(expected, rel=1e-6)
     assert ran == [codec.model.g_a]
     assert [codec.estimated_bits(image, latent) for latent in latents] == [expected]
     assert ran == [codec.model.g_a]
@@ -262,3 +263,37 @@ def test_the_estimate_in_training_is_bits_per_pixel_and_has_gradients() -> None:
     assert float(coded.bpp) == pytest.approx(bits / (2 * 64 * 128), rel=1e-5)
     (coded.bpp + coded.images.mean()).backward()
     assert all(p.grad is not None for name, p in model.named_parameters() if not name.endswith("quantiles"))
+
+
+@pytest.mark.parametrize("architecture", ["bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean"])
+def test_with_rounding_the_decoder_gets_the_latents_that_coding_gives_it(architecture: str) -> None:
+    torch.manual_seed(0)
+    model = build_model(CodecSpec(architecture=architecture, sizes={"N": 8, "M": 12})).train()
+    images, decoder_input = 5 * torch.rand(2, 3, 64, 64), list[Tensor]()
+    with torch.no_grad():
+        model.g_a[-1].weight.mul_(100)  # latents of many sizes
+    model.g_s.register_forward_pre_hook(lambda _, given: decoder_input.append(given[0]))
+    torch.manual_seed(1)
+    rounded = code_for_training(model, images, "rounding")
+    coded = model.eval()(images)["x_hat"]
+    assert torch.allclose(decoder_input[0], decoder_input[1], atol=1e-5)
+    assert torch.allclose(rounded.images, coded, atol=1e-4)
+    torch.manual_seed(1)
+    noisy = code_for_training(model.train(), images)
+    last = next(iter(rounded.bits))
+    assert torch.equal(rounded.bits[last], noisy.bits[last]) == (architecture == "bmshj2018-factorized")  # z is rounded, too
+    rounded.images.sum().backward()
+    assert model.g_a[0].weight.grad.abs().sum() > 0
+
+
+def test_rounding_is_refused_where_a_context_model_quantises() -> None:
+    model = build_model(CodecSpec(architecture="mbt2018", sizes={"N": 8, "M": 12}))
+    with pytest.raises(UserError, match=r"has a context model: set training.quantisation to 'noise'"):
+        code_for_training(model, torch.rand(1, 3, 64, 64), "rounding")
+
+
+def test_bits_per_element_sum_up_to_the_rate() -> None:
+    model = build_model(CodecSpec(architecture="mbt2018-mean", sizes={"N": 8, "M": 12}))
+    coded = code_for_training(model, torch.rand(2, 3, 64, 128))
+    assert {name: tuple(bits.shape) for name, bits in coded.bits.items()} == {"y": (2, 12, 4, 8), "z": (2, 8, 1, 2)}
+    assert coded.bpp.item() == pytest.approx(sum(b.sum().item() for b in coded.bits.values()) / (2 * 64 * 128), rel=1e-5)

@@ -21,7 +21,7 @@ from icmbench.api.task import Batch, Task
 from icmbench.base.errors import UserError
 from icmbench.codecs.neural import NeuralCodec, build_model, load_weights
 from icmbench.experiment.build import load_task
-from icmbench.experiment.train import Batches, memory_layout, train
+from icmbench.experiment.train import Batches, make_optimizer, memory_layout, train
 from icmbench.extras.authoring.check import check
 from icmbench.methods._adapter import Adapter
 from icmbench.methods.feature_loss import relative_distance
@@ -36,6 +36,7 @@ PLUGINS = Plugins()
 TASKS = ("detection", "segmentation")
 WEIGHTED = ("ms_ssim", "feature_loss", "region_mse")
 SCHEMES = (*WEIGHTED, "distill", "decoder_only", "encoder_only", "adapter")
+FABRIC = Fabric(accelerator="cpu", devices=1)
 TINY = {"training.batch_size": 2, "training.steps": 2}
 PROTOCOLS = {task: bound(PLUGINS.default_protocol(task), TINY) for task in TASKS}
 HYPERPRIOR = CodecSpec(architecture="mbt2018-mean", sizes={"N": 8, "M": 12})
@@ -61,7 +62,8 @@ def start_codec(task: str = "detection") -> CompressionModel:
 
 def scheme(name: str, task: str = "detection", codec: CompressionModel | None = None, **parameters: Any) -> TrainedMethod:
     cls = method_class(PLUGINS, name)
-    made = cls(options(cls.Parameters, parameters, name), codec or start_codec(task), task_of(task), 0.5)
+    rules = PROTOCOLS[task].training
+    made = cls(options(cls.Parameters, parameters, name), codec or start_codec(task), task_of(task), 0.5, rules)
     assert isinstance(made, TrainedMethod)
     return made
 
@@ -86,7 +88,7 @@ def copied(codec: CompressionModel) -> dict[str, Tensor]:
 
 def changed_by_training(method: TrainedMethod, path: Path, task: str = "detection") -> set[str]:
     before = copied(method.codec)
-    train(method, batches(task), Fabric(accelerator="cpu", devices=1), path / "checkpoint", "test")
+    train(method, batches(task), FABRIC, path / "checkpoint", "test")
     return {name for name, value in method.codec.state_dict().items() if not torch.equal(value, before[name])}
 
 
@@ -170,6 +172,36 @@ def test_encoder_only_is_decoded_by_the_start_codec(tmp_path: Path) -> None:
 def test_an_architecture_without_transforms_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=r"has no separate encoder g_a and decoder g_s"):
         scheme(name, codec=MODELS["ssf2020"]())
+
+
+# The branch of aux_loss
+
+
+def test_the_branch_trains_at_its_own_rate_and_after_the_warm_up_reaches_the_encoder() -> None:
+    method = scheme("aux_loss", branch_lr=2e-3, warmup=0.5, alpha_mode="uncertainty")
+    (networks, _, branch, scale) = make_optimizer(method, PROTOCOLS["detection"].training).param_groups
+    assert [group["lr"] for group in (networks, branch, scale)] == [5e-4, 2e-3, 1e-2]
+    assert {id(p) for p in branch["params"]} == {id(p) for p in method.branch.parameters()}
+    for progress, reaches in ((0.0, False), (0.49, False), (0.5, True)):
+        method.progress = progress
+        gradient = torch.autograd.grad(
+            terms_of(method, batch_of("detection"))["aux"], method.codec.g_a[0].weight, allow_unused=True
+        )[0]
+        assert (gradient is not None and bool(gradient.abs().sum() > 0)) == reaches
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "metric"), [("detection", "AP50"), ("segmentation", "mIoU")])
+def test_a_trained_branch_is_assessed_and_reads_more_than_a_fresh_one(task: str, metric: str, tmp_path: Path) -> None:
+    method = scheme("aux_loss", task)
+    with torch.no_grad():
+        fresh = method.eval().assess()
+    rules = PROTOCOLS[task].training.model_copy(update={"steps": 25, "batch_size": 8})
+    train(method, Batches(task_of(task).batch, task_of(task).dataset("train"), rules, 3), FABRIC, tmp_path / "c", "test")
+    with torch.no_grad():
+        trained = method.eval().assess()
+    assert set(fresh) <= set(trained)
+    assert trained[metric] > fresh[metric]
 
 
 # Adapters
@@ -404,7 +436,7 @@ def test_segmentation_without_a_background_has_no_objects() -> None:
         task.object_masks([], (8, 8))
     cls = method_class(PLUGINS, "region_mse")
     with pytest.raises(UserError, match="background"):
-        cls(cls.Parameters(), start_codec("segmentation"), task, 1.0)
+        cls(cls.Parameters(), start_codec("segmentation"), task, 1.0, protocol.training)
 
 
 @pytest.mark.parametrize(
@@ -416,3 +448,18 @@ def test_a_task_that_lacks_what_a_method_needs_is_refused_before_training(
     monkeypatch.setattr(type(task_of("detection")), missing, getattr(Task, missing))
     with pytest.raises(UserError, match="the task Detection does not say"):
         scheme(name)
+
+
+def test_an_average_of_the_weights_is_a_method_of_ten_lines(tmp_path: Path) -> None:
+    plugins = Plugins((Path(__file__).parent / "plugins" / "ema.py",))
+    cls = method_class(plugins, "ema")
+    method = cls(cls.Parameters(), start_codec(), task_of("detection"), 0.5, PROTOCOLS["detection"].training)
+    assert isinstance(method, TrainedMethod)
+    before = copied(method.codec)
+    train(method, batches("detection"), FABRIC, tmp_path / "c", "test")
+    plain = scheme("task_loss")
+    train(plain, batches("detection"), FABRIC, tmp_path / "plain", "test")
+    name = "g_a.0.weight"
+    last, average = plain.codec.state_dict()[name], method.codec.state_dict()[name]
+    assert not torch.equal(average, last)
+    assert (average - before[name]).norm() < (last - before[name]).norm()

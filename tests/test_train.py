@@ -4,6 +4,7 @@ import contextlib
 import errno
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,9 @@ from torch import Tensor
 from icmbench.api.method import Trainable
 from icmbench.api.task import Batch, Dataset, Sample
 from icmbench.base.errors import UserError
-from icmbench.codecs.neural import build_model
+from icmbench.codecs.neural import build_model, densities
 from icmbench.experiment.checkpoint import Ledger, delete_checkpoints, previous
-from icmbench.experiment.train import Batches, memory_layout, parts, train
+from icmbench.experiment.train import Batches, make_optimizer, memory_layout, parts, train
 from icmbench.extras.prepare import DistortionTraining, image_batch
 from icmbench.schema.protocol import CodecSpec, Training
 
@@ -267,13 +268,93 @@ def test_parts_of_a_batch(size: int, sizes: list[int]) -> None:
     assert "".join(target for part in found for target in part.targets) == "abcde"
 
 
-def test_quantiles_train_apart_from_the_network(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    trainable = DistortionTraining(SPEC, 0.01)
-    before = trainable.codec.entropy_bottleneck.quantiles.detach().clone()
-    batches = Batches(image_batch, Noise(), TRAINING, 7)
-    train(trainable, batches, Fabric(accelerator="cpu", devices=1), tmp_path / "c.safetensors", "test")
-    assert not torch.equal(before, trainable.codec.entropy_bottleneck.quantiles)
+class Grouped(DistortionTraining):
+    """A codec with a part of its own learning rate, which notes when its hooks are called."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        super().__init__(SPEC, 0.01)
+        self.extra, self.calls = torch.nn.Linear(1, 1), list[str]()
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [{"params": self.extra.parameters(), "lr": 0.5}]
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        self.calls.append("loss")
+        terms = super().loss(batch)
+        return terms | {"loss": terms["loss"] + self.extra.weight.square().sum()}
+
+    def after_step(self) -> None:
+        assert not torch.is_grad_enabled()
+        self.calls.append("step")
+
+    def finish(self) -> None:
+        assert not torch.is_grad_enabled()
+        self.calls.append("finish")
+
+
+def trained(trainable: Trainable, folder: Path, training: Training = TRAINING) -> Ledger:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    return train(trainable, Batches(image_batch, Noise(), training, 7), fabric, folder / "c.safetensors", "test")
+
+
+def test_networks_densities_and_own_parts_have_their_own_learning_rates() -> None:
+    trainable = Grouped()
+    optimizer = make_optimizer(trainable, TRAINING.model_copy(update={"prior_lr": 0.02}))
+    networks, priors, own = optimizer.param_groups
+    assert [group["lr"] for group in (networks, priors, own)] == [1e-3, 0.02, 0.5]
+    assert {id(p) for p in own["params"]} == {id(p) for p in trainable.extra.parameters()}
+    names = {id(p): name for name, p in trainable.named_parameters()}
+    assert {names[id(p)].split(".")[1] for p in priors["params"]} == {"entropy_bottleneck"}
+    trained_parameters = [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(trained_parameters) == sorted(name for name in names.values() if not name.endswith("quantiles"))
+
+
+def test_adam_moves_a_density_by_about_the_sum_of_its_own_learning_rates(tmp_path: Path) -> None:
+    moved = {}
+    for prior_lr in (1e-4, 1e-2):
+        trainable = Grouped()
+        before = [p.detach().clone() for p in densities(trainable)]
+        trained(trainable, tmp_path / str(prior_lr), TRAINING.model_copy(update={"prior_lr": prior_lr}))
+        moved[prior_lr] = max(float((p - b).abs().max()) for p, b in zip(densities(trainable), before, strict=True))
+    total = sum(TRAINING.lr_factor(step) for step in range(TRAINING.steps))
+    assert all(0.2 * rate * total < distance < 2 * rate * total for rate, distance in moved.items())
+
+
+def test_hooks_are_called_after_each_step_and_once_at_the_end(tmp_path: Path) -> None:
+    trained(trainable := Grouped(), tmp_path)
+    assert trainable.calls == [*["loss", "step"] * 6, "finish"]
+
+
+def test_a_part_of_its_own_does_not_change_the_steps_of_the_codec(tmp_path: Path) -> None:
+    class Alone(Grouped):
+        def parameter_groups(self) -> list[dict[str, Any]]:
+            return []
+
+        def loss(self, batch: Batch) -> dict[str, Tensor]:
+            return DistortionTraining.loss(self, batch)
+
+    codecs = []
+    for number, kind in enumerate((Grouped, Alone)):
+        trained(trainable := kind(), tmp_path / str(number), TRAINING.model_copy(update={"clip_norm": 1e-3}))
+        codecs.append(trainable.codec.state_dict())
+    assert all(torch.equal(value, codecs[1][name]) for name, value in codecs[0].items())
+
+
+class Greedy(Grouped):
+    """Takes more than its budget: an optimiser of its own, one on the densities, and a second pass through the codec."""
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        for parameters in ([self.extra.bias], densities(self.codec)):
+            torch.optim.SGD(parameters, 0.0).step()
+        self.codec(batch.images)
+        return super().loss(batch)
+
+
+def test_all_that_a_training_takes_is_counted(tmp_path: Path) -> None:
+    honest, greedy = trained(Grouped(), tmp_path / "honest"), trained(Greedy(), tmp_path / "greedy")
+    assert (honest.optimizer_steps, honest.prior_steps, honest.codec_crops) == (6, 0, 12)
+    assert (greedy.optimizer_steps, greedy.prior_steps, greedy.codec_crops) == (12, 6, 24)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from icmbench.api.taps import Tap, codec_taps
 from icmbench.api.task import Batch, Task
 from icmbench.base.errors import unknown
 from icmbench.codecs.neural import Coded, code_for_training
-from icmbench.schema.protocol import Strict
+from icmbench.schema.protocol import Quantisation, Strict, Training
 
 if TYPE_CHECKING:  # takes seconds to import, and classical codecs do not need it
     from compressai.models import CompressionModel
@@ -23,13 +23,23 @@ class Trainable(nn.Module):
 
     progress: float = 0.0
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Parameters with a learning rate of their own: `[{"params": [...], "lr": 5e-3}]`, as torch's optimisers take them.
+
+        All others train at the protocol's rates. All rates follow the same schedule, and each group's gradient is clipped
+        apart, so a group does not change the steps of the others.
+        """
+        return []
+
+    def after_step(self) -> None:
+        """Called after each optimiser step, without gradients; for example for an average of the weights."""
+
+    def finish(self) -> None:
+        """Called once after the last step, without gradients, before the codec is saved."""
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Named scalar terms; `loss` is minimised, every term is logged."""
         raise NotImplementedError
-
-    def quantile_loss(self) -> Tensor | None:
-        """The entropy model's own loss for its quantiles (they have their own optimiser), if there is one."""
-        return None
 
 
 class ClassicalMethod(ABC):
@@ -61,7 +71,7 @@ class UntrainedMethod:
 
     Parameters: ClassVar[type[Strict]] = Strict
 
-    def __init__(self, parameters: Any, codec: "CompressionModel", task: Task, lmbda: float) -> None:
+    def __init__(self, parameters: Any, codec: "CompressionModel", task: Task, lmbda: float, rules: Training) -> None:
         self.options, self.codec = parameters, codec
 
 
@@ -70,14 +80,17 @@ class TrainedMethod(Trainable):
 
     `codec` is what is evaluated and saved. Other submodules that the method assigns in `build` train
     jointly and are thrown away.
-    `options` (an instance of `Parameters`), `task` and `lmbda` (λ, the weight of the task loss) are there to be used in `loss`.
+    `options` (an instance of `Parameters`), `task`, `lmbda` (λ, the weight of the task loss) and `rules` (the protocol's
+    training section) are there to be used in `loss`. `quantisation` replaces the protocol's where it is set, and the method's
+    row says so.
     """
 
     Parameters: ClassVar[type[Strict]] = Strict
+    quantisation: Quantisation | None = None
 
-    def __init__(self, parameters: Any, codec: "CompressionModel", task: Task, lmbda: float) -> None:
+    def __init__(self, parameters: Any, codec: "CompressionModel", task: Task, lmbda: float, rules: Training) -> None:
         super().__init__()
-        self.options, self.codec, self.task, self.lmbda = parameters, codec, task, lmbda
+        self.options, self.codec, self.task, self.lmbda, self.rules = parameters, codec, task, lmbda, rules
         self.extend(codec, parameters)
         self.build()
 
@@ -93,7 +106,7 @@ class TrainedMethod(Trainable):
 
     def code(self, images: Tensor) -> Coded:
         """The codec's differentiable pass over images float [B, 3, H, W] in 0..1."""
-        return code_for_training(self.codec, images)
+        return code_for_training(self.codec, images, self.quantisation or self.rules.quantisation)
 
     def tap(self, position: str) -> Tap:
         """The tap called `position` in the codec or the recogniser. Raises UserError if there is none."""
@@ -102,10 +115,9 @@ class TrainedMethod(Trainable):
             raise unknown("position", position, [*self.task.branch_points, *points])
         return points[position]
 
-    def quantile_loss(self) -> Tensor | None:
-        """CompressAI's auxiliary loss, which fits only the quantiles of the entropy bottlenecks."""
-        loss: Tensor = self.codec.aux_loss()
-        return loss
+    def assess(self) -> dict[str, float]:
+        """Scores on `val`, in percent, of parts that are thrown away, such as a branch. Called once, after training."""
+        return {}
 
 
 Method = TrainedMethod | UntrainedMethod | ClassicalMethod

@@ -85,6 +85,13 @@ class LightHead(nn.Module, ABC):
     def loss(self, features: Tensor, targets: Sequence[Any]) -> Tensor:
         """Scalar loss of features [B, C, h, w] against the targets of the batch."""
 
+    def predict(self, features: Tensor, size: tuple[int, int]) -> Any:
+        """A prediction as the task's own from features [1, C, h, w] of an image of `size` (H, W), without gradient.
+
+        Raises UserError if the task does not define it; then the accuracy of a branch is not reported.
+        """
+        raise UserError(f"{type(self).__name__} does not say how it predicts.")
+
 
 class Task(ABC):
     """A data set with a frozen recogniser. `recognizer` never changes: no gradients to it, norm layers in eval mode."""

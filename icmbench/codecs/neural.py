@@ -1,7 +1,7 @@
 """Learned codecs: CompressAI models by name, their weights, and encoding and decoding for evaluation."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from icmbench.base.errors import UserError, unknown
 from icmbench.codecs import container
-from icmbench.schema.protocol import CodecSpec, describe_errors
+from icmbench.schema.protocol import CodecSpec, Quantisation, describe_errors
 
 if TYPE_CHECKING:  # takes seconds to import, and classical codecs do not need it
     from compressai.models import CompressionModel
@@ -37,10 +37,18 @@ class Codec(Protocol):
 
 @dataclass(frozen=True)
 class Coded:
-    """The output of a codec in training: `images` [B, 3, H, W] (about 0..1, not clamped) and `bpp`, the estimated rate."""
+    """The output of a codec in training: `images` [B, 3, H, W], about 0..1, not clamped.
+
+    `bits`: the estimated bits of each latent's elements, [B, C, h, w].
+    """
 
     images: Tensor
-    bpp: Tensor
+    bits: dict[str, Tensor]
+
+    @property
+    def bpp(self) -> Tensor:
+        """The estimated rate in bits per pixel, a scalar."""
+        return torch.stack([bits.sum() for bits in self.bits.values()]).sum() / (self.images.numel() / 3)
 
 
 def build_model(spec: CodecSpec) -> "CompressionModel":
@@ -75,16 +83,55 @@ def load_weights(model: "CompressionModel", path: Path) -> None:
         raise UserError(f"cannot load codec weights from {path}: {reason}") from error
 
 
-def estimate_bits(likelihoods: dict[str, Tensor]) -> Tensor:
-    """Estimated bits, -sum log2 p over all latents (a scalar)."""
-    return torch.stack([-torch.log2(p.float()).sum() for p in likelihoods.values()]).sum()
+def estimate_bits(likelihoods: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Estimated bits of every latent's elements, -log2 p."""
+    return {name: -torch.log2(p.float()) for name, p in likelihoods.items()}
 
 
-def code_for_training(model: "CompressionModel", images: Tensor) -> Coded:
-    """Differentiable forward pass with additive-noise quantisation; images float [B, 3, H, W] in 0..1."""
-    output = model(images)
-    pixels = images.shape[0] * images.shape[2] * images.shape[3]
-    return Coded(output["x_hat"], estimate_bits(output["likelihoods"]) / pixels)
+def code_for_training(model: "CompressionModel", images: Tensor, quantisation: Quantisation = "noise") -> Coded:
+    """Differentiable forward pass; images float [B, 3, H, W] in 0..1. The rate is that of latents with additive noise.
+
+    `quantisation`: whether the decoder gets those, or rounded ones with gradients straight through (arXiv 2007.08739).
+    Raises UserError for rounding with a context model, whose latents are quantised where no hook sees them.
+    """
+    with _rounded(model) if quantisation == "rounding" else nullcontext():
+        output = model(images)
+    return Coded(output["x_hat"], estimate_bits(output["likelihoods"]))
+
+
+@contextmanager
+def _rounded(model: "CompressionModel") -> Iterator[None]:
+    """While the block runs, what reads an entropy model's latents gets rounded ones."""
+    from compressai.entropy_models import EntropyModel
+
+    if hasattr(model, "context_prediction"):
+        raise UserError(f"{type(model).__name__} has a context model: set training.quantisation to 'noise'.")
+    entropy_models = [module for module in model.modules() if isinstance(module, EntropyModel)]
+    hooks = [module.register_forward_hook(_round, with_kwargs=True) for module in entropy_models]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _round(
+    entropy_model: nn.Module, arguments: tuple[Tensor, ...], named: dict[str, Any], output: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Replace the noisy latents of an entropy model's output by rounded ones, as coding rounds them."""
+    latents = arguments[0]
+    medians = getattr(entropy_model, "_get_medians", None)
+    means = medians().reshape(1, -1, 1, 1) if medians else named.get("means", arguments[2] if len(arguments) > 2 else 0.0)
+    rounded = (latents - means).round() + means
+    return latents + (rounded - latents).detach(), output[1]
+
+
+def densities(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters of the factorised densities in a module. Quantiles are not among them: they are computed, not trained."""
+    from compressai.entropy_models import EntropyBottleneck
+
+    found = [own for own in module.modules() if isinstance(own, EntropyBottleneck)]
+    return [parameter for own in found for name, parameter in own.named_parameters() if name != "quantiles"]
 
 
 def _back_and_forth(side: int, total: int) -> Tensor:
@@ -219,7 +266,8 @@ class NeuralCodec:
         """
         known = {"g_a": _Known(latent)} if latent is not None else {}
         with _in_place(self.model, g_s=nn.Identity(), **known):  # the decoded image is not needed
-            return float(estimate_bits(self.model(self.padded(image))["likelihoods"]))
+            bits = estimate_bits(self.model(self.padded(image))["likelihoods"])
+        return float(torch.stack([latent_bits.sum() for latent_bits in bits.values()]).sum())
 
     @torch.no_grad()
     def encode(self, image: Tensor) -> bytes:

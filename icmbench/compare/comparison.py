@@ -10,7 +10,7 @@ from icmbench.compare.difference import Comparer, Difference, Seeds, compare, me
 from icmbench.compare.resamples import Source, no_resamples
 from icmbench.compare.row import ANCHOR, Point, Row
 from icmbench.schema.protocol import Protocol, doubled
-from icmbench.schema.record import Record
+from icmbench.schema.record import Record, beyond_budget
 from icmbench.stats.bdrate import BDRate
 from icmbench.stats.confidence import Estimate, estimate
 
@@ -190,7 +190,7 @@ def _reason(group: Curves, label: str, results: dict[int, BDRate]) -> str:
 def _warnings(group: Curves, label: str, difference: Difference) -> tuple[str, ...]:
     seeds = group.records[label]
     warnings = [text for result in difference.results.values() for text in result.warnings]
-    warnings += [text for curve in seeds.values() for record in curve for text in record.warnings]
+    warnings += [text for curve in seeds.values() for record in curve for text in (*record.warnings, *beyond_budget(record))]
     warnings += [text for seed, curve in seeds.items() for text in _falling_rate(seed, curve)]
     warnings += _other_versions(seeds, group.records.get(group.anchor, {}))
     if difference.bd_rate is not None and difference.bd_rate.interval and not difference.bd_rate.covers_images:

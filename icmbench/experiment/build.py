@@ -75,7 +75,7 @@ def build_method(cell: Cell, plugins: Plugins, device: Device) -> Method:
     task = load_task(cell.protocol, plugins, device)  # before the stream starts, because building it draws random numbers
     model = start_codec(cell)
     seed_torch(cell.derive_seed("method", cell.method))
-    return kind(parameters, model, task, cell.rate.lmbda)
+    return kind(parameters, model, task, cell.rate.lmbda, cell.protocol.training)
 
 
 def saved_training(cell: Cell, plugins: Plugins, folders: Folders) -> dict[str, str]:

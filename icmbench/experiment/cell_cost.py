@@ -21,6 +21,10 @@ def measure_cost(
     return Cost(
         steps=ledger.steps,
         images=ledger.images,
+        optimizer_steps=ledger.optimizer_steps,
+        prior_steps=ledger.prior_steps,
+        codec_crops=ledger.codec_crops,
+        recognizer_crops=ledger.recognizer_crops,
         train_seconds=ledger.seconds,
         train_joules=ledger.joules,
         peak_memory_mib=ledger.peak_memory_mib,

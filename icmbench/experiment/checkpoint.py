@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from collections import defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from torch import Tensor
 
 from icmbench.api.method import Trainable
 from icmbench.base.files import replacing
+from icmbench.experiment.budget import Spent
 
 LOGGER = logging.getLogger("icmbench")
 
 
 @dataclass
-class Ledger:
-    """The cost of a training: optimiser steps, images seen, seconds in the loop, peak memory in MiB, energy in joules.
+class Ledger(Spent):
+    """The cost of a training: steps of the loop, images seen, seconds in it, peak memory in MiB, energy in joules.
 
     Seconds and energy are those of all attempts; `joules` is None if a device does not report it. `micro_batch`: the crops
     that last went through the network at once because memory did not hold a whole batch; else 0. `split_from`: the first
@@ -45,12 +47,11 @@ class Ledger:
         return [f"the training ran out of the device's memory: {where}, averaged over the crops"]
 
 
-def save(path: Path, trainable: Trainable, optimizers: list[Any], ledger: Ledger, identity: str) -> None:
+def save(path: Path, trainable: Trainable, optimizer: Any, ledger: Ledger, identity: str) -> None:
     """Write a checkpoint; the existing one becomes the previous one."""
     tensors = {f"model.{name}": value for name, value in trainable.state_dict().items()}
-    for number, optimizer in enumerate(optimizers):
-        for index, slots in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{number}.{index}.{slot}": value for slot, value in slots.items()}
+    for index, slots in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
     tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
     metadata = {"identity": identity, "ledger": json.dumps(asdict(ledger)), "digest": _digest(tensors)}
     with replacing(path) as temporary:
@@ -100,7 +101,7 @@ def _read(path: Path, identity: str) -> tuple[dict[str, Tensor], Ledger] | None:
     return tensors, Ledger(**json.loads(metadata["ledger"]))
 
 
-def resume(path: Path, trainable: Trainable, optimizers: list[Any], identity: str) -> Ledger:
+def resume(path: Path, trainable: Trainable, optimizer: Any, identity: str) -> Ledger:
     """Restore the last sound checkpoint of this identity, with a warning for each damaged one; else start anew."""
     for candidate in (path, previous(path)):
         try:
@@ -112,18 +113,16 @@ def resume(path: Path, trainable: Trainable, optimizers: list[Any], identity: st
             continue
         if saved:
             tensors, ledger = saved
-            _restore(tensors, trainable, optimizers)
+            _restore(tensors, trainable, optimizer)
             return ledger
     return Ledger()
 
 
-def _restore(tensors: dict[str, Tensor], trainable: Trainable, optimizers: list[Any]) -> None:
+def _restore(tensors: dict[str, Tensor], trainable: Trainable, optimizer: Any) -> None:
     trainable.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    for number, optimizer in enumerate(optimizers):
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            kind, rest = key.split(".", 1)
-            if kind == "optimizer" and rest.startswith(f"{number}."):
-                _, index, slot = rest.split(".")
-                state.setdefault(int(index), {})[slot] = value
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    state: defaultdict[int, dict[str, Tensor]] = defaultdict(dict)
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, slot = key.split(".")
+            state[int(index)][slot] = value
+    optimizer.load_state_dict({"state": dict(state), "param_groups": optimizer.state_dict()["param_groups"]})

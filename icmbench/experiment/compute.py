@@ -186,6 +186,11 @@ def save_codec(cell: Cell, plugins: Plugins, folders: Folders, method: Method, l
     only = sum(p.numel() for p in parameters if id(p) not in in_codec)
     metadata = {"identity": training_identity(cell, plugins), "ledger": json.dumps(asdict(ledger)), "training_only": str(only)}
     metadata |= {"method": cell.method, "parameters": parameters_of(cell, plugins).model_dump_json()}
+    if isinstance(method, TrainedMethod):
+        with torch.no_grad():
+            metadata["assessed"] = json.dumps(method.eval().assess())
+        if method.quantisation not in (None, cell.protocol.training.quantisation):
+            metadata["quantisation"] = str(method.quantisation)
     shutil.rmtree(folders.bitstreams(cell), ignore_errors=True)  # those of another codec
     with replacing(folders.codec(cell)) as temporary:
         codec.save(temporary, metadata)
@@ -239,6 +244,8 @@ def record_cell(
         rate_point=cell.rate_point,
         start_sha256=sha256(verified_path(cell.rate.start)) if isinstance(codec, NeuralCodec) else "",
         trained_under=cell.trained_under.identity if cell.trained_under else "",
+        quantisation=trained.get("quantisation", ""),
+        assessed=json.loads(trained.get("assessed", "{}")),
         seed=cell.seed,
         images=len(result.rows),
         bpp=result.bpp,

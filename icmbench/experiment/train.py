@@ -16,7 +16,9 @@ from icmbench.api.method import Trainable
 from icmbench.api.task import Batch, Dataset
 from icmbench.base import seeds
 from icmbench.base.errors import UserError
+from icmbench.codecs.neural import densities
 from icmbench.experiment import cost
+from icmbench.experiment.budget import counting
 from icmbench.experiment.checkpoint import LOGGER, Ledger, resume, save
 from icmbench.experiment.devices import device_name, seed_torch
 from icmbench.schema.protocol import Training
@@ -73,8 +75,7 @@ class _Forward(nn.Module):
 
     def forward(self, batch: Callable[[], Batch]) -> tuple[dict[str, Tensor], Tensor]:
         terms = self.trainable.loss(batch())
-        quantiles = self.trainable.quantile_loss()
-        return terms, terms["loss"] if quantiles is None else terms["loss"] + quantiles
+        return terms, terms["loss"]
 
 
 class _Steps:
@@ -84,10 +85,8 @@ class _Steps:
     of crops, so the gradient is that of the mean over the whole batch.
     """
 
-    def __init__(
-        self, forward: Callable[..., Any], optimizers: list[Any], batches: Batches, fabric: "Fabric", ledger: Ledger
-    ) -> None:
-        self.forward, self.optimizers, self.batches, self.fabric, self.ledger = forward, optimizers, batches, fabric, ledger
+    def __init__(self, forward: Callable[..., Any], optimizer: Any, batches: Batches, fabric: "Fabric", ledger: Ledger) -> None:
+        self.forward, self.optimizer, self.batches, self.fabric, self.ledger = forward, optimizer, batches, fabric, ledger
 
     def backward(self, step: int, batch: Batch) -> dict[str, Tensor]:
         """Compute the gradients of a batch, which replace the previous ones, and return its loss terms.
@@ -95,8 +94,7 @@ class _Steps:
         Raises UserError if not even one crop fits.
         """
         while True:
-            for optimizer in self.optimizers:
-                optimizer.zero_grad()
+            self.optimizer.zero_grad()
             seed_torch(self.batches.seed, "noise", step, self.fabric.global_rank)
             try:
                 return self._all_parts(batch)
@@ -151,20 +149,29 @@ def out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in words)
 
 
-def _optimizers(trainable: Trainable, training: Training) -> list[torch.optim.Optimizer]:
-    """One optimiser for the network and, if there are quantiles, one for them (their gradients never mix)."""
-    named = [(name, p) for name, p in trainable.named_parameters() if p.requires_grad]
-    network = [p for name, p in named if not name.endswith(".quantiles")]
-    quantiles = [p for name, p in named if name.endswith(".quantiles")]
+def make_optimizer(trainable: Trainable, training: Training) -> torch.optim.Optimizer:
+    """The optimiser, with a group for the networks, one for the densities, and those of the method."""
+    own = [{**group, "params": list(group["params"])} for group in trainable.parameter_groups()]
+    priors = densities(trainable)
+    special = {id(p) for p in [*priors, *(p for group in own for p in group["params"])]}
+    named = ((name, p) for name, p in trainable.named_parameters() if not name.endswith(".quantiles"))
+    networks = {"params": [p for name, p in named if id(p) not in special], "lr": training.lr}
+    groups = [networks, {"params": priors, "lr": training.prior_lr, "weight_decay": 0.0}, *own]
+    for group in groups:
+        group["params"] = [p for p in group["params"] if p.requires_grad]
+    groups = [group for group in groups if group["params"]]
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[training.optimizer]
-    optimizers: list[torch.optim.Optimizer] = [kind(network, lr=training.lr, weight_decay=training.weight_decay)]
-    if quantiles:
-        optimizers.append(torch.optim.Adam(quantiles, lr=training.quantile_lr))
-    return optimizers
+    optimizer: torch.optim.Optimizer = kind(
+        [group for group in groups if group["params"]], lr=training.lr, weight_decay=training.weight_decay
+    )
+    for group in optimizer.param_groups:
+        group["peak_lr"] = group["lr"]
+    return optimizer
 
 
-def _check_finite(terms: dict[str, Tensor], norm: Tensor, step: int, checkpoint: Path) -> dict[str, float]:
-    values = {name: float(value) for name, value in terms.items()} | {"gradient_norm": float(norm)}
+def _check_finite(terms: dict[str, Tensor], norms: list[Tensor], step: int, checkpoint: Path) -> dict[str, float]:
+    norm = float(torch.stack(norms).norm())
+    values = {name: float(value) for name, value in terms.items()} | {"gradient_norm": norm}
     wrong = [name for name, value in values.items() if not math.isfinite(value)]
     if wrong:
         kept = f"the last good checkpoint is {checkpoint}" if checkpoint.exists() else "no checkpoint was written yet"
@@ -193,37 +200,40 @@ def train(
     training = batches.training
     layout = memory_layout(trainable, fabric.device)
     trainable.to(fabric.device, memory_format=layout).train()  # type: ignore[call-overload]
-    optimizers = _optimizers(trainable, training)
-    ledger = resume(checkpoint, trainable, optimizers, identity)
+    optimizer = make_optimizer(trainable, training)
+    ledger = resume(checkpoint, trainable, optimizer, identity)
     ledger.device = device_name(fabric.device)
     cost.reset_peak_memory(fabric.device)
     energy = cost.Energy(_devices(fabric), ledger.joules if ledger.steps else 0.0)
-    network = optimizers[0].param_groups[0]["params"]
-    forward, *wrapped = fabric.setup(_Forward(trainable), *optimizers)
-    steps = _Steps(forward, optimizers, batches, fabric, ledger)
-    started = saved = time.monotonic()
-    earlier_seconds = ledger.seconds
-    for step, batch in enumerate(batches.loader(ledger.steps, fabric.device), start=ledger.steps):
-        wrapped[0].param_groups[0]["lr"] = training.lr * training.lr_factor(step)
-        trainable.progress = step / training.steps
-        terms = steps.backward(step, batch.to(fabric.device, layout))
-        with record_function(CHECK):
-            norm = nn.utils.clip_grad_norm_(network, training.clip_norm)
-            values = _check_finite(terms, norm, step, checkpoint)
-        with record_function(UPDATE):
-            for optimizer in wrapped:
-                optimizer.step()
-        ledger.steps, ledger.images = step + 1, (step + 1) * training.batch_size
-        now = time.monotonic()
-        ledger.seconds = earlier_seconds + now - started
-        ledger.peak_memory_mib = max(ledger.peak_memory_mib, cost.peak_memory_mib(fabric.device))
-        if step % log_every == 0 or ledger.steps == training.steps:
-            log(step, values | {"lr": training.lr * training.lr_factor(step)})
-        if fabric.is_global_zero and (now - saved >= save_seconds or ledger.steps == training.steps):
-            ledger.joules = energy.joules()
-            save(checkpoint, trainable, optimizers, ledger, identity)
-            saved = now
-    trainable.eval()
+    forward, wrapped = fabric.setup(_Forward(trainable), optimizer)
+    steps = _Steps(forward, optimizer, batches, fabric, ledger)
+    with counting(trainable, ledger):
+        started = saved = time.monotonic()
+        earlier_seconds = ledger.seconds
+        for step, batch in enumerate(batches.loader(ledger.steps, fabric.device), start=ledger.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * training.lr_factor(step)
+            trainable.progress = step / training.steps
+            terms = steps.backward(step, batch.to(fabric.device, layout))
+            with record_function(CHECK):
+                norms = [nn.utils.clip_grad_norm_(group["params"], training.clip_norm) for group in optimizer.param_groups]
+                values = _check_finite(terms, norms, step, checkpoint)
+            with record_function(UPDATE), torch.no_grad():
+                wrapped.step()
+                trainable.after_step()
+            ledger.steps, ledger.images = step + 1, (step + 1) * training.batch_size
+            now = time.monotonic()
+            ledger.seconds = earlier_seconds + now - started
+            ledger.peak_memory_mib = max(ledger.peak_memory_mib, cost.peak_memory_mib(fabric.device))
+            if step % log_every == 0 or ledger.steps == training.steps:
+                log(step, values | {"lr": training.lr * training.lr_factor(step)})
+            if fabric.is_global_zero and (now - saved >= save_seconds or ledger.steps == training.steps):
+                ledger.joules = energy.joules()
+                save(checkpoint, trainable, optimizer, ledger, identity)
+                saved = now
+        trainable.eval()
+        with torch.no_grad():
+            trainable.finish()
     return ledger
 
 

@@ -74,10 +74,6 @@ class DistortionTraining(Trainable):
         psnr = -10 * torch.log10(mse.detach())
         return {"loss": coded.bpp + self.mse_lambda * 255**2 * mse, "rate": coded.bpp, "psnr": psnr}
 
-    def quantile_loss(self) -> Tensor:
-        loss: Tensor = self.codec.aux_loss()
-        return loss
-
 
 class RecognizerTraining(Trainable):
     """The task's own loss, with the recogniser thawed."""

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from icmbench.base.errors import UserError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Quantisation = Literal["noise", "rounding"]
 Model = TypeVar("Model", bound=BaseModel)
 
 NOT_TRAINED_ON = {"name", "summary", "anchor", "evaluation", "files", "assumed"}  # changing these retrains nothing
@@ -56,7 +57,13 @@ class RatePoint(Strict):
 
 
 class Training(Strict):
-    """The step budget and how each step is made. Learning rate: warm up, hold, then fall linearly (fractions of the steps)."""
+    """The step budget and how each step is made. Learning rate: warm up, hold, then fall linearly (fractions of the steps).
+
+    `lr` is the rate of the networks. `prior_lr` is that of the densities of the entropy models (factorised priors): they must
+    follow latents that change their scale within a short training, and Adam moves a parameter by at most about the sum of its
+    learning rates. `quantisation`: what the decoder gets in training, latents with additive noise or rounded ones (gradients
+    straight through); the rate is always that of the noisy ones. `clip_norm`: the largest norm of each group's gradient.
+    """
 
     steps: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]
@@ -65,7 +72,8 @@ class Training(Strict):
     optimizer: Literal["adam", "adamw"] = "adam"
     lr: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    quantile_lr: Annotated[float, Field(gt=0)] = 1e-3
+    prior_lr: Annotated[float, Field(gt=0)] = 5e-3
+    quantisation: Quantisation = "noise"
     warmup: Fraction = 0.0
     hold: Fraction = 0.3
     final: Fraction = 0.02

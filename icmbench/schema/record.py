@@ -12,6 +12,7 @@ from icmbench.schema.protocol import Protocol
 SCHEMA: Literal[4] = 4
 MEASUREMENT = 1  # raise it whenever evaluation or scoring changes meaning: older records are then not compared with newer ones
 LAMBDA = "lambda"
+PASSES_MORE = 0.05  # passes per crop beyond the first that are not reported: a split batch repeats some
 
 
 class Environment(BaseModel):
@@ -47,10 +48,15 @@ class Cost(BaseModel):
 
     Seconds and energy of training cover all attempts of a cell; `train_joules` is None if the device does not report
     energy. `steps` is 0 for a codec that is not trained. Memory is the process's resident peak on a CPU, what torch
-    allocated on a GPU.
+    allocated on a GPU. `optimizer_steps`: of all optimisers that train anything but densities; `prior_steps`: of those that
+    train densities alone. `codec_crops` and `recognizer_crops`: crops that went through the two networks in training.
     """
 
     steps: int
+    optimizer_steps: int = 0
+    prior_steps: int = 0
+    codec_crops: int = 0
+    recognizer_crops: int = 0
     images: int
     train_seconds: float
     train_joules: float | None
@@ -72,7 +78,8 @@ class Record(BaseModel):
     `parameters` are those that differ from the method's defaults, `defaults` the others. `rate_point` is λ with its value, or
     the rate parameter of a classical codec, which has no start codec. `trained_under`: the identity of another protocol
     that trained the codec, which is scored under this one. `measurement`: the version of evaluation and scoring
-    (`MEASUREMENT`). `method_sha256`: the digest of the method's whole source.
+    (`MEASUREMENT`). `method_sha256`: the digest of the method's whole source. `quantisation`: the method's own in training,
+    "" for the protocol's. `assessed`: scores on `val`, in percent, of parts that existed in training only, such as a branch.
     `bpp` is the sum of container bits over the sum of pixels; `bpp_mean` the mean of the images' own rates;
     `estimated_bpp` the estimate of the likelihoods. `ceiling` holds the scores on uncompressed images. `tally` is the
     name of the tally in the rows of the images ("" for none), `rows_sha256` their file's digest. Its file also
@@ -93,6 +100,8 @@ class Record(BaseModel):
     rate_point: dict[str, float]
     start_sha256: str
     trained_under: str = ""
+    quantisation: str = ""
+    assessed: dict[str, float] = {}
     seed: int
     images: int
     bpp: float
@@ -185,6 +194,22 @@ def _wrong_scores(record: Record) -> list[str]:
     if score > ceiling + noise:
         problems.append(f"{metric} is {score:.2f}, above the ceiling {ceiling:.2f} by more than noise")
     return problems
+
+
+def beyond_budget(record: Record) -> list[str]:
+    """What the training took beyond its protocol's budget, and where it left the protocol's rules."""
+    rules, cost = record.protocol.training, record.cost
+    crops = rules.steps * rules.batch_size
+    texts = []
+    if cost.optimizer_steps > rules.steps:
+        texts.append(f"took {cost.optimizer_steps} optimiser steps; the protocol's budget is {rules.steps}")
+    if cost.prior_steps:
+        texts.append(f"took {cost.prior_steps} more steps on the entropy model alone")
+    passes = {"codec": cost.codec_crops / crops, "recogniser": cost.recognizer_crops / crops}
+    texts += [f"each crop went through the {name} {n:.1f} times" for name, n in passes.items() if n > 1 + PASSES_MORE]
+    if record.quantisation:
+        texts.append(f"trained with quantisation '{record.quantisation}'; the protocol's is '{rules.quantisation}'")
+    return texts
 
 
 def _other_experiment(record: Record) -> list[str]:

@@ -87,8 +87,7 @@ class Detection(OpenMMLabTask[CocoFolder]):
         """Instances (`bboxes` in pixels of the images, `scores`, `labels`) in each of images float [B, 3, H, W] in 0..1."""
         inputs, shape = self.preprocess(images, scale)
         size = (images.shape[2], images.shape[3])
-        blank = Boxes(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), size, 0)
-        samples = mmdet_network.samples(inputs, shape, [blank] * len(images), scale)
+        samples = mmdet_network.samples(inputs, shape, [_blank(size)] * len(images), scale)
         return [sample.pred_instances for sample in self.recognizer.predict(inputs, samples, rescale=True)]  # type: ignore[operator]
 
     @torch.no_grad()
@@ -118,13 +117,25 @@ class LightDetector(LightHead):
         self.network, self.task = network, [task]  # in a list: the task's modules are not the branch's
 
     def loss(self, features: Tensor, targets: Sequence[Any]) -> Tensor:
+        return mmdet_network.total_loss(self.network, features, self._samples(features, targets))
+
+    def _samples(self, features: Tensor, targets: Sequence[Any]) -> list[Any]:
         task = self.task[0]
         scale = task.options.crop_scale
         height, width = (round(side * scale) for side in targets[0].size)
         grid = (height + -height % task.preprocess.divisor, width + -width % task.preprocess.divisor)
         self.network.backbone.grid = grid  # type: ignore[union-attr]
-        samples = mmdet_network.samples(features.new_empty(len(targets), 3, *grid), (height, width), targets, scale)
-        return mmdet_network.total_loss(self.network, features, samples)
+        return mmdet_network.samples(features.new_empty(len(targets), 3, *grid), (height, width), targets, scale)
+
+    @torch.no_grad()
+    def predict(self, features: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        found = self.network.predict(features, self._samples(features, [_blank(size)]), rescale=True)[0].pred_instances  # type: ignore[operator]
+        return found.bboxes.cpu(), found.scores.cpu(), found.labels.cpu()
+
+
+def _blank(size: tuple[int, int]) -> Boxes:
+    """No objects in an image of `size`."""
+    return Boxes(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), size, 0)
 
 
 def _wide_enough(boxes: Tensor) -> Tensor:

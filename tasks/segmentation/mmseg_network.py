@@ -45,8 +45,12 @@ def total_loss(network: nn.Module, inputs: Tensor, masks: Sequence[Tensor]) -> T
 
 
 def predict(network: nn.Module, inputs: Tensor, shape: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Class numbers int64 [B, H, W] of images of `size`; `shape`: their size in the network input, without padding."""
-    meta = {"ori_shape": size, "img_shape": tuple(inputs.shape[-2:]), "pad_shape": tuple(inputs.shape[-2:])}
+    """Class numbers int64 [B, H, W] of images of `size`; `shape`: their size in the network's input, without padding.
+
+    `inputs`: images, at least as large as `shape`, or the feature maps that a light segmenter reads.
+    """
+    whole = (max(inputs.shape[-2], shape[0]), max(inputs.shape[-1], shape[1]))
+    meta = {"ori_shape": size, "img_shape": whole, "pad_shape": whole}
     logits = network.inference(inputs, [meta] * len(inputs))[..., : shape[0], : shape[1]]  # type: ignore[operator]
     if tuple(logits.shape[-2:]) != size:
         logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)

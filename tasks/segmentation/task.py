@@ -141,3 +141,9 @@ class LightSegmenter(LightHead):
     def loss(self, features: Tensor, targets: Sequence[Any]) -> Tensor:
         self.network.backbone.grid = tuple(round(side * self.scale) for side in targets[0].shape)  # type: ignore[union-attr]
         return mmseg_network.total_loss(self.network, features, targets)
+
+    @torch.no_grad()
+    def predict(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+        grid = (round(size[0] * self.scale), round(size[1] * self.scale))
+        self.network.backbone.grid = grid  # type: ignore[union-attr]
+        return mmseg_network.predict(self.network, features, grid, size)[0].cpu()

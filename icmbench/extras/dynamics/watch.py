@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -134,9 +134,17 @@ class Probed(Trainable):
             self._probe(terms)
         return terms
 
-    def quantile_loss(self) -> Tensor | None:
-        """The method's own quantile loss."""
-        return self.method.quantile_loss()
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The method's own groups."""
+        return self.method.parameter_groups()
+
+    def after_step(self) -> None:
+        """The method's own step."""
+        self.method.after_step()
+
+    def finish(self) -> None:
+        """The method's own end."""
+        self.method.finish()
 
     def _probe(self, terms: dict[str, Tensor]) -> None:
         start = synchronised_seconds()

@@ -1,6 +1,8 @@
 """COCO annotation files: read, and checked for everything that can be wrong inside the file."""
 
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
@@ -63,7 +65,7 @@ def read_annotations(path: Path) -> Annotations:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}.") from error
     except ValidationError as error:
-        raise UserError(_sentence(path, error.errors()[0])) from error
+        raise UserError(_sentence(path, error.errors())) from error
     _check_names(path, content)
     _check_references(path, content)
     for row in content["annotations"]:
@@ -71,8 +73,11 @@ def read_annotations(path: Path) -> Annotations:
     return content
 
 
-def _sentence(path: Path, fault: Any) -> str:
-    place, message = [str(part) for part in fault["loc"] if part not in ("int", "float")], fault["msg"]
+def _sentence(path: Path, faults: Sequence[Any]) -> str:
+    """What is wrong in the first place; of a number's faults the one as a float, because each number may be one."""
+    place = [str(part) for part in faults[0]["loc"] if part != "int"]
+    fault = faults[1] if "int" in faults[0]["loc"] else faults[0]
+    message = fault["msg"]
     if fault["type"] == "json_invalid":
         return f"{path} is not valid JSON: {message}."
     field = "".join(f"{part}: " for part in place[2:3])
@@ -93,7 +98,7 @@ def _check_names(path: Path, content: Annotations) -> None:
         "image id": [row["id"] for row in content["images"]],
         "category id": [row["id"] for row in content["categories"]],
         "annotation id": [row["id"] for row in content["annotations"]],
-        "image file": [str(Path(row["file_name"])) for row in content["images"]],
+        "image file": [os.path.normpath(row["file_name"]) for row in content["images"]],
         "category name": [row["name"] for row in content["categories"]],
     }
     for kind, values in named.items():

@@ -48,7 +48,7 @@ def _read(path: Path, convert: Callable[[Image.Image], T]) -> T:
 
 
 def _colours(image: Image.Image) -> NDArray[np.uint8]:
-    _require_mode(image, COLOUR + GREY16)
+    _require_colours(image)
     if _orientation(image) != 1:
         image = ImageOps.exif_transpose(image)
     if image.mode in GREY16:  # `convert` would clip
@@ -57,21 +57,20 @@ def _colours(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _indices(image: Image.Image) -> NDArray[np.uint8]:
-    _require_mode(image, ("1", "L", "P", *GREY16))
     indices = np.array(image)
-    if indices.max() > 255:
-        raise ValueError(f"an index mask has values up to 255, this one has {indices.max()}")
+    if image.mode not in ("1", "L", "P", *GREY16) or indices.max() > 255:
+        raise ValueError(f"an index mask has one channel of values up to 255, and this is {image.mode}, up to {indices.max()}")
     return indices.astype(np.uint8)
 
 
 def _size(image: Image.Image) -> tuple[int, int]:
-    _require_mode(image, COLOUR + GREY16)
+    _require_colours(image)
     return image.size if _orientation(image) >= 5 else (image.height, image.width)
 
 
-def _require_mode(image: Image.Image, modes: tuple[str, ...]) -> None:
-    if image.mode not in modes:
-        raise ValueError(f"its pixels are of Pillow's mode {image.mode}, and only {', '.join(modes)} are read here")
+def _require_colours(image: Image.Image) -> None:
+    if image.mode not in COLOUR + GREY16:
+        raise ValueError(f"pixels of the kind {image.mode} have no certain 8-bit colours")
 
 
 def _orientation(image: Image.Image) -> int:

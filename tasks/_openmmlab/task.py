@@ -83,8 +83,8 @@ class OpenMMLabTask(Task, Generic[Split]):
         splits = [self.dataset(name) for name in ("train", "val")]
         known = [path for split in splits for path in split.files]
         for split in splits:
-            split.check()
             split.check_unlisted(known)
+            split.check()
 
     def features(self, images: Tensor) -> tuple[Tensor, ...]:
         """The output of the backbone (and the neck, if there is one)."""

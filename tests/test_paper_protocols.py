@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cells import work
+from mmdet.datasets import CocoDataset
 from PIL import Image
 
 from icmbench.base.files import sha256
@@ -30,7 +31,7 @@ def pictures(folder: Path, count: int) -> list[str]:
 
 def coco(root: Path) -> None:
     (root / "coco/annotations").mkdir(parents=True)
-    categories = [{"id": number, "name": str(number)} for number in range(1, 81)]
+    categories = [{"id": number, "name": name} for number, name in enumerate(CocoDataset.METAINFO["classes"], 1)]
     for split in ("train2017", "val2017"):
         names = pictures(root / "coco" / split, 2)
         images = [{"id": int(n), "file_name": f"{n}.jpg", "height": SIZE[0], "width": SIZE[1]} for n in names]

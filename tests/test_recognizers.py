@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmseg.datasets import ADE20KDataset
 
 from icmbench.api.classes import make_task
 from icmbench.api.task import Task
@@ -74,7 +75,7 @@ def test_a_detector_without_a_known_light_version_is_refused_in_one_sentence(con
 
 
 def test_a_segmenter_that_reads_several_maps_has_no_light_version() -> None:
-    classes = {"source": "shapes", "classes": [str(number) for number in range(150)]}
+    classes = {"source": "shapes", "classes": ADE20KDataset.METAINFO["classes"]}
     task = stock("segmentation", classes, "mmseg:segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py")
     with pytest.raises(UserError, match="must read one feature map"):
         task.light_head(64, 16)

@@ -109,6 +109,14 @@ class Task(ABC):
     def dataset(self, split: str) -> Dataset:
         """The `train` or `val` images."""
 
+    def check_data(self) -> None:
+        """Look at the whole of both splits for everything that can be wrong with them, before anything is trained.
+
+        Raises UserError naming the file. Called once for a run; a long look should be remembered until a file changes.
+        """
+        for split in ("train", "val"):
+            self.dataset(split)
+
     @abstractmethod
     def crop(self, sample: Sample, size: int, flip: bool, rng: np.random.Generator) -> Sample:
         """A random crop of size x size pixels (padded where the image is smaller), mirrored at random if `flip`."""

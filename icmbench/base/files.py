@@ -5,6 +5,7 @@ import glob
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -117,14 +118,16 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
         yield mine
 
 
-def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
-    """Return `folder`, calling `build` on a temporary folder that becomes it if it is not there yet.
+def build_once(folder: Path, build: Callable[[Path], None], whole: Callable[[Path], bool] = Path.exists) -> Path:
+    """Return `folder`, calling `build` on a temporary folder that becomes it if it is not there yet, or not `whole`.
 
     If several processes ask at once, one builds and the others wait.
     """
-    if folder.exists():
+    if folder.exists() and whole(folder):
         return folder
     with locked(folder.with_name(folder.name + ".lock")):
+        if folder.exists() and not whole(folder):
+            shutil.rmtree(folder)
         if not folder.exists():
             with writing(folder), tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
                 unfinished = Path(temporary) / folder.name

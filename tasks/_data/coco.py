@@ -1,6 +1,6 @@
 """COCO-format folders: images and one JSON of boxes."""
 
-import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from icmbench.api import Dataset, Sample, UserError, fingerprint
-from icmbench.tasks._data.images import Kept, read_image
+from icmbench.tasks._data.annotations import CategoryRow, ObjectRow, check_boxes, read_annotations
+from icmbench.tasks._data.checks import check_once, side_by_side, strays
+from icmbench.tasks._data.images import SUFFIXES, Kept, read_image, size_of
 
-USED = {  # fields of the annotation file; polygons and licences are not used
+USED = {  # fields of the annotation file that samples and scores depend on
     "images": ("id", "file_name", "height", "width"),
     "categories": ("id", "name"),
     "annotations": ("image_id", "category_id", "bbox", "area", "iscrowd"),
@@ -33,40 +35,72 @@ class Boxes:
 
 
 class CocoFolder(Dataset):
-    """A folder of images with its annotation file. Targets do not contain crowd boxes and boxes without area.
+    """A folder of images with its annotation file.
 
-    `origin` identifies generated content instead of the files, whose bytes depend on the encoder. Raises UserError for missing or
-    damaged files and for annotations that disagree with the images.
+    As in mmdetection, targets do not contain crowds, and no objects without area or with a side under one pixel.
+    `classes` are the names of the network's classes in its order, which is then that of the labels; without them, labels follow
+    the categories' ids. `subset` says that the folder has images that are not to be used. `origin` identifies generated content
+    instead of the files, whose bytes depend on the encoder. Raises UserError for missing folders, damaged annotations, and
+    categories that are no class.
     """
 
-    def __init__(self, images: Path, annotations: Path, origin: str = "") -> None:
+    def __init__(
+        self, images: Path, annotations: Path, origin: str = "", classes: Sequence[str] = (), subset: bool = False
+    ) -> None:
         if not images.is_dir():
             raise UserError(f"the folder {images} is missing.")
-        self.folder, self.annotations, self.origin = images, annotations, origin
-        self.coco = _read_annotations(annotations)
-        try:
-            self._index()
-        except (IndexError, KeyError, TypeError) as error:
-            what = f"{type(error).__name__}: {error}"
-            raise UserError(f"{annotations} is not a COCO annotation file: a row is not complete ({what}).") from error
+        self.folder, self.annotations, self.origin, self.subset = images, annotations, origin, subset
+        self.coco = read_annotations(annotations)
+        self.categories = self._by_label(classes)
+        self.label_of = {row["id"]: label for label, row in enumerate(self.categories)}
+        self.images = sorted(self.coco["images"], key=lambda row: row["id"])
+        self.files = [images / row["file_name"] for row in self.images]
+        self.objects: dict[int, list[ObjectRow]] = {row["id"]: [] for row in self.images}
+        for row in filter(_is_target, self.coco["annotations"]):
+            self.objects[row["image_id"]].append(row)
         self.kept: Kept[Sample] = Kept()
 
-    def _index(self) -> None:
-        self.categories = sorted(self.coco["categories"], key=lambda row: row["id"])
-        self.label_of = {row["id"]: number for number, row in enumerate(self.categories)}
-        self.images = sorted(self.coco["images"], key=lambda row: row["id"])
-        self.objects: dict[int, list[dict[str, Any]]] = {row["id"]: [] for row in self.images}
-        self.sizes = {row["file_name"]: (row["height"], row["width"]) for row in self.images}
-        for row in self.coco["annotations"]:
-            self._add(row)
+    def _by_label(self, classes: Sequence[str]) -> list[CategoryRow]:
+        """The categories in the order of their labels; a class that the file lacks gets an id that is free."""
+        listed = sorted(self.coco["categories"], key=lambda row: row["id"])
+        if not classes:
+            return listed
+        ids = {row["name"]: row["id"] for row in listed}
+        for name, number in ids.items():
+            if name not in classes:
+                raise UserError(f"{self.annotations}: the category '{name}' (id {number}) is no class of the network.")
+        free = max(ids.values(), default=0) + 1
+        return [{"id": ids.get(name, free + label), "name": name} for label, name in enumerate(classes)]
 
-    def _add(self, row: dict[str, Any]) -> None:
-        if row["image_id"] not in self.objects:
-            raise UserError(f"{self.annotations}: annotation {row['id']} belongs to no image of the file.")
-        if row["category_id"] not in self.label_of:
-            raise UserError(f"{self.annotations}: annotation {row['id']} has the unknown category {row['category_id']}.")
-        if not row.get("iscrowd") and row["bbox"][2] >= 1 and row["bbox"][3] >= 1:
-            self.objects[row["image_id"]].append(row)
+    def check(self) -> None:
+        """Look at all that can be wrong in boxes and images; of the files only headers are read. Raises UserError."""
+        if self.origin:
+            return
+        check_boxes(self.annotations, self.coco)
+        if not any(self.objects.values()):
+            raise UserError(f"{self.annotations} has no object: none of at least one pixel that is no crowd.")
+        sizes = [(row["height"], row["width"]) for row in self.images]
+        check_once(self.files, sizes, self._check_sizes)
+
+    def _check_sizes(self) -> None:
+        for index, size in enumerate(side_by_side(size_of, self.files)):
+            self._check_size(index, size)
+
+    def _check_size(self, index: int, size: tuple[int, int]) -> None:
+        row = self.images[index]
+        stated = (row["height"], row["width"])
+        if size != stated:
+            hint = ": sides swapped, or EXIF orientation not applied?" if size == stated[::-1] else "."
+            found = f"{self.files[index]} (id {row['id']}) is {size[1]}x{size[0]}"
+            raise UserError(f"{found}, but the annotations say {stated[1]}x{stated[0]}{hint}")
+
+    def check_unlisted(self, known: Iterable[Path]) -> None:
+        """Raises UserError for an image beside those of this split that is not among the `known` ones of both splits."""
+        if self.origin or self.subset:
+            return
+        if lost := strays({path.parent for path in self.files}, known, SUFFIXES):
+            many = f"{len(lost)} image files like {lost[0]} are" if len(lost) > 1 else f"the image file {lost[0]} is"
+            raise UserError(f"{many} listed in no annotation file; `subset = true` says that this is meant.")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -75,18 +109,16 @@ class CocoFolder(Dataset):
         """From the images' names and sizes, and the used fields of the annotations."""
         if self.origin:
             return fingerprint(self.folder, [], self.origin)
-        content = {kind: [{key: row.get(key) for key in keys} for row in self.coco[kind]] for kind, keys in USED.items()}
+        tables: Mapping[str, Any] = self.coco
+        content = {kind: [{key: row.get(key) for key in keys} for row in tables[kind]] for kind, keys in USED.items()}
         return fingerprint(self.folder, [row["file_name"] for row in self.images], content)
 
     def __getitem__(self, index: int) -> Sample:
         if index in self.kept.items:
             return self.kept.items[index]
-        row = self.images[index]
-        image = read_image(self.folder / row["file_name"])
+        row, image = self.images[index], read_image(self.files[index])
         height, width = image.shape[1:]
-        if (height, width) != self.sizes[row["file_name"]]:
-            stated = f"{row['width']}x{row['height']}"
-            raise UserError(f"{self.folder / row['file_name']} is {width}x{height}, but the annotations say {stated}.")
+        self._check_size(index, (height, width))
         objects = self.objects[row["id"]]
         boxes = np.array([item["bbox"] for item in objects], np.float32).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
@@ -95,14 +127,5 @@ class CocoFolder(Dataset):
         return self.kept.keep(index, Sample(image, target, row["file_name"]), image.numel())
 
 
-def _read_annotations(path: Path) -> dict[str, Any]:
-    try:
-        coco: dict[str, Any] = json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}.") from error
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}.") from error
-    missing = {"images", "annotations", "categories"} - set(coco if isinstance(coco, dict) else ())
-    if missing:
-        raise UserError(f"{path} is not a COCO annotation file: it has no {', '.join(sorted(missing))}.")
-    return coco
+def _is_target(row: ObjectRow) -> bool:
+    return not row.get("iscrowd") and row["area"] > 0 and min(row["bbox"][2:]) >= 1

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from icmbench.api import Dataset, Sample, build_once, cache_root
+from icmbench.api import Dataset, Sample
+from icmbench.tasks._data.generated import generated
 from icmbench.tasks._data.images import Kept, read_image
 from icmbench.tasks._procedural import origin
 from icmbench.tasks._procedural.leaves import picture
@@ -23,7 +24,7 @@ class Leaves(Dataset):
                 write_png(folder / f"{index:05d}.png", image)
 
         self.count, self.origin = COUNT[split], origin("leaves", VERSION, COUNT[split], SIZE, FIRST[split], seed, split)
-        self.folder = build_once(cache_root() / f"leaves-v{VERSION}-seed{seed}-{split}", build)
+        self.folder = generated(f"leaves-{self.origin[:16]}", build)
         self.kept: Kept[Sample] = Kept()
 
     def __len__(self) -> int:

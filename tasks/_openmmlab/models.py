@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
-from mmengine.registry import DefaultScope
+from mmengine.registry import DefaultScope, Registry
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -40,15 +40,43 @@ def read_config(name: str) -> ConfigDict:
 
     Raises UserError if it is absent or broken.
     """
+    model = _whole_config(name).get("model")
+    if not isinstance(model, ConfigDict):
+        raise UserError(f"the recogniser's config {_config_path(name)} has no model.")
+    _localise(model)
+    return model
+
+
+def _whole_config(name: str) -> Config:
     path = _config_path(name)
     if not path.is_file():
         raise UserError(f"the recogniser's config {path} is missing.")
     try:
-        model = Config.fromfile(path).model
+        return Config.fromfile(path)
     except Exception as error:  # configs are Python code
         raise UserError(f"the recogniser's config {path} cannot be read: {error}.") from error
-    _localise(model)
-    return model
+
+
+def class_count(model: ConfigDict) -> int | None:
+    """How many classes a network has, None if its config does not say so in the usual place."""
+    head = model.get("decode_head") or model.get("bbox_head") or model.get("roi_head", {}).get("bbox_head") or {}
+    last = head[-1] if isinstance(head, (list, tuple)) else head
+    count: int | None = last.get("num_classes")
+    return count
+
+
+def class_names(name: str, datasets: Registry) -> tuple[str, ...]:
+    """The names of a network's classes in its order: of `metainfo` in its config, else of the data set that it was made for.
+
+    Empty if the config names no classes, or not as many as the network has.
+    """
+    config = _whole_config(name)
+    loader = config.get("val_dataloader")
+    dataset = loader.get("dataset", {}) if isinstance(loader, dict) else {}
+    kind = datasets.get(dataset["type"]) if isinstance(dataset.get("type"), str) else dataset.get("type")
+    own = dataset.get("metainfo") or config.get("metainfo") or getattr(kind, "METAINFO", {})
+    names = own.get("classes", ())
+    return () if isinstance(names, str) or len(names) != class_count(config.model) else tuple(names)
 
 
 def config_fingerprint(name: str) -> str:

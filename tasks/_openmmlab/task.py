@@ -2,17 +2,20 @@
 
 import copy
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from mmengine.config import ConfigDict
+from mmengine.registry import Registry
 from torch import Tensor, nn
 
-from icmbench.api import Dataset, LightHead, Tap, Task, UserError
+from icmbench.api import LightHead, Tap, Task, UserError
+from icmbench.tasks._data.coco import CocoFolder
+from icmbench.tasks._data.folders import MaskFolder
 from icmbench.tasks._openmmlab import models
 
-Split = TypeVar("Split", bound=Dataset)
+Split = TypeVar("Split", bound=CocoFolder | MaskFolder)
 Folders = TypeVar("Folders")
 
 
@@ -25,13 +28,18 @@ def folders_of(split: str, train: Folders | None, val: Folders | None) -> Folder
 
 
 class OpenMMLabTask(Task, Generic[Split]):
-    """A task whose recogniser comes from an OpenMMLab toolbox."""
+    """A task whose recogniser comes from an OpenMMLab toolbox, which knows the data sets in the registry `datasets`.
+
+    `classes`: the names of the network's classes in its order, empty where its config does not tell.
+    """
 
     RecognizerOptions = models.RecognizerOptions
+    datasets: ClassVar[Registry]
 
     def __init__(self, data: Any, recognizer: models.RecognizerOptions) -> None:
         self.options = recognizer
         self.config = models.read_config(recognizer.config)
+        self.classes = models.class_names(recognizer.config, self.datasets)
         self.preprocess = models.Preprocessor(self.config, recognizer)
         self.splits: dict[str, Split] = {}
 
@@ -61,6 +69,22 @@ class OpenMMLabTask(Task, Generic[Split]):
         if split not in self.splits:
             self.splits[split] = self.open(split)
         return self.splits[split]
+
+    def require_classes(self, names: Sequence[str], where: str) -> None:
+        """Raises UserError unless the classes that are named in `where` are those of the network."""
+        count = models.class_count(self.config)
+        if count is not None and count != len(names):
+            raise UserError(f"the recogniser has {count} classes, but {where} has {len(names)}.")
+        for number, (own, name) in enumerate(zip(self.classes, names, strict=False)):
+            if own != name:
+                raise UserError(f"class {number} of the recogniser is '{own}', but {where} has '{name}' there.")
+
+    def check_data(self) -> None:
+        splits = [self.dataset(name) for name in ("train", "val")]
+        known = [path for split in splits for path in split.files]
+        for split in splits:
+            split.check_unlisted(known)
+            split.check()
 
     def features(self, images: Tensor) -> tuple[Tensor, ...]:
         """The output of the backbone (and the neck, if there is one)."""

@@ -53,7 +53,8 @@ class AveragePrecision(Metric):
         self.detections: list[dict[str, Any]] = []
         self.images: list[int] = []
         # Numbered anew, because the evaluation reads the id 0 as "no match".
-        self.annotations = [{**row, "id": number} for number, row in enumerate(dataset.coco["annotations"], 1)]
+        rows = enumerate(dataset.coco["annotations"], 1)
+        self.annotations: list[dict[str, Any]] = [{**row, "id": number} for number, row in rows]
         self.truths: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for row in self.annotations:
             self.truths[row["image_id"]].append(row)
@@ -72,7 +73,7 @@ class AveragePrecision(Metric):
     def _truths(self, image: int) -> Truths:
         rows = self.truths[image]
         labels = np.array([self.dataset.label_of[row["category_id"]] for row in rows], np.int64)
-        areas = np.array([row.get("area", 0) for row in rows], np.float64)
+        areas = np.array([row["area"] for row in rows], np.float64)
         crowd = np.array([bool(row.get("iscrowd", 0)) for row in rows], np.bool_)
         boxes = np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4)
         return Truths(boxes, labels, crowd, crowd | (areas < 0) | (areas > LARGEST))
@@ -85,7 +86,7 @@ class AveragePrecision(Metric):
         """The six scores in percent over the images seen; a score without any ground truth is left out."""
         if not self.detections:
             return dict.fromkeys(NAMES, 0.0)
-        truth = COCO({**self.dataset.coco, "annotations": self.annotations})
+        truth = COCO({**self.dataset.coco, "annotations": self.annotations, "categories": self.dataset.categories})
         evaluation = COCOeval_faster(truth, truth.loadRes(self.detections), "bbox")
         evaluation.params.imgIds = sorted(self.images)
         evaluation.evaluate()

@@ -6,10 +6,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from mmdet.registry import DATASETS
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
-from icmbench.api import LightHead, Sample, Strict, crops, data_root
+from icmbench.api import LightHead, Sample, Strict, UserError, crops, data_root
 from icmbench.tasks._data import shapes
 from icmbench.tasks._data.coco import Boxes, CocoFolder
 from icmbench.tasks._openmmlab.models import RecognizerOptions
@@ -23,10 +24,14 @@ SMALLEST_VISIBLE = 0.25  # a crop keeps an object if at least this share of its 
 
 
 class CocoSplit(Strict):
-    """A folder of images and its annotation file, below `$ICMBENCH_DATA` unless absolute."""
+    """A folder of images and its annotation file, below `$ICMBENCH_DATA` unless absolute.
+
+    `subset`: the file is meant to list only some of the images that lie there.
+    """
 
     images: Path
     annotations: Path
+    subset: bool = False
 
 
 class DetectionData(Strict):
@@ -43,6 +48,7 @@ class Detection(OpenMMLabTask[CocoFolder]):
 
     DataOptions = DetectionData
     default_protocol = "shapes-detection-v2"
+    datasets = DATASETS
 
     def __init__(self, data: DetectionData, recognizer: RecognizerOptions) -> None:
         super().__init__(data, recognizer)
@@ -53,9 +59,19 @@ class Detection(OpenMMLabTask[CocoFolder]):
 
     def open(self, split: str) -> CocoFolder:
         if self.data.source == "shapes":
-            return shapes.pictures(split, self.data.seed)
-        folders = folders_of(split, self.data.train, self.data.val)
-        return CocoFolder(data_root() / folders.images, data_root() / folders.annotations)
+            dataset = shapes.pictures(split, self.data.seed, self.classes)
+        else:
+            folders = folders_of(split, self.data.train, self.data.val)
+            images, annotations = data_root() / folders.images, data_root() / folders.annotations
+            dataset = CocoFolder(images, annotations, classes=self.classes, subset=folders.subset)
+        self.require_classes([row["name"] for row in dataset.categories], str(dataset.annotations))
+        return dataset
+
+    def check_data(self) -> None:
+        super().check_data()
+        train, val = ([row["name"] for row in self.dataset(split).categories] for split in ("train", "val"))
+        if train != val:  # only where the network's classes are unknown
+            raise UserError(f"the categories of the splits differ: {', '.join(train)} and {', '.join(val)}.")
 
     def crop(self, sample: Sample, size: int, flip: bool, rng: np.random.Generator) -> Sample:
         top, left = crops.window(sample.image.shape[1], sample.image.shape[2], size, rng)

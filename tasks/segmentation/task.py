@@ -7,17 +7,17 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from mmengine.config import ConfigDict
+from mmseg.registry import DATASETS
 from torch import Tensor, nn
 
 from icmbench.api import LightHead, Sample, Strict, UserError, crops, data_root
 from icmbench.tasks._data import shapes
-from icmbench.tasks._data.folders import MaskFolder
+from icmbench.tasks._data.folders import IGNORED, MaskFolder
 from icmbench.tasks._openmmlab.models import RecognizerOptions
 from icmbench.tasks._openmmlab.task import OpenMMLabTask, folders_of
 from icmbench.tasks.segmentation import mmseg_network
 from icmbench.tasks.segmentation.metric import MeanIoU
 
-IGNORED = 255
 BACKGROUND = "background"  # the class without objects
 
 
@@ -35,7 +35,7 @@ class MaskSplit(Strict):
 class SegmentationData(Strict):
     """`shapes`: the procedural images; `folders`: image + index-mask folders, one pair per split.
 
-    `classes` are the class names; an index without a class is ignored in a mask, as is `ignore`.
+    `classes` are the class names, index by index; `ignore` and 255 are ignored in a mask.
     With `reduce_zero_label` index 0 is ignored and the others are lowered by one (mmsegmentation's convention).
     """
 
@@ -53,14 +53,12 @@ class Segmentation(OpenMMLabTask[MaskFolder]):
 
     DataOptions = SegmentationData
     default_protocol = "shapes-segmentation-v2"
+    datasets = DATASETS
 
     def __init__(self, data: SegmentationData, recognizer: RecognizerOptions) -> None:
         super().__init__(data, recognizer)
         self.data = data
-        if self.config.decode_head.num_classes != len(data.classes):
-            raise UserError(
-                f"the recogniser has {self.config.decode_head.num_classes} classes, the data options name {len(data.classes)}."
-            )
+        self.require_classes(data.classes, "the data options")
 
     def build(self, config: ConfigDict) -> nn.Module:
         return mmseg_network.build(config)
@@ -70,10 +68,11 @@ class Segmentation(OpenMMLabTask[MaskFolder]):
             return shapes.masks(split, self._labels, self.data.seed)
         folders = folders_of(split, self.data.train, self.data.val)
         names = _read_names(data_root() / folders.names) if folders.names else None
-        return MaskFolder(data_root() / folders.images, data_root() / folders.masks, self._labels, names)
+        void = (self.data.ignore, IGNORED, *([0] if self.data.reduce_zero_label else []))
+        return MaskFolder(data_root() / folders.images, data_root() / folders.masks, self._labels, names, void)
 
     def _labels(self, mask: Tensor) -> Tensor:
-        """Stored indices to class numbers int64, 255 where ignored."""
+        """Stored indices to class numbers int64, `IGNORED` where there is none."""
         labels = mask.to(torch.int64)
         ignored = labels == self.data.ignore
         if self.data.reduce_zero_label:

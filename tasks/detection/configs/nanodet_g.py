@@ -1,4 +1,5 @@
 # NanoDet-g, 80 COCO classes. Assignment for the training loss: ATSS, as upstream.
+val_dataloader = dict(dataset=dict(type="CocoDataset"))  # whose names are the classes
 model = dict(
     type="NanoDet",
     data_preprocessor=dict(

@@ -1,4 +1,5 @@
 # Faster R-CNN, small enough for a CPU: ResNet-18 of base width 16, FPN of 32 channels, 4 levels.
+metainfo = dict(classes=("stripes", "checker", "dots", "grain"))
 norm = dict(type="BN", requires_grad=True)
 coder = dict(type="DeltaXYWHBBoxCoder", target_means=[0.0] * 4)
 model = dict(

@@ -1,4 +1,7 @@
 # DeepLabV3+ with MobileNetV2, output stride 16, 11 classes: the structure of the CamVid checkpoint.
+metainfo = dict(
+    classes=("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist")
+)
 norm = dict(type="BN", requires_grad=True)
 model = dict(
     type="EncoderDecoder",

@@ -1,4 +1,5 @@
 # DeepLabV3+, small enough for a CPU: ResNetV1c-18 of base width 16, output stride 8, depthwise ASPP head of 48 channels.
+metainfo = dict(classes=("background", "stripes", "checker", "dots", "grain"))
 norm = dict(type="BN", requires_grad=True)
 model = dict(
     type="EncoderDecoder",

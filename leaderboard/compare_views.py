@@ -107,8 +107,8 @@ def numbers(found: Pair) -> dict[str, tuple[str, str]]:
     overlap = NOTHING if row.overlap is None else f"{row.overlap:.0%}"
     return {
         "BD-rate of B against A": (rate, f"mean change of the rate at equal {row.metric}"),
-        "95 % interval": (rates, "over seeds and images"),
-        "Verdict": (verdict(found), "whether the interval leaves out 0"),
+        "95 % interval": (rates, f"over {row.bd_rate.over}" if row.bd_rate else ""),
+        "Verdict": (verdict(found), "whether the difference is more than chance"),
         "BD-metric": (gain, f"mean change of {row.metric} at equal rate, percentage points; 95 % interval {gains}"),
         "Overlap": (overlap, f"of the ranges of {row.metric}, the least of all seeds"),
     }

@@ -11,7 +11,7 @@ from scipy.interpolate import PchipInterpolator
 
 from icmbench.compare.comparable import read_comparable
 from icmbench.compare.comparison import Curves, curves, group_rows, only_anchor
-from icmbench.compare.difference import Seeds, trained
+from icmbench.compare.difference import elsewhere, trained
 from icmbench.compare.resamples import source
 from icmbench.compare.row import Row
 from icmbench.extras.curves.external import ExternalCurve, external_rows
@@ -52,12 +52,8 @@ def lines(results: Path, identity: str, metric: str | None, published: Sequence[
 
 def anchors(group: Curves) -> list[str]:
     """What BD-rates can be taken against: the protocol's anchor first, then all codecs that were not trained for the task."""
-    fixed = [label for label, seeds in group.records.items() if not trained(seeds) and not _elsewhere(seeds)]
+    fixed = [label for label, seeds in group.records.items() if not trained(seeds) and not elsewhere(seeds)]
     return [group.protocol.anchor, *sorted(set(fixed) - {group.protocol.anchor})]
-
-
-def _elsewhere(seeds: Seeds) -> bool:
-    return any(record.trained_under for curve in seeds.values() for record in curve)
 
 
 def _named_apart(curve: ExternalCurve, group: Curves) -> ExternalCurve:

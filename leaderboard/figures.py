@@ -185,12 +185,12 @@ def _laid_out(figure: go.Figure, facts: Mapping[str, Any]) -> go.Figure:
 
 
 def ablation(view: View, lines: Sequence[Mapping[str, Any]], plugin: str, axis: str) -> Drawn:
-    """BD-rate with its interval along a parameter; filled where the interval leaves out 0. Text is evenly spaced."""
+    """BD-rate with its interval along a parameter; filled where it is resolved. Text is evenly spaced."""
     anchor = view.choice.anchor
     placed = [line for line in lines if line["bd_rate"] is not None]
     numbers = all(isinstance(line["value"], int | float) and not isinstance(line["value"], bool) for line in placed)
     figure = go.Figure()
-    for name, wanted in (("95 % interval leaves out 0", True), ("not resolved", False)):
+    for name, wanted in (("resolved (Holm)", True), ("not resolved", False)):
         shown = [line for line in placed if line["resolved"] == wanted]
         if not shown:
             continue

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from icmbench.leaderboard import views
@@ -18,7 +17,8 @@ STATUS = (
 DIFFERENCE = (
     Column("BD-rate", True, "mean change of the rate at equal accuracy; negative: bits saved"),
     Column("95 % interval", True, "over seeds and images"),
-    Column("verdict", about="whether the interval leaves out 0", short=True),
+    Column("verdict", about="whether the difference is more than chance, corrected for all rows of the table (Holm)", short=True),
+    Column("resolvable", True, "the smallest saving that the row would show in 80 % of such experiments"),
 )
 AGREEMENT = (
     Column("BD-metric", True, "percentage points"),
@@ -58,7 +58,7 @@ def overview(tables: Tables, choice: Choice, link: Link = no_links) -> Sheet:
     caption = (
         f"{facts['metric']} on {facts['images']} images, {facts['ceiling']:.1f} without compression. Anchor: {choice.anchor}."
     )
-    return Sheet(f"ranking-{name}", caption, columns, lines)
+    return Sheet(f"ranking-{name}", caption, columns, lines, _notes(ranked))
 
 
 def _overview_line(
@@ -73,9 +73,10 @@ def _overview_line(
     return [
         whole(line["rank"]),
         Cell(method, href=link("method", choice.parameters | {"method": method})),
-        replace(bd_rate(line), title=" ".join(json.loads(line["notes"]))),
+        bd_rate(line),
         interval(line["bd_rate_low"], line["bd_rate_high"]),
         verdict(line),
+        number(line["resolvable"], ".1f", " %"),
         Cell(line["status"], badge=line["status"]),
         whole(line["seeds"] or None),
         *(number(scores.get((method, rate)), ".1f") for rate in rates),
@@ -91,20 +92,27 @@ def verdict(line: Mapping[str, Any]) -> Cell:
     """What the BD-rate and its interval say, in words."""
     if line["reason"] == "anchor":
         return Cell(NOTHING, "")
-    if line["bd_rate"] is None:
-        return Cell("no BD-rate", title=str(line["reason"]))
-    if line["external"]:
-        return Cell("no interval", title="published elsewhere, not ranked")
-    if line["bd_rate_low"] is None:
-        return Cell("one seed", title="no interval, so the difference is not shown to be resolved")
-    if not line["resolved"]:
-        return Cell("not resolved", title="the interval contains 0")
-    return Cell("fewer bits", badge="better") if line["bd_rate"] < 0 else Cell("more bits")
+    if line["resolved"]:
+        return Cell("fewer bits", badge="better") if line["bd_rate"] < 0 else Cell("more bits")
+    missing = {
+        "no BD-rate": (line["bd_rate"] is None, line["reason"]),
+        "no interval": (line["external"], "published elsewhere, not ranked"),
+        "incomplete": (line["lacking"], line["lacking"]),
+        "one seed": (line["p"] is None, "no interval, so the difference is not shown to be resolved"),
+        "not resolved": (True, f"p = {line['p'] or 1:.2g}, corrected for {line['comparisons']:.0f} comparisons"),
+    }
+    return next(Cell(text, title=str(why)) for text, (so, why) in missing.items() if so)
 
 
 def _difference(line: Mapping[str, Any]) -> list[Cell]:
     """The cells of DIFFERENCE for a line of the ranking."""
-    return [bd_rate(line), interval(line["bd_rate_low"], line["bd_rate_high"]), verdict(line)]
+    ends = interval(line["bd_rate_low"], line["bd_rate_high"])
+    return [bd_rate(line), ends, verdict(line), number(line["resolvable"], ".1f", " %")]
+
+
+def _notes(lines: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """What a reader must know about each line of the ranking."""
+    return [json.loads(line["notes"]) for line in lines]
 
 
 def _agreement(line: Mapping[str, Any]) -> list[Cell]:
@@ -164,6 +172,7 @@ def standings(tables: Tables, protocol: str, method: str, link: Link = no_links)
     """Where a method stands against every anchor that can be chosen."""
     columns = [Column("against", names=True), *DIFFERENCE, Column("rank", True), Column("seeds", True)]
     choices = [Choice(protocol, anchor) for anchor in views.anchor_names(tables, protocol)]
+    found = [(choice, line) for choice in choices for line in views.ranking(tables, choice) if line["method"] == method]
     lines = [
         [
             Cell(choice.anchor, href=link("overview", choice.parameters)),
@@ -171,11 +180,10 @@ def standings(tables: Tables, protocol: str, method: str, link: Link = no_links)
             whole(line["rank"]),
             whole(line["seeds"] or None),
         ]
-        for choice in choices
-        for line in views.ranking(tables, choice)
-        if line["method"] == method
+        for choice, line in found
     ]
-    return Sheet(f"standings-{_file_name(method)}", f"{method} against every anchor", columns, lines)
+    notes = _notes([line for _, line in found])
+    return Sheet(f"standings-{_file_name(method)}", f"{method} against every anchor", columns, lines, notes)
 
 
 def method_records(tables: Tables, choice: Choice, method: str) -> Sheet:
@@ -220,16 +228,16 @@ def method_records(tables: Tables, choice: Choice, method: str) -> Sheet:
 def comparisons(tables: Tables, choice: Choice, methods: Sequence[str], link: Link = no_links) -> Sheet:
     """Some methods against the anchor, each with where the comparison of the two is."""
     columns = [Column("method", names=True), *DIFFERENCE, *AGREEMENT]
+    shown = [line for line in views.ranking(tables, choice) if line["method"] in methods]
     lines = [
         [
             Cell(line["method"], href=link("pair", choice.parameters | {"method": line["method"]})),
             *_difference(line),
             *_agreement(line),
         ]
-        for line in views.ranking(tables, choice)
-        if line["method"] in methods
+        for line in shown
     ]
-    return Sheet("comparisons", f"Each method against {choice.anchor}, paired by seed and image", columns, lines)
+    return Sheet("comparisons", f"Each method against {choice.anchor}, paired by seed and image", columns, lines, _notes(shown))
 
 
 def ablation(lines: Sequence[Mapping[str, Any]], axis: str, choice: Choice, plugin: str) -> Sheet:
@@ -238,7 +246,8 @@ def ablation(lines: Sequence[Mapping[str, Any]], axis: str, choice: Choice, plug
     names = [Cell(f"{line['value']}{' (default)' if line['default'] else ''}", line["value"]) for line in lines]
     cells = [[name, *_difference(line), *_agreement(line)] for name, line in zip(names, lines, strict=True)]
     file = f"ablation-{_file_name(plugin)}-{_file_name(axis)}"
-    return Sheet(file, f"{plugin} along {axis} against {choice.anchor}, all else at its default", columns, cells)
+    caption = f"{plugin} along {axis} against {choice.anchor}, all else at its default"
+    return Sheet(file, caption, columns, cells, _notes(lines))
 
 
 def submission(line: Mapping[str, Any], records: int) -> Sheet:

@@ -73,7 +73,7 @@ def _write(found: Difference, path: Path) -> None:
     named = {"log_rates": found.log_rates, "scores": found.scores}
     values = {name: {seed: value for seed, (value, _) in by_seed.items()} for name, by_seed in named.items()}
     results = {seed: asdict(result) for seed, result in found.results.items()}
-    text = json.dumps({"images": found.images, "results": results} | values)
+    text = json.dumps({"images": found.images, "trained": found.trained, "results": results} | values)
     arrays: dict[str, Any] = {
         f"{name}-{seed}": cloud.astype(np.float32)
         for name, by_seed in named.items()
@@ -92,7 +92,7 @@ def _read(path: Path) -> Difference:
             return {int(seed): (value, _cloud(arrays, f"{name}-{seed}")) for seed, value in content[name].items()}
 
         results = {int(seed): _result(values) for seed, values in content["results"].items()}
-        return Difference(results, content["images"], by_seed("log_rates"), by_seed("scores"))
+        return Difference(results, content["images"], by_seed("log_rates"), by_seed("scores"), content["trained"])
 
 
 def _cloud(arrays: Any, name: str) -> Array | None:
@@ -100,4 +100,4 @@ def _cloud(arrays: Any, name: str) -> Array | None:
 
 
 def _result(values: dict[str, Any]) -> BDRate:
-    return BDRate(**values | {"points": tuple(values["points"]), "warnings": tuple(values["warnings"])})
+    return BDRate(**values | {name: tuple(value) for name, value in values.items() if isinstance(value, list)})

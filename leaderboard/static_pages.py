@@ -45,7 +45,6 @@ def overview(page: "Page") -> dict[str, Any]:
         "sheet": page.sheet(listings.overview(page.tables, page.choice, page.link)),
         "doubled": views.doubled(page.tables, page.choice),
         "retracted": views.retracted(page.tables, page.choice.protocol),
-        "remarks": views.remarks(page.tables, page.choice),
     }
 
 
@@ -113,7 +112,6 @@ def method(page: "Page") -> dict[str, Any]:
     files = json.loads(submitted["source"]) if submitted else {}
     return {
         "standings": page.sheet(listings.standings(page.tables, page.choice.protocol, label, page.link)),
-        "notes": json.loads(ranked["notes"]) if ranked else [],
         "line": line,
         "submitted": submitted
         and page.sheet(listings.submission(submitted, len(views.records(page.tables, page.choice.protocol, label)))),

@@ -93,12 +93,6 @@ def all_method_names(tables: Tables, protocol: str) -> list[str]:
     return list(dict.fromkeys(name for choice in choices for name in method_names(tables, choice)))
 
 
-def remarks(tables: Tables, choice: Choice) -> list[tuple[str, list[str]]]:
-    """What a reader must know about the rows: method and notes."""
-    found = [(line["method"], json.loads(line["notes"])) for line in ranking(tables, choice)]
-    return [(method, notes) for method, notes in found if notes]
-
-
 def doubled(tables: Tables, choice: Choice) -> str:
     """How far the anchor still moves with twice its budget, in a sentence; "" where it was not measured."""
     lines = [line for line in ranking(tables, choice) if line["anchor_doubled"] is not None]

@@ -60,6 +60,7 @@ def make_record(protocol: Protocol | None = None, **changes: Any) -> Record:
         "parameters": {},
         "method_sha256": SHA,
         "rate_index": 0,
+        "curve_points": len(LAMBDAS),
         "rate_point": {"lambda": LAMBDAS[0]},
         "start_sha256": SHA,
         "seed": 0,

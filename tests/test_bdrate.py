@@ -10,7 +10,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from scipy.interpolate import PchipInterpolator
 
-from icmbench.stats.bdrate import MIN_OVERLAP, Curve, Method, bd_metrics, bd_rate, log_bd_rates, relative_difference
+from icmbench.stats.bdrate import MIN_OVERLAP, Curve, Method, bd_metrics, bd_rate, log_bd_rates, relative_difference, stability
 
 ANCHOR = [(0.1, 20.0), (0.2, 28.0), (0.4, 34.0), (0.8, 37.0)]
 TEST = [(0.09, 21.0), (0.17, 29.0), (0.33, 34.5), (0.7, 37.5)]
@@ -160,15 +160,17 @@ def test_the_overlap_is_the_common_range_over_the_whole() -> None:
     assert result.overlap == pytest.approx(1 / 3)
     assert result.percent is not None
     assert any("only 33%" in text for text in result.warnings)
+    assert result.marks == ("small overlap",)
 
 
 def test_interpolations_that_disagree_are_reported() -> None:
-    bent = [(0.1, 20.0), (0.101, 27.0), (3.0, 28.0), (3.01, 37.0)]
+    bent = [(0.1, 20.0), (0.103, 27.0), (3.0, 28.0), (3.1, 37.0)]
     result = bd_rate(ANCHOR, bent)
     assert result.percent is not None
     assert result.akima is not None
     assert abs(result.percent - result.akima) > 1 + 0.1 * abs(result.percent)
     assert any("disagree" in text for text in result.warnings)
+    assert result.marks == ("PCHIP and Akima disagree",)
 
 
 @pytest.mark.parametrize("rate", [0.0, -0.1, math.nan, math.inf, -math.inf])
@@ -290,9 +292,68 @@ def test_a_curve_that_is_not_monotone_is_named_with_what_it_became(bent: tuple[i
     found = bd_rate(*curves)
     assert found.percent is not None
     assert not found.monotone
+    assert "refitted curve" in found.marks
     for name, is_bent in zip(("anchor", "test"), bent, strict=True):
-        said = [text for text in found.warnings if f"the {name} curve is not monotone: its 7 points became" in text]
+        said = [text for text in found.warnings if f"the {name} curve is not monotone: its 5 points became" in text]
         assert ["constrained_cubic" in text for text in said] == [True] * is_bent
+        assert any(f"the {name} curve has rates within 2 %" in text for text in found.warnings) == bool(is_bent)
+
+
+@given(rising_curves(), st.data())
+def test_a_point_measured_twice_counts_as_the_point_itself(curve: Curve, data: st.DataObject) -> None:
+    """Whatever the error of the two, if it is the same up and down."""
+    rate, quality = curve[place := data.draw(st.integers(0, len(curve) - 1))]
+    stretch, error = data.draw(st.floats(1, 1.005)), data.draw(st.floats(-5, 5))
+    twice = [*curve[:place], (rate / stretch, quality - error), (rate * stretch, quality + error), *curve[place + 1 :]]
+    assert bd_rate(ANCHOR, twice).percent == pytest.approx(bd_rate(ANCHOR, curve).percent, abs=1e-6)
+    assert bd_rate(ANCHOR, twice).marks == bd_rate(ANCHOR, curve).marks
+
+
+@given(rising_curves(), st.data())
+def test_a_point_within_1_percent_of_a_neighbour_on_the_curve_moves_little(curve: Curve, data: st.DataObject) -> None:
+    place = data.draw(st.integers(1, len(curve) - 2))
+    near = curve[place][0] * data.draw(st.floats(0.99, 1.01))
+    quality = float(np.interp(np.log(near), np.log([rate for rate, _ in curve]), [q for _, q in curve]))
+    assert abs(percent(curve, [*curve, (near, quality)])) < 3
+
+
+def test_a_point_that_nearly_coincides_with_its_neighbour_does_not_move_a_bd_rate_by_points() -> None:
+    near = [*TEST, (0.1717, 29.3)]  # 1 % above the second rate; unmerged it moves 2.4 points
+    assert percent(ANCHOR, near) == pytest.approx(percent(ANCHOR, TEST), abs=0.5)
+
+
+@given(rising_curves(), rising_curves())
+def test_the_stability_of_the_inverse_is_the_inverse(a: Curve, b: Curve) -> None:
+    forth, back = bd_rate(a, b), bd_rate(b, a)
+    one, other = stability([forth.left_out]), stability([back.left_out])
+    count = len(a) if len(a) == len(b) else len(a) + len(b)
+    assert len(forth.left_out) == (0 if forth.percent is None else count)
+    assert (one is None) == (other is None)
+    if one is not None and other is not None:
+        assert [(1 + x / 100) * (1 + y / 100) for x, y in zip(one, reversed(other), strict=True)] == pytest.approx([1, 1])
+
+
+def test_leaving_out_a_point_is_as_if_it_had_not_been_measured() -> None:
+    found = bd_rate(ANCHOR, TEST).left_out
+    less, without = ([[*curve[:k], *curve[k + 1 :]] for k in range(4)] for curve in (ANCHOR, TEST))
+    assert found == tuple(pytest.approx(math.log1p(percent(*pair) / 100)) for pair in zip(less, without, strict=True))
+    longer = [*TEST, (1.0, 38.0)]
+    pairs = [*((one, longer) for one in less), *((ANCHOR, longer[:k] + longer[k + 1 :]) for k in range(5))]
+    assert bd_rate(ANCHOR, longer).left_out == tuple(pytest.approx(math.log1p(percent(*pair) / 100)) for pair in pairs)
+    assert stability([found]) == pytest.approx((100 * math.expm1(min(found)), 100 * math.expm1(max(found))))
+
+
+@given(rising_curves_of(5), st.floats(0.1, 10))
+def test_a_scaled_rate_is_as_stable_as_can_be(curve: Curve, factor: float) -> None:
+    ends = stability([bd_rate(curve, scaled(curve, factor)).left_out])
+    assert ends == pytest.approx([100 * (factor - 1)] * 2, rel=1e-9, abs=1e-9)
+
+
+def test_a_rate_point_is_left_out_at_all_seeds_at_once() -> None:
+    assert stability([(0.1, -0.2, None), (0.3, 0.0, 0.5)]) == pytest.approx((100 * math.expm1(-0.1), 100 * math.expm1(0.2)))
+    assert stability([(0.1, 0.2), (0.3,)]) is None  # a curve with a hole
+    assert stability([]) is None
+    assert stability([(None, None)]) is None
 
 
 @given(any_curves, any_curves)

@@ -3,6 +3,7 @@
 import json
 import math
 import statistics
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,7 +88,8 @@ def test_the_best_comes_first_and_those_without_a_number_last() -> None:
 def test_methods_that_are_not_shown_to_differ_share_a_rank() -> None:
     records = [
         *three_seeds("task_loss", 1, 1, 1), *three_seeds("clear", 0.50, 0.51, 0.49), *three_seeds("close", 0.52, 0.50, 0.50),
-        *three_seeds("noisy", 0.9, 1.1, 0.85), *three_seeds("bad", 1.5, 1.51, 1.49), *make_curve("short", RATES[:2], SCORES[:2]),
+        *three_seeds("noisy", 0.98, 1.02, 0.97), *three_seeds("bad", 1.5, 1.51, 1.49),
+        *make_curve("short", RATES[:2], SCORES[:2]),
     ]  # fmt: skip
     table = {row.method: row for row in rows(records)}
     assert {name: row.rank for name, row in table.items()} == {
@@ -136,6 +138,70 @@ def test_the_anchor_with_a_doubled_budget_stands_beside_every_bd_rate() -> None:
     assert moved is not None
     assert moved.value == pytest.approx(-10)
     assert rows([*ANCHOR, *curve("other", 0.8)])[0].anchor_doubled is None
+
+
+def test_many_comparisons_are_corrected() -> None:
+    """The same two methods alone and among others; one with p = 0.02 is no longer told from the anchor."""
+    anchor, close = three_seeds("task_loss", 1, 1, 1), three_seeds("close", 0.97, 0.975, 0.96)
+    alone = next(row for row in rows([*anchor, *close]) if row.method == "close")
+    assert alone.bd_rate is not None
+    assert (alone.comparisons, alone.p) == (1, alone.bd_rate.p)
+    assert alone.resolved
+    others = [record for k in range(4) for record in three_seeds(f"noisy_{k}", 1.1, 0.9, 1.01)]
+    among = {row.method: row for row in rows([*anchor, *close, *others])}
+    row = among["close"]
+    assert row.bd_rate == alone.bd_rate
+    assert (row.comparisons, row.p) == (5, pytest.approx(5 * alone.p))
+    assert not row.resolved
+    assert {row.rank for row in among.values()} == {1}
+    assert row.resolvable is not None
+    assert alone.resolvable is not None
+    assert 0 < alone.resolvable < -value(alone) < row.resolvable
+    assert (
+        f"not resolved: p = {row.p:.2g} after correction for 5 comparisons; a saving of {row.resolvable:.1f} %" in notes(row)[-1]
+    )
+
+
+def test_akima_is_averaged_like_the_bd_rate() -> None:
+    row = next(row for row in rows([*three_seeds("task_loss", 1, 1, 1), *three_seeds("other", 0.5, 2.0, 1.0)]) if row.rank)
+    assert (value(row), row.akima) == (pytest.approx(0, abs=1e-9), pytest.approx(0, abs=1e-9))
+
+
+def test_the_stability_is_the_range_without_any_one_rate_point() -> None:
+    scores = [*SCORES[:2], 35.0, SCORES[3]]  # one lucky point
+    row = next(row for row in rows([*ANCHOR, *make_curve("other", RATES, scores)]) if row.method == "other")
+    assert row.stability is not None
+    assert row.stability[0] < value(row) < row.stability[1]
+    assert row.stability[1] == pytest.approx(0)
+    assert next(row for row in rows([*ANCHOR, *curve("other", 0.8)]) if row.rank == 1).stability == pytest.approx((-20, -20))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (lambda anchor, other: (anchor, other[:-1]), ("3 of 4 points",)),
+        (lambda anchor, other: (anchor[:1] + anchor[2:], other), ("3 of 4 points of the anchor",)),
+        (lambda anchor, other: (anchor[:8], other), ("2 of 3 seeds",)),
+        (lambda anchor, other: (anchor, other[:8] + flat(other[8:])), ("2 of 3 seeds",)),
+        (lambda anchor, other: (anchor[:8], other[1:]), ("3 of 4 points", "2 of 3 seeds")),
+        (lambda anchor, other: (anchor + curve("task_loss", seed=3)[:2], other), ()),
+    ],
+)
+def test_a_row_that_lacks_something_says_so_and_has_no_rank_and_no_verdict(changed: Any, said: tuple[str, ...]) -> None:
+    anchor, other = changed(three_seeds("task_loss", 1, 1.01, 0.99), three_seeds("other", 0.5, 0.51, 0.5))
+    table = {row.method: row for row in rows([*anchor, *other, *three_seeds("noisy", 0.9, 1.1, 1)])}
+    row = table["other"]
+    assert row.lacking == said
+    assert row.bd_rate is not None
+    assert (row.rank is None, row.p is None, row.resolved) == (bool(said), bool(said), not said)
+    assert not said or f"{', '.join(said)}: no rank and no verdict" in notes(row)
+    whole = table["noisy"].lacking == ()
+    assert table["noisy"].comparisons == (0 if not whole else 1 if said else 2)
+
+
+def flat(records: list[Record]) -> list[Record]:
+    """Curves without a range of scores."""
+    return [record.model_copy(update={"scores": {"AP": 20.0}}) for record in records]
 
 
 def images_source(spread: float, shared: bool) -> Source:
@@ -228,7 +294,7 @@ def test_what_is_not_trained_has_one_curve_that_goes_with_every_seed_of_the_anch
 
 
 def test_classical_codecs_rank_with_the_others_whatever_their_number_of_points() -> None:
-    start = {"start_sha256": "", "estimated_bpp": math.nan}
+    start = {"start_sha256": "", "estimated_bpp": math.nan, "curve_points": 6}
     jpeg = [
         make_record(method="jpeg", rate_point={"quality": 10 * k}, rate_index=k, bpp=2 * rate, scores={"AP": score}, **start)
         for k, (rate, score) in enumerate(zip((0.05, *RATES, 2.0), (10.0, *SCORES, 38.0), strict=True))
@@ -237,6 +303,23 @@ def test_classical_codecs_rank_with_the_others_whatever_their_number_of_points()
     assert [(row.method, row.rank) for row in made] == [("task_loss", 1), ("jpeg", 2)]
     assert value(made[1]) == pytest.approx(100, rel=0.05)
     assert made[1].points[0].name == "quality=0"
+
+
+def test_two_codecs_that_are_not_trained_have_an_interval_over_the_images() -> None:
+    protocol = make_protocol(anchor="jpeg")
+    table = [*untrained(curve("jpeg", protocol=protocol)), *untrained(curve("webp", 0.8, protocol=protocol))]
+    trained = [*curve("task_loss", 0.5, protocol=protocol), *curve("task_loss", 0.52, protocol=protocol, seed=1)]
+    source = images_source(0.3, shared=False)
+    made = {row.method: row for row in rows([*table, *trained], source)}
+    estimate = made["webp"].bd_rate
+    assert estimate is not None
+    assert estimate.interval is not None
+    assert estimate.interval[0] < -20 < estimate.interval[1]
+    assert (estimate.over, made["task_loss"].bd_rate and made["task_loss"].bd_rate.over) == ("images", "seeds and images")
+    assert "the interval covers the images only: neither codec is trained" in notes(made["webp"])
+    without = next(row for row in rows(table) if row.method == "webp")
+    assert without.bd_rate is not None
+    assert without.bd_rate.interval is None
 
 
 def test_codecs_of_another_protocol_are_compared_and_not_ranked() -> None:

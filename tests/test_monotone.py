@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from icmbench.stats.monotone import Points, constrained_cubic, is_rising, rising
+from icmbench.stats.monotone import NEAR, Points, constrained_cubic, is_rising, is_spread, merged, rising
 from studies.policies import POLICIES, envelope, isotonic
 
 ANSWERING = [policy for policy in POLICIES if policy != "refuse"]
@@ -21,7 +21,8 @@ def curve(points: list[tuple[float, float]]) -> Points:
 measured = st.tuples(st.floats(-5, 2), st.floats(0, 100)) | st.tuples(
     st.sampled_from([-2.0, -1.0, -1.0 + 1e-13, -1.0 + 1e-11, 0.0]), st.sampled_from([20.0, 20.0 + 1e-13, 28.0, 28.5, 34.0])
 )
-curves = st.lists(measured, min_size=2, max_size=8).map(curve)
+measured_curves = st.lists(measured, min_size=2, max_size=8).map(curve)
+curves = measured_curves.map(merged)
 
 
 @pytest.mark.parametrize("policy", ANSWERING)
@@ -37,7 +38,6 @@ def test_every_policy_gives_a_rising_curve_of_no_more_points_within_the_rates(po
 
 
 @pytest.mark.parametrize("policy", ANSWERING)
-@example(points=np.array([[0.0, 1], [1, 1], [1, 1], [1, 1]]), rate=0.0, unit=2.08372476496947, shift=9.15410300294662)
 @given(points=curves, rate=st.floats(-3, 3), unit=st.floats(0.1, 10), shift=st.floats(-10, 10))
 def test_the_units_do_not_matter(policy: str, points: Points, rate: float, unit: float, shift: float) -> None:
     points = np.round(points, 3)  # differences at the limit of what counts as a tie may fall on either side
@@ -73,8 +73,6 @@ def test_isotonic_is_the_nearest_curve_that_does_not_fall(points: Points) -> Non
 
 def test_envelope_drops_what_is_dominated() -> None:
     assert envelope(BENT).tolist() == [[0, 20], [1, 30], [3, 36]]
-    at_one_rate = np.array([[0.0, 20.0], [0.0, 25.0], [1.0, 25.0], [2.0, 30.0], [2.0, 30.0]])
-    assert envelope(at_one_rate).tolist() == [[0, 25], [2, 30]]
 
 
 def test_the_cubic_is_kept_where_it_rises_already() -> None:
@@ -138,3 +136,24 @@ def test_rising_applies_the_cubic_where_it_is_needed() -> None:
     assert rising(BENT).tolist() == constrained_cubic(BENT).tolist()
     straight = np.sort(BENT, axis=0)
     assert rising(straight) is straight
+
+
+@given(measured_curves)
+def test_what_is_near_in_rate_is_merged_within_what_was_measured(points: Points) -> None:
+    made = merged(points)
+    assert is_spread(made)
+    assert is_rising(rising(points))
+    assert merged(made).tolist() == made.tolist()
+    for column in (0, 1):
+        assert points[:, column].min() - 1e-9 <= made[:, column].min()
+        assert made[:, column].max() <= points[:, column].max() + 1e-9
+    if is_spread(points):
+        assert made.tolist() == points.tolist()
+
+
+def test_a_group_of_near_points_becomes_their_mean() -> None:
+    near = 0.9 * NEAR
+    points = np.array([[0.0, 20.0], [near, 22.0], [1.0, 30.0], [1.0, 31.0], [1 + near / 2, 32.0], [2.0, 35.0]])
+    assert merged(points) == pytest.approx(np.array([[near / 2, 21], [1 + near / 6, 31], [2, 35]]))
+    chain = np.array([[0.0, 1.0], [near, 2.0], [2 * near, 3.0], [1.0, 4.0]])  # the third is near the second, not the first
+    assert merged(chain) == pytest.approx(np.array([[near / 2, 1.5], [2 * near, 3], [1, 4]]))

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 
@@ -53,8 +54,9 @@ def test_numbers_stay_numbers() -> None:
 @given(st.lists(st.lists(TEXT, min_size=2, max_size=2)))
 def test_markdown_has_a_line_a_row_with_as_many_cells(lines: list[list[str]]) -> None:
     written = sheet(["one", "two"], lines).markdown()
-    assert written.count("\n") == len(written.splitlines()) == 2 + len(lines)
-    for line in written.splitlines():
+    *table, blank, caption = written.splitlines()
+    assert (written.count("\n"), len(table), blank, caption) == (4 + len(lines), 2 + len(lines), "", "caption")
+    for line in table:
         assert line.replace(r"\\", "").replace(r"\|", "").count("|") == 3
 
 
@@ -74,13 +76,14 @@ def test_markdown_has_a_line_a_row_with_as_many_cells(lines: list[list[str]]) ->
     ],
 )
 def test_markdown_stays_text(text: str, shown: str) -> None:
-    assert sheet(["h"], [[text]]).markdown().splitlines()[-1] == f"| {shown} |"
+    assert sheet(["h"], [[text]]).markdown().splitlines()[2] == f"| {shown} |"
 
 
 @given(st.lists(TEXT, min_size=3, max_size=3))
 def test_latex_has_as_many_columns_as_cells_and_no_command_of_theirs(cells: list[str]) -> None:
-    begin, top, header, line, bottom, end, rest = sheet(["a", "b", "c"], [cells]).latex().split("\n")
-    assert (begin, top, bottom, end, rest) == (r"\begin{tabular}{lrr}", r"\hline", r"\hline", r"\end{tabular}", "")
+    begin, top, header, line, bottom, end, *below = sheet(["a", "b", "c"], [cells]).latex().split("\n")
+    assert (begin, top, bottom, end) == (r"\begin{tabular}{lrr}", r"\hline", r"\hline", r"\end{tabular}")
+    assert below == [r"{\footnotesize", r"\par caption", r"\par}", ""]
     assert header == r"a & b & c \\ \hline"
     assert line.replace(r"\&", "").count("&") == 2
     for name in ("textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar", "ldots"):
@@ -95,6 +98,9 @@ def test_latex_has_as_many_columns_as_cells_and_no_command_of_theirs(cells: list
 
 def test_a_bracket_at_the_start_of_a_line_of_latex_is_no_length() -> None:
     assert r"{[}1, 2] & x \\" in sheet(["a", "b"], [["[1, 2]", "x"]]).latex()
+
+
+NOTES = {"details", "summary", "dl", "dt", "dd"}
 
 
 class Reader(HTMLParser):
@@ -116,10 +122,10 @@ class Reader(HTMLParser):
 
 @given(TEXT)
 def test_html_has_no_tag_or_attribute_of_a_text(text: str) -> None:
-    table = Sheet(text, text, [Column(text, about=text, names=True)], [[Cell(text, href=text, badge=text, title=text)]])
+    table = Sheet(text, text, [Column(text, about=text, names=True)], [[Cell(text, href=text, badge=text, title=text)]], [[text]])
     found = Reader(table.html())
-    assert found.tags <= {"div", "table", "caption", "thead", "tbody", "tr", "th", "a", "span", "wbr"}
-    assert unescape(found.text) == unescape(text * 3)
+    assert found.tags <= {"div", "table", "caption", "thead", "tbody", "tr", "th", "a", "span", "wbr"} | NOTES
+    assert unescape(found.text).replace("Notes on 1 rows", "") == unescape(text * 5)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +156,18 @@ def test_long_names_are_broken_on_a_terminal_and_numbers_end_below_each_other() 
     sheet(["method", "BD-rate"], lines).show(Console(file=out, width=40))
     written = [line.strip() for line in out.getvalue().splitlines()]
     assert written[4:] == ["feature_loss,       -1.0 %", "position=before_", "last_layer", "b                 +100.0 %", ""]
+
+
+def test_every_form_of_a_table_carries_its_notes() -> None:
+    table = replace(sheet(["method", "x"], [["a_b", "1"], ["c", "2"]]), notes=[["5 % & more", "twice"], []])
+    assert read(table.csv()) == [["method", "x", "notes"], ["a_b", "1", "5 % & more; twice"], ["c", "2", ""]]
+    assert table.markdown().endswith("\n\ncaption\n\n- a_b: 5 % &amp; more\n- a_b: twice\n")
+    assert r"\par a\_b: 5 \% \& more" + "\n" + r"\par a\_b: twice" in table.latex()
+    assert "<dt>a_b</dt><dd>5 % &amp; more</dd><dd>twice</dd>" in table.html()
+    assert "<dt>c</dt>" not in table.html()
+    out = io.StringIO()
+    table.only("method").show(Console(file=out, width=80))
+    assert out.getvalue().endswith("  a_b: 5 % & more\n  a_b: twice\n")
 
 
 def test_some_columns_of_a_table() -> None:

@@ -1,20 +1,24 @@
 """From records to rows: every method's curve against the anchor's, seed by seed, with intervals and rank bands."""
 
 import math
-import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from icmbench.compare.difference import Comparer, Difference, Seeds, compare, mean_of, plain, trained
+from icmbench.compare.difference import Comparer, Difference, Seeds, compare, elsewhere, plain, trained
 from icmbench.compare.resamples import Source, no_resamples
 from icmbench.compare.row import ANCHOR, Point, Row
+from icmbench.compare.verdict import corrected, lacking, ranking
 from icmbench.schema.protocol import Protocol, doubled
 from icmbench.schema.record import Record, beyond_budget
 from icmbench.stats.bdrate import BDRate
 from icmbench.stats.confidence import Estimate, estimate
 
 FALLING = 0.98
+ONE_SIDED = {
+    "seeds": "the interval covers the seeds only: the images cannot be resampled",
+    "images": "the interval covers the images only: neither codec is trained",
+}
 
 
 @dataclass(frozen=True)
@@ -80,16 +84,20 @@ def group_rows(
     `comparer`: a replacement for `difference.compare` that caches differences.
     """
     differences = {label: against_anchor(group, label, resampled, comparer) for label in group.records}
-    elsewhere = {label for label, seeds in group.records.items() if any(r.trained_under for c in seeds.values() for r in c)}
-    ranks = _ranks(differences, group.anchor, elsewhere)
+    missing = {label: lacking(group.records.get(group.anchor, {}), group.records[label], d) for label, d in differences.items()}
+    apart = {label for label, seeds in group.records.items() if missing[label] or elsewhere(seeds)}
+    ranks = ranking({label: difference for label, difference in differences.items() if label not in apart}, group.anchor)
     moved = _moved(group, twice, resampled, comparer)
-    rows = [_row(group, label, differences[label], ranks.get(label), moved, resampled) for label in group.records]
+    rows = [
+        replace(_row(group, label, difference, moved, resampled), rank=ranks.get(label), lacking=missing[label])
+        for label, difference in differences.items()
+    ]
 
     def order(row: Row) -> tuple[float, float]:
         value = 0.0 if row.method == group.anchor else row.bd_rate.value if row.bd_rate else math.inf
         return row.rank or math.inf, value
 
-    return sorted(rows, key=order)
+    return sorted(corrected(rows), key=order)
 
 
 def _moved(group: Curves, twice: Curves | None, resampled: Source, comparer: Comparer) -> Estimate | None:
@@ -102,9 +110,8 @@ def _moved(group: Curves, twice: Curves | None, resampled: Source, comparer: Com
     return comparer(group.records[anchor], twice.records[anchor], resampled, group.metric).bd_rate
 
 
-def _row(group: Curves, label: str, difference: Difference, rank: int | None, moved: Estimate | None, resampled: Source) -> Row:
+def _row(group: Curves, label: str, difference: Difference, moved: Estimate | None, resampled: Source) -> Row:
     seeds, results = group.records[label], difference.results
-    akimas = [result.akima for result in results.values() if result.akima is not None]
     return Row(
         protocol=group.protocol.identity,
         method=label,
@@ -114,14 +121,15 @@ def _row(group: Curves, label: str, difference: Difference, rank: int | None, mo
         points=_points(seeds, resampled, group.metric),
         bd_rate=difference.bd_rate,
         bd_metric=difference.bd_metric,
-        rank=rank,
-        akima=statistics.fmean(akimas) if akimas else None,
+        rank=None,
+        akima=difference.akima,
         overlap=min((result.overlap for result in results.values()), default=None),
         anchor_doubled=moved,
+        stability=difference.stability,
         reason=_reason(group, label, results),
+        marks=difference.marks,
         warnings=_warnings(group, label, difference),
         device="; ".join(sorted({record.environment.device for curve in seeds.values() for record in curve})),
-        monotone=all(result.monotone for result in results.values()),
     )
 
 
@@ -130,37 +138,6 @@ def against_anchor(group: Curves, label: str, resampled: Source, comparer: Compa
     if label == group.anchor or group.anchor not in group.records:
         return Difference({}, 0, {}, {})
     return comparer(group.records[group.anchor], group.records[label], resampled, group.metric)
-
-
-def _ranks(differences: dict[str, Difference], anchor: str, apart: set[str]) -> dict[str, int]:
-    """Rank bands, best first: a method belongs to a band if it is not shown to be worse than the best of that band."""
-    values = {label: d.bd_rate.value for label, d in differences.items() if d.bd_rate is not None and label not in apart}
-    if not values:
-        return {}
-    values |= {anchor: 0.0}
-    ranks: dict[str, int] = {}
-    leader = ""
-    for position, label in enumerate(sorted(values, key=lambda name: values[name])):
-        if not leader or _resolved(differences, leader, label, anchor):
-            leader = label
-            rank = position + 1
-        ranks[label] = rank
-    return ranks
-
-
-def _resolved(differences: dict[str, Difference], first: str, second: str, anchor: str) -> bool:
-    """Whether the difference of two methods' BD-rates is resolved; both are against the same anchor, seed by seed."""
-    if anchor in (first, second):
-        result = differences[first if second == anchor else second].bd_rate
-        return result is not None and result.resolved
-    a, b = differences[first], differences[second]
-    gaps = {}
-    for seed in sorted(set(a.log_rates) & set(b.log_rates)):
-        (value_a, cloud_a), (value_b, cloud_b) = a.log_rates[seed], b.log_rates[seed]
-        cloud = None if cloud_a is None or cloud_b is None else cloud_a - cloud_b
-        gaps[seed] = value_a - value_b, cloud
-    gap = mean_of(gaps, a.images)
-    return gap is not None and gap.resolved
 
 
 def _points(seeds: Seeds, resampled: Source, metric: str) -> tuple[Point, ...]:
@@ -193,8 +170,8 @@ def _warnings(group: Curves, label: str, difference: Difference) -> tuple[str, .
     warnings += [text for curve in seeds.values() for record in curve for text in (*record.warnings, *beyond_budget(record))]
     warnings += [text for seed, curve in seeds.items() for text in _falling_rate(seed, curve)]
     warnings += _other_versions(seeds, group.records.get(group.anchor, {}))
-    if difference.bd_rate is not None and difference.bd_rate.interval and not difference.bd_rate.covers_images:
-        warnings.append("the interval covers the seeds only: the images cannot be resampled")
+    if difference.bd_rate is not None and difference.bd_rate.over in ONE_SIDED:
+        warnings.append(ONE_SIDED[difference.bd_rate.over])
     return tuple(dict.fromkeys(warnings))
 
 

@@ -2,54 +2,87 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from icmbench.compare.resamples import Source
 from icmbench.schema.record import Record
-from icmbench.stats.bdrate import BDRate, bd_metrics, bd_rate, log_bd_rates
+from icmbench.stats.bdrate import BDRate, bd_metrics, bd_rate, log_bd_rates, mean_percent, stability
 from icmbench.stats.confidence import Array, Estimate, estimate
+
+Seeds = dict[int, list[Record]]  # a method's curves by seed
+Drawn = dict[int, tuple[float, Array | None]]  # a number by seed, plain and under every resample of the images
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A method against another, by seed: log of the rate ratio and difference of score, plain and under every resample."""
+    """A method against another, by seed: log of the rate ratio and difference of score, plain and under every resample.
+
+    `trained`: whether either was trained, so that another seed would have given other codecs.
+    """
 
     results: dict[int, BDRate]
     images: int
-    log_rates: dict[int, tuple[float, Array | None]]
-    scores: dict[int, tuple[float, Array | None]]
+    log_rates: Drawn
+    scores: Drawn
+    trained: bool = True
 
     @property
     def bd_rate(self) -> Estimate | None:
         """BD-rate in percent."""
-        mean = mean_of(self.log_rates, self.images)
+        mean = self.mean_of(self.log_rates)
         return mean.as_percent() if mean else None
 
     @property
     def bd_metric(self) -> Estimate | None:
         """BD-metric in points of the score."""
-        return mean_of(self.scores, self.images)
+        return self.mean_of(self.scores)
+
+    @property
+    def akima(self) -> float | None:
+        """BD-rate in percent by the cross-check, averaged over the seeds as the BD-rate is; None where a seed has none."""
+        found = [result.akima for result in self.results.values() if result.percent is not None]
+        return mean_percent([None if value is None or value <= -100 else math.log1p(value / 100) for value in found])
+
+    @property
+    def stability(self) -> tuple[float, float] | None:
+        """The least and the greatest BD-rate in percent when any one rate point of either method is left out."""
+        return stability([result.left_out for result in self.results.values() if result.percent is not None])
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Why the BD-rate is to be doubted, at any seed."""
+        return tuple(dict.fromkeys(mark for result in self.results.values() for mark in result.marks))
+
+    def mean_of(self, by_seed: Drawn) -> Estimate | None:
+        """Mean over the seeds with its interval; None without seeds."""
+        if not by_seed:
+            return None
+        values, resampled = zip(*by_seed.values(), strict=True)
+        return estimate(values, resampled, self.images, self.trained)
+
+    def minus(self, other: "Difference") -> Estimate | None:
+        """The log rate ratio of two methods that were compared with one anchor; None without a seed in common."""
+        ours, theirs, gaps = self._at(other), other._at(self), Drawn()
+        for seed in sorted(set(ours) & set(theirs)):
+            (one, cloud), (two, other_cloud) = ours[seed], theirs[seed]
+            gaps[seed] = one - two, None if cloud is None or other_cloud is None else cloud - other_cloud
+        return replace(self, trained=self.trained or other.trained).mean_of(gaps)
+
+    def _at(self, other: "Difference") -> Drawn:
+        """The log rate ratios at the seeds of another difference too, if no seed changes them."""
+        return self.log_rates if self.trained else dict.fromkeys(other.log_rates, *self.log_rates.values())
 
 
-Seeds = dict[int, list[Record]]  # a method's curves by seed
 Comparer = Callable[[Seeds, Seeds, Source, str], Difference]
-
-
-def mean_of(by_seed: dict[int, tuple[float, Array | None]], images: int) -> Estimate | None:
-    """Mean over the seeds with its interval; None without seeds."""
-    if not by_seed:
-        return None
-    values, resampled = zip(*by_seed.values(), strict=True)
-    return estimate(values, resampled, images)
 
 
 def compare(anchor: Seeds, test: Seeds, resampled: Source, metric: str) -> Difference:
     """Two methods' curves of a score, paired by seed and by image. Curves from different start codecs are not compared."""
     results: dict[int, BDRate] = {}
-    log_rates: dict[int, tuple[float, Array | None]] = {}
-    scores: dict[int, tuple[float, Array | None]] = {}
+    log_rates: Drawn = {}
+    scores: Drawn = {}
     for seed, (a, b) in _pairs(anchor, test).items():
         result = _refused(a, b) or bd_rate(plain(a, metric), plain(b, metric))
         results[seed] = result
@@ -61,7 +94,7 @@ def compare(anchor: Seeds, test: Seeds, resampled: Source, metric: str) -> Diffe
         if result.metric is not None:
             scores[seed] = result.metric, bd_metrics(*both) if both else None
     images = next((record.images for curve in test.values() for record in curve), 0)
-    return Difference(results, images, log_rates, scores)
+    return Difference(results, images, log_rates, scores, trained(anchor) or trained(test))
 
 
 def _pairs(anchor: Seeds, test: Seeds) -> dict[int, tuple[list[Record], list[Record]]]:
@@ -76,6 +109,11 @@ def _pairs(anchor: Seeds, test: Seeds) -> dict[int, tuple[list[Record], list[Rec
 def trained(curves: Seeds) -> bool:
     """Whether any of a method's codecs was trained. If not, it has one seed."""
     return any(record.trained for curve in curves.values() for record in curve)
+
+
+def elsewhere(curves: Seeds) -> bool:
+    """Whether any of a method's codecs was trained under another protocol."""
+    return any(record.trained_under for curve in curves.values() for record in curve)
 
 
 def plain(curve: Sequence[Record], metric: str) -> list[tuple[float, float]]:

@@ -86,7 +86,8 @@ def _parse(fields: dict[str, Any]) -> Summary:
 def _row(fields: dict[str, Any]) -> Row:
     estimates = {name: _estimate(fields[name]) for name in ("bd_rate", "bd_metric", "anchor_doubled")}
     points = tuple(Point(point["name"], Estimate(**point["bpp"]), Estimate(**point["score"])) for point in fields["points"])
-    return Row(**fields | estimates | {"points": points, "warnings": tuple(fields["warnings"])})
+    lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+    return Row(**fields | estimates | lists | {"points": points})
 
 
 def _estimate(fields: dict[str, Any] | None) -> Estimate | None:

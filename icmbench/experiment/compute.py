@@ -241,6 +241,7 @@ def record_cell(
         defaults={k: v for k, v in parameters_of(cell, plugins).model_dump(mode="json").items() if k not in given},
         method_sha256=method_source(cell, plugins),
         rate_index=cell.rate_index,
+        curve_points=len(codec.rates if isinstance(codec, ClassicalMethod) else cell.origin.protocol.rates),
         rate_point=cell.rate_point,
         start_sha256=sha256(verified_path(cell.rate.start)) if isinstance(codec, NeuralCodec) else "",
         trained_under=cell.trained_under.identity if cell.trained_under else "",

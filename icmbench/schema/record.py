@@ -76,10 +76,11 @@ class Record(BaseModel):
     """One cell: protocol x method x rate point x seed. Rates in bits per pixel, scores in percent.
 
     `parameters` are those that differ from the method's defaults, `defaults` the others. `rate_point` is λ with its value, or
-    the rate parameter of a classical codec, which has no start codec. `trained_under`: the identity of another protocol
-    that trained the codec, which is scored under this one. `measurement`: the version of evaluation and scoring
-    (`MEASUREMENT`). `method_sha256`: the digest of the method's whole source. `quantisation`: the method's own in training,
-    "" for the protocol's. `assessed`: scores on `val`, in percent, of parts that existed in training only, such as a branch.
+    the rate parameter of a classical codec, which has no start codec. `curve_points`: how many rate points the method's whole
+    curve has. `trained_under`: the identity of another protocol that trained the codec, which is scored under this one.
+    `measurement`: the version of evaluation and scoring (`MEASUREMENT`). `method_sha256`: the digest of the method's source.
+    `quantisation`: the method's own in training, "" for the protocol's. `assessed`: scores on `val`, in percent, of parts that
+    existed in training only, such as a branch.
     `bpp` is the sum of container bits over the sum of pixels; `bpp_mean` the mean of the images' own rates;
     `estimated_bpp` the estimate of the likelihoods. `ceiling` holds the scores on uncompressed images. `tally` is the
     name of the tally in the rows of the images ("" for none), `rows_sha256` their file's digest. Its file also
@@ -97,6 +98,7 @@ class Record(BaseModel):
     defaults: dict[str, Any] = {}
     method_sha256: str
     rate_index: int
+    curve_points: int
     rate_point: dict[str, float]
     start_sha256: str
     trained_under: str = ""
@@ -217,12 +219,16 @@ def _other_experiment(record: Record) -> list[str]:
     protocol, cost = record.protocol, record.cost
     if record.protocol_hash != protocol.hash:
         return [f"the protocol's hash is {protocol.hash}, the record has {record.protocol_hash}"]
+    if not 0 <= record.rate_index < record.curve_points:
+        return [f"it is rate point number {record.rate_index} of a curve of {record.curve_points}"]
     if LAMBDA not in record.rate_point or record.trained_under:
         return []
     lmbda = record.rate_point[LAMBDA]
     if not 0 <= record.rate_index < len(protocol.rates) or protocol.rates[record.rate_index].lmbda != lmbda:
         return [f"the protocol has no rate point number {record.rate_index} with λ={lmbda:g}"]
     problems = []
+    if record.curve_points != len(protocol.rates):
+        problems.append(f"its curve has {record.curve_points} rate points, the protocol {len(protocol.rates)}")
     start = protocol.rates[record.rate_index].start.sha256
     if not record.start_sha256.startswith(start):
         problems.append(f"the start codec is {record.start_sha256}, the protocol's is {start}")

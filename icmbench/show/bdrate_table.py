@@ -2,22 +2,24 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from rich.console import Console
 
 from icmbench.compare.row import Row
 from icmbench.show import markup
-from icmbench.show.sheet import NOTHING, Cell, Column, Sheet, interval, number, print_line, whole
+from icmbench.show.sheet import NOTHING, Cell, Column, Sheet, interval, number, whole
 from icmbench.stats.confidence import Estimate
 
 COLUMNS = (
-    Column("rank", True),
+    Column("rank", True, "methods that share a rank are not shown to differ from the best of them"),
     Column("method", names=True),
     Column("seeds", True),
     Column("BD-rate", True),
     Column("95 % interval", True),
+    Column("resolvable", True, "the smallest saving that this row shows in 80 % of the experiments"),
+    Column("leave one out", True, "the range of the BD-rate when any one rate point is left out"),
     Column("BD-metric", True),
     Column("Akima", True),
     Column("overlap", True),
@@ -25,18 +27,21 @@ COLUMNS = (
     Column("bpp → score"),
 )
 SHOWN = ("rank", "method", "seeds", "BD-rate", "95 % interval", "anchor ×2")  # a terminal has 80 characters
-BELOW = ("BD-metric", "Akima", "overlap")
+BELOW = ("resolvable", "leave one out", "BD-metric", "Akima", "overlap")
+MARK = "†"
 
 
 def numbers(row: Row) -> dict[str, Any]:
     """A row as plain numbers and text, with None for absent ones and without points and notes."""
     estimates = {"bd_rate": row.bd_rate, "bd_metric": row.bd_metric, "anchor_doubled": row.anchor_doubled}
-    rest = ("akima", "overlap", "metric", "ceiling", "reason", "device", "external", "monotone")
+    rest = ("p", "comparisons", "resolvable", "akima", "overlap", "metric", "ceiling", "reason", "device", "external")
+    low, high = row.stability or (None, None)
     return (
         {name: getattr(row, name) for name in ("protocol", "rank", "method", "seeds")}
         | {key: value for name, estimate in estimates.items() for key, value in with_ends(name, estimate).items()}
-        | {"resolved": bool(row.bd_rate and row.bd_rate.resolved)}
+        | {"over": row.bd_rate.over if row.bd_rate else "", "resolved": row.resolved, "left_out_low": low, "left_out_high": high}
         | {name: getattr(row, name) for name in rest}
+        | {"lacking": ", ".join(row.lacking), "marks": ", ".join(row.marks)}
     )
 
 
@@ -51,19 +56,28 @@ def notes(row: Row) -> list[str]:
     texts = list(row.warnings)
     if row.reason not in ("", "anchor"):
         texts.insert(0, f"no BD-rate{'' if row.bd_rate is None else ' at some seeds'}: {row.reason}")
-    if row.bd_rate is not None and not row.external:
-        if row.bd_rate.interval is None:
-            texts.append("one seed: no interval, so the difference is not shown to be resolved")
-        elif not row.bd_rate.resolved:
-            texts.append("not resolved: the interval contains 0")
+    if row.lacking:
+        texts.append(f"{', '.join(row.lacking)}: no rank and no verdict")
+    elif row.bd_rate is not None and not row.external and not row.resolved:
+        texts.append(_not_resolved(row))
     return texts
 
 
+def _not_resolved(row: Row) -> str:
+    if row.p is None:
+        return "one seed: no interval, so the difference is not shown to be resolved"
+    family = "" if row.comparisons == 1 else f" after correction for {row.comparisons} comparisons"
+    return f"not resolved: p = {row.p:.2g}{family}; a saving of {row.resolvable:.1f} % would show in 80 % of such experiments"
+
+
 def bd_rate(line: Mapping[str, Any]) -> Cell:
-    """The BD-rate of `numbers`."""
+    """The BD-rate of `numbers`, marked where it is to be doubted."""
     if line["reason"] == "anchor":
         return Cell("anchor", None)
-    return Cell("none", None) if line["bd_rate"] is None else number(line["bd_rate"], "+.1f", " %")
+    if line["bd_rate"] is None:
+        return Cell("none", None)
+    doubts = ", ".join(filter(None, (line["lacking"], line["marks"])))
+    return number(line["bd_rate"], "+.1f", f" %{MARK}" if doubts else " %", doubts)
 
 
 def cells(row: Row) -> list[Cell]:
@@ -76,6 +90,8 @@ def cells(row: Row) -> list[Cell]:
         whole(row.seeds or None),
         bd_rate(line),
         interval(line["bd_rate_low"], line["bd_rate_high"]),
+        number(row.resolvable, ".1f", " %"),
+        interval(line["left_out_low"], line["left_out_high"]),
         number(line["bd_metric"], "+.2f"),
         number(akima, "+.0e" if akima is not None and abs(akima) >= 1000 else "+.1f", " %"),
         number(row.overlap, ".0%"),
@@ -92,11 +108,22 @@ def blank() -> list[Cell]:
 def bd_rate_sheets(rows: Sequence[Row]) -> list[tuple[Sheet, list[Row]]]:
     """A table for each protocol, with its rows."""
     groups = [[row for row in rows if row.protocol == protocol] for protocol in dict.fromkeys(row.protocol for row in rows)]
-    return [(Sheet(group[0].protocol, _caption(group), COLUMNS, list(map(cells, group))), group) for group in groups]
+    return [
+        (Sheet(group[0].protocol, _caption(group), COLUMNS, list(map(cells, group)), list(map(notes, group))), group)
+        for group in groups
+    ]
 
 
 def _caption(group: Sequence[Row]) -> str:
-    return f"{group[0].metric}, uncompressed {group[0].ceiling:.1f}"
+    ranked = ["ranks for all pairs"] if max(row.comparisons for row in group) > 1 else []
+    return "; ".join([f"{group[0].metric}, uncompressed {group[0].ceiling:.1f}", *legend(group), *ranked])
+
+
+def legend(rows: Sequence[Row]) -> list[str]:
+    """What the mark of a BD-rate means and what the verdicts are corrected for, as far as the rows have such."""
+    count = max((row.comparisons for row in rows), default=0)
+    marked = [f"{MARK}: rests on something doubtful, see the notes"] if any(row.marks or row.lacking for row in rows) else []
+    return [*marked, *([f"verdicts corrected for {count} comparisons (Holm)"] if count > 1 else [])]
 
 
 def to_json(rows: Sequence[Row]) -> str:
@@ -116,15 +143,11 @@ def _points(row: Row) -> dict[str, str]:
 
 def to_markdown(rows: Sequence[Row]) -> str:
     """A table per protocol, with notes below."""
-    return "\n".join(
-        f"**{markup.for_markdown(sheet.name)}**: {markup.for_markdown(sheet.caption)}\n\n{sheet.markdown()}\n"
-        + "".join(f"- {markup.for_markdown(f'{row.method}: {note}')}\n" for row in group for note in notes(row))
-        for sheet, group in bd_rate_sheets(rows)
-    )
+    return "\n".join(f"**{markup.for_markdown(sheet.name)}**\n\n{sheet.markdown()}" for sheet, _ in bd_rate_sheets(rows))
 
 
 def to_latex(rows: Sequence[Row]) -> str:
-    """A `tabular` per protocol."""
+    """A `tabular` per protocol, with notes below."""
     return "\n".join(f"% {' '.join(sheet.name.split())}\n{sheet.latex()}" for sheet, _ in bd_rate_sheets(rows))
 
 
@@ -133,11 +156,9 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
     console = console or Console()
     for sheet, group in bd_rate_sheets(rows):
         devices = "; ".join(sorted({row.device for row in group if row.device}))
-        caption = f"{sheet.name}\n{sheet.caption}; computed on {devices}"
-        Sheet(sheet.name, caption, sheet.columns, sheet.lines).only(*SHOWN).show(console)
-        for row in group:
-            for line in (_details(row), *notes(row)):
-                print_line(f"  {row.method}: {line}", console)
+        text = f"{sheet.name}\n{sheet.caption}; computed on {devices}"
+        below = [[_details(row), *notes(row)] for row in group]
+        replace(sheet, caption=text, notes=below).only(*SHOWN).show(console)
 
 
 def _details(row: Row) -> str:

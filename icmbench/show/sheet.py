@@ -66,12 +66,22 @@ class Column:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table. `name`: of its files. `caption`: its description, also for screen readers."""
+    """A table. `name`: of its files. `caption`: its description, also for screen readers.
+
+    `notes`: what a reader must know about each line, as many as lines or none at all.
+    """
 
     name: str
     caption: str
     columns: Sequence[Column]
     lines: Sequence[Sequence[Cell]] = ()
+    notes: Sequence[Sequence[str]] = ()
+
+    @property
+    def remarks(self) -> list[tuple[str, Sequence[str]]]:
+        """The lines that have notes: the text of the cell that names the line, and the notes."""
+        named = next((number for number, column in enumerate(self.columns) if column.names), 0)
+        return [(line[named].text, notes) for line, notes in zip(self.lines, self.notes, strict=False) if notes]
 
     @property
     def headers(self) -> list[str]:
@@ -94,24 +104,44 @@ class Sheet:
         return (
             f'<div class="icm-scroll" role="region" tabindex="0" aria-label="{escape(self.caption)}">'
             f'<table class="icm-table"><caption>{escape(self.caption)}</caption>'
-            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{self._html_notes()}"
+        )
+
+    def _html_notes(self) -> str:
+        if not self.remarks:
+            return ""
+        found = (
+            f"<dt>{escape(name)}</dt>{''.join(f'<dd>{escape(note)}</dd>' for note in notes)}" for name, notes in self.remarks
+        )
+        return (
+            f'<details class="icm-notes"><summary>Notes on {len(self.remarks)} rows</summary><dl>{"".join(found)}</dl></details>'
         )
 
     def csv(self) -> str:
-        """One line per row, numbers unrounded."""
-        return markup.to_csv(self.headers, [[c.text if c.value is ... else c.value for c in line] for line in self.lines])
+        """One line per row, numbers unrounded, with the notes in a column of their own."""
+        lines = [[c.text if c.value is ... else c.value for c in line] for line in self.lines]
+        if not self.notes:
+            return markup.to_csv(self.headers, lines)
+        noted = [[*line, "; ".join(notes)] for line, notes in zip(lines, self.notes, strict=True)]
+        return markup.to_csv([*self.headers, "notes"], noted)
 
     def markdown(self) -> str:
-        """A table as it is shown; the last line ends with a newline."""
+        """A table as it is shown, with caption and notes below it; the last line ends with a newline."""
         table = [self.headers, ["---"] * len(self.columns), *self._texts()]
-        return "".join("| " + " | ".join(map(markup.for_markdown, line)) + " |\n" for line in table)
+        body = "".join("| " + " | ".join(map(markup.for_markdown, line)) + " |\n" for line in table)
+        notes = "".join(f"- {markup.for_markdown(note)}\n" for note in self._spelt_notes())
+        return f"{body}\n{markup.for_markdown(self.caption)}\n" + (f"\n{notes}" if notes else "")
 
     def latex(self) -> str:
-        """A `tabular` as it is shown; the last line ends with a newline."""
+        """A `tabular` as it is shown, with caption and notes in small print below it; the last line ends with a newline."""
         alignment = "".join("r" if column.numeric else "l" for column in self.columns)
         head, *body = (" & ".join(map(markup.for_latex, line)) + r" \\" for line in [self.headers, *self._texts()])
         lines = [r"\begin{tabular}{" + alignment + "}", r"\hline", rf"{head} \hline", *body, r"\hline", r"\end{tabular}"]
-        return "\n".join([*lines, ""])
+        below = [rf"\par {markup.for_latex(text)}" for text in (self.caption, *self._spelt_notes())]
+        return "\n".join([*lines, r"{\footnotesize", *below, r"\par}", ""])
+
+    def _spelt_notes(self) -> list[str]:
+        return [f"{name}: {note}" for name, notes in self.remarks for note in notes]
 
     def _texts(self) -> list[list[str]]:
         return [[cell.text for cell in line] for line in self.lines]
@@ -121,7 +151,7 @@ class Sheet:
         return {"csv": self.csv, "md": self.markdown, "tex": self.latex}[kind]()
 
     def show(self, console: Console) -> None:
-        """Print the table on a terminal under its caption; long names are broken into lines."""
+        """Print the table on a terminal under its caption, and the notes below; long names are broken into lines."""
         title = Text(markup.for_terminal(self.caption), style="italic")
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         for column in self.columns:
@@ -134,6 +164,8 @@ class Sheet:
         for line in self.lines:
             table.add_row(*map(_terminal_cell, self.columns, line))
         console.print(table)
+        for note in self._spelt_notes():
+            print_line(f"  {note}", console)
 
 
 def _html_cell(column: Column, cell: Cell) -> str:

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import Akima1DInterpolator, PchipInterpolator
 
-from icmbench.stats.monotone import Points, is_rising, rising
+from icmbench.stats.monotone import Points, is_rising, is_spread, merged, rising
 from icmbench.stats.pchip import pchip_means
 
 MIN_POINTS = 3
 MIN_OVERLAP = 0.25
 GOOD_OVERLAP = 0.75
+REFITTED, SMALL_OVERLAP, DISAGREEMENT = "refitted curve", "small overlap", "PCHIP and Akima disagree"
 RATE, QUALITY = 0, 1  # columns of a curve
 Curve = Sequence[tuple[float, float]]
 Method = Literal["pchip", "akima"]
@@ -39,8 +40,10 @@ class BDRate:
     `cross_check`: the same with the other interpolation; None without an answer, or where the interpolation diverges.
     `metric`: mean change of quality at equal rate, in the unit of quality, by `method`; None without a common range of rate.
     `overlap`: common range of quality over the union of both, 0..1; `rate_overlap`: the same for ln rate.
-    `points`: of anchor and test that were used. `monotone`: both curves were used as given, else a curve was made monotone
-    (`icmbench.stats.monotone`). `warnings`: anything else that a reader must know.
+    `points`: of anchor and test that were used. `monotone`: no curve had to be refitted to rise (`icmbench.stats.monotone`).
+    `left_out`: the logarithm of the ratio of rates without one rate point, by PCHIP, from the lowest on: curves with equally
+    many points lose one each, others one after the other, the anchor first. None without an answer.
+    `warnings`: anything else that a reader must know.
     """
 
     percent: float | None
@@ -50,6 +53,7 @@ class BDRate:
     rate_overlap: float = 0.0
     points: tuple[int, int] = (0, 0)
     monotone: bool = True
+    left_out: tuple[float | None, ...] = ()
     reason: str = ""
     warnings: tuple[str, ...] = ()
     method: Method = "pchip"
@@ -58,6 +62,18 @@ class BDRate:
     def akima(self) -> float | None:
         """The percentage by Akima interpolation, whichever is the main method."""
         return self.percent if self.method == "akima" else self.cross_check
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Why the percentage is to be doubted, in a few words each."""
+        if self.percent is None:
+            return ()
+        doubts = {
+            REFITTED: not self.monotone,
+            SMALL_OVERLAP: self.overlap < GOOD_OVERLAP,
+            DISAGREEMENT: disagree(self.percent, self.cross_check),
+        }
+        return tuple(mark for mark, doubtful in doubts.items() if doubtful)
 
 
 def bd_rate(anchor: Curve, test: Curve, *, method: Method = "pchip") -> BDRate:
@@ -70,7 +86,7 @@ def bd_rate(anchor: Curve, test: Curve, *, method: Method = "pchip") -> BDRate:
     check_method: Method = "akima" if method == "pchip" else "pchip"
     given = _points(anchor), _points(test)
     a, b = (rising(curve) for curve in given)
-    monotone, points, warnings = all(map(is_rising, given)), (len(a), len(b)), _changes(given, (len(a), len(b)))
+    monotone, points, warnings = all(is_rising(merged(curve)) for curve in given), (len(a), len(b)), _changes(given, (a, b))
     if min(points) < MIN_POINTS:
         reason = f"fewer than {MIN_POINTS} points on a monotone curve"
         return BDRate(None, points=points, monotone=monotone, reason=reason, warnings=warnings, method=method)
@@ -89,10 +105,31 @@ def bd_rate(anchor: Curve, test: Curve, *, method: Method = "pchip") -> BDRate:
         rate_overlap=_overlap(a, b, RATE),
         points=points,
         monotone=monotone,
+        left_out=_left_out(*given) if percent is not None else (),
         reason=reason,
         warnings=warnings,
         method=method,
     )
+
+
+def stability(left_out: Sequence[Sequence[float | None]]) -> tuple[float, float] | None:
+    """The least and the greatest percentage when any one rate point is left out, from `BDRate.left_out` at every seed.
+
+    A point is left out at all seeds at once, and the logarithms are averaged over the seeds. None if no point can be left out.
+    """
+    found = [mean for values in zip(*left_out, strict=False) if (mean := mean_percent(values)) is not None]
+    return (min(found), max(found)) if found and len(set(map(len, left_out))) == 1 else None
+
+
+def mean_percent(logs: Sequence[float | None]) -> float | None:
+    """The mean of logarithms of ratios as a percentage; None if any is missing."""
+    known = [log for log in logs if log is not None]
+    return 100 * float(np.expm1(np.mean(known))) if known and len(known) == len(logs) else None
+
+
+def disagree(percent: float, cross_check: float | None) -> bool:
+    """Whether the two interpolations differ by more than 1 + 0.1·|percentage| points, or one of them diverges."""
+    return cross_check is None or abs(percent - cross_check) > 1 + 0.1 * abs(percent)
 
 
 def relative_difference(anchor: Curve, test: Curve, count: int = 101, method: Method = "pchip") -> tuple[FloatArray, FloatArray]:
@@ -116,12 +153,12 @@ def log_bd_rates(anchor: FloatArray, test: FloatArray) -> FloatArray:
     NaN without an answer: fewer than three usable points, or no common range of quality. The least overlap of `bd_rate` is
     not required here, because a resampling has to keep or drop a pair as a whole. Raises ValueError as `bd_rate` does.
     """
-    return _batch(anchor, test, QUALITY)
+    return _batch(*_measured(anchor, test), QUALITY)
 
 
 def bd_metrics(anchor: FloatArray, test: FloatArray) -> FloatArray:
     """BD-metric by PCHIP of N pairs of curves, [N, P, 2] and [N, Q, 2] of (rate, quality), to [N]; NaN without an answer."""
-    return _batch(anchor, test, RATE)
+    return _batch(*_measured(anchor, test), RATE)
 
 
 def _points(curves: Curve | FloatArray) -> Points:
@@ -159,6 +196,15 @@ def _difference(a: Points, b: Points, on: int, method: Method) -> float:
     return second - first
 
 
+def _left_out(a: Points, b: Points) -> tuple[float | None, ...]:
+    """`BDRate.left_out` of two curves as measured."""
+    shorter = [np.array([np.delete(curve, k, 0) for k in range(len(curve))]) for curve in (a, b)]
+    pairs = [(shorter[0], shorter[1])]  # of the same rate points both lose one: what the interpolation then misses cancels
+    if len(a) != len(b):
+        pairs = [(shorter[0], np.repeat(b[None], len(a), 0)), (np.repeat(a[None], len(b), 0), shorter[1])]
+    return tuple(_finite(float(log)) for first, second in pairs for log in _batch(first, second, QUALITY, MIN_OVERLAP))
+
+
 def _percent(a: Points, b: Points, method: Method) -> float | None:
     with np.errstate(over="ignore"):
         return _finite(100 * float(np.expm1(_difference(a, b, QUALITY, method))))
@@ -168,12 +214,15 @@ def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _changes(given: tuple[Points, Points], used: tuple[int, int]) -> tuple[str, ...]:
-    return tuple(
-        f"the {name} curve is not monotone: its {len(points)} points became {count} (constrained_cubic)"
-        for name, points, count in zip(("anchor", "test"), given, used, strict=True)
-        if not is_rising(points)
-    )
+def _changes(given: tuple[Points, Points], used: tuple[Points, Points]) -> tuple[str, ...]:
+    texts = []
+    for name, points, kept in zip(("anchor", "test"), given, used, strict=True):
+        apart = merged(points)
+        if len(apart) < len(points):
+            texts.append(f"the {name} curve has rates within 2 % of each other: its {len(points)} points became {len(apart)}")
+        if not is_rising(apart):
+            texts.append(f"the {name} curve is not monotone: its {len(apart)} points became {len(kept)} (constrained_cubic)")
+    return tuple(texts)
 
 
 def _doubts(percent: float, check: float | None, overlap: float, methods: tuple[Method, Method]) -> tuple[str, ...]:
@@ -182,36 +231,43 @@ def _doubts(percent: float, check: float | None, overlap: float, methods: tuple[
         warnings.append(f"the quality ranges overlap by only {overlap:.0%}")
     if check is None:
         warnings.append(f"no cross-check: the {methods[1]} interpolation diverges")
-    elif abs(percent - check) > 1 + 0.1 * abs(percent):
+    elif disagree(percent, check):
         warnings.append(f"{methods[0]} and {methods[1]} disagree ({percent:+.1f} % and {check:+.1f} %)")
     return tuple(warnings)
 
 
-def _batch(anchor: FloatArray, test: FloatArray, on: int) -> FloatArray:
+def _measured(anchor: FloatArray, test: FloatArray) -> tuple[Points, Points]:
+    """The points of N pairs of curves. Raises ValueError for other arrays."""
     if len(anchor) != len(test) or any(curves.ndim != 3 or curves.shape[-1] != 2 for curves in (anchor, test)):
         raise ValueError(f"not pairs of curves: {anchor.shape} and {test.shape}")
+    return _points(anchor), _points(test)
+
+
+def _batch(anchor: Points, test: Points, on: int, least: float = 0.0) -> FloatArray:
+    """`_difference` by PCHIP of N pairs of curves as measured, to [N]; NaN for too few points or less overlap than `least`."""
     (a, a_sizes), (b, b_sizes) = _all_rising(anchor), _all_rising(test)
     sizes, result = np.column_stack([a_sizes, b_sizes]), np.full(len(a), np.nan)
     for p, q in np.unique(sizes, axis=0):  # few: curves made monotone differ in length
         rows = (sizes == (p, q)).all(1)
         if min(p, q) >= MIN_POINTS:
-            result[rows] = _differences(a[rows, :p], b[rows, :q], on)
+            result[rows] = _differences(a[rows, :p], b[rows, :q], on, least)
     return result
 
 
-def _all_rising(curves: FloatArray) -> tuple[Points, NDArray[np.int_]]:
+def _all_rising(points: Points) -> tuple[Points, NDArray[np.int_]]:
     """All curves rising, [N, P, 2], and how many points of each count, [N]."""
-    points = _points(curves)
+    points = points.copy()
     sizes = np.full(len(points), points.shape[1])
-    for row in np.flatnonzero(~is_rising(points)):
+    for row in np.flatnonzero(~(is_rising(points) & is_spread(points))):
         curve = rising(points[row])
         points[row, : len(curve)], sizes[row] = curve, len(curve)
     return points, sizes
 
 
-def _differences(a: Points, b: Points, on: int) -> FloatArray:
-    """`_difference` by PCHIP of M pairs, [M, P, 2] and [M, Q, 2], to [M]."""
+def _differences(a: Points, b: Points, on: int, least: float) -> FloatArray:
+    """`_difference` by PCHIP of M pairs, [M, P, 2] and [M, Q, 2], to [M]; NaN for less overlap than `least`."""
     low, high = np.maximum(a[:, 0, on], b[:, 0, on]), np.minimum(a[:, -1, on], b[:, -1, on])
-    span = np.where(low < high, high - low, np.nan)
+    union = np.maximum(a[:, -1, on], b[:, -1, on]) - np.minimum(a[:, 0, on], b[:, 0, on])
+    span = np.where((low < high) & (high - low >= least * union), high - low, np.nan)
     first, second = (pchip_means((c[..., on] - low[:, None]) / span[:, None], c[..., 1 - on]) for c in (a, b))
     return second - first

@@ -21,8 +21,3 @@ def show(context: Context) -> None:
         st.text(f"Retracted: {method} ({reason})")
     if text := views.doubled(context.tables, context.choice):
         st.text(text)
-    found = views.remarks(context.tables, context.choice)
-    if found:
-        with st.expander(f"Notes on {len(found)} rows"):
-            texts = ["\n  • ".join([method, *notes]) for method, notes in found]
-            st.text("\n".join(texts))  # one element: hundreds take a browser seconds

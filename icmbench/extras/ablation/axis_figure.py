@@ -22,7 +22,7 @@ CHARACTER = 0.085  # inches, with room around a label
 NARROWEST, WIDEST_NUMERIC, WIDEST_ROW = 2.6, 5.0, 11.0
 DECADE = 10
 WRAP = 13
-RESOLVED, UNRESOLVED, ONE_SEED = "95 % interval leaves out 0", "not resolved: the interval contains 0", "one seed: no interval"
+RESOLVED, UNRESOLVED, ONE_SEED = "resolved (Holm)", "not resolved (Holm)", "one seed: no interval"
 STYLES = {  # colour, marker, whether it is filled
     RESOLVED: (BLUE, "o", True),
     UNRESOLVED: (VERMILLION, "o", False),
@@ -91,8 +91,9 @@ def draw(entries: Sequence[Entry], title: str, anchor: str, folder: Path) -> lis
 
 
 def _style(entry: Entry) -> str:
+    assert entry.row is not None
     assert entry.bd_rate is not None
-    return ONE_SEED if entry.bd_rate.interval is None else RESOLVED if entry.bd_rate.resolved else UNRESOLVED
+    return ONE_SEED if entry.bd_rate.interval is None else RESOLVED if entry.row.resolved else UNRESOLVED
 
 
 def _limits(panels: Sequence[Panel]) -> tuple[float, float]:

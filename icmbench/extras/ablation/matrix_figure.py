@@ -52,10 +52,10 @@ def _text(entry: Entry) -> list[str]:
     """The lines of a cell: the BD-rate, its interval and whether it is resolved."""
     if entry.is_anchor:
         return ["anchor"]
-    if (estimate := entry.bd_rate) is None:
+    if entry.row is None or (estimate := entry.bd_rate) is None:
         return ["none", *textwrap.wrap(entry.notes[0].removeprefix("no BD-rate: "), WRAP)]
     below = interval(*estimate.interval).text if estimate.interval else "one seed: no interval"
-    return [f"{estimate.value:+.1f} %", below, *(["not resolved"] if estimate.interval and not estimate.resolved else [])]
+    return [f"{estimate.value:+.1f} %", below, *(["not resolved"] if estimate.interval and not entry.row.resolved else [])]
 
 
 def _name(identity: str, metric: str = "") -> str:

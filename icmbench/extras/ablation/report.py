@@ -4,20 +4,21 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from icmbench.base.files import write_text
+from icmbench.compare import verdict
 from icmbench.compare.row import Row
 from icmbench.show import bdrate_table, markup
 from icmbench.show.figure import interactive
 from icmbench.show.sheet import Cell, Column, Sheet, print_line
 from icmbench.stats.confidence import Estimate
 
-SHOWN = ("seeds", "BD-rate", "95 % interval", "BD-metric", "Akima", "overlap")
+SHOWN = ("seeds", "BD-rate", "95 % interval", "resolvable", "leave one out")
 NO_RECORDS = "no BD-rate: there are no records"
 LONGEST = 150
 
@@ -57,27 +58,34 @@ class Entry:
 def write(entries: Sequence[Entry], folder: Path) -> list[Path]:
     """Write table.csv, table.json and table.md; returns their paths."""
     first, second = entries[0].names
-    markdown = sheet(entries).only(first, second, *SHOWN, "note").markdown()
+    markdown = sheet(entries).only(first, second, *SHOWN, "BD-metric", "Akima", "overlap").markdown()
     renderings = {"csv": to_csv(entries), "json": to_json(entries), "md": markdown}
     for ending, text in renderings.items():
         write_text(folder / f"table.{ending}", text)
     return [folder / f"table.{ending}" for ending in renderings]
 
 
+def corrected(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries with the p-values of their rows corrected as one family, whatever protocols they are from."""
+    rows = {(e.row.protocol, e.row.method): e.row for e in entries if e.row}  # axes share their common setting
+    family = dict(zip(rows, verdict.corrected(list(rows.values())), strict=True))
+    return [replace(e, row=family[e.row.protocol, e.row.method]) if e.row else e for e in entries]
+
+
 def sheet(entries: Sequence[Entry]) -> Sheet:
-    """The entries' names before the columns of the BD-rate table, and their notes behind them."""
+    """The entries' names before the columns of the BD-rate table, with their notes."""
     first, second = entries[0].names
-    columns = [Column(first), Column(second, names=True), *bdrate_table.COLUMNS, Column("note", prose=True)]
+    columns = [Column(first), Column(second, names=True), *bdrate_table.COLUMNS]
     lines = [
         [
             Cell(str(entry.names[first])),
             Cell(entry.short),
             *(bdrate_table.cells(entry.row) if entry.row else bdrate_table.blank()),
-            Cell("; ".join(entry.notes)),
         ]
         for entry in entries
     ]
-    return Sheet("table", f"{first}: {entries[0].names[first]}", columns, lines)
+    caption = "; ".join([first, *bdrate_table.legend([entry.row for entry in entries if entry.row])])
+    return Sheet("table", caption, columns, lines, [entry.notes for entry in entries])
 
 
 def to_json(entries: Sequence[Entry]) -> str:
@@ -100,10 +108,8 @@ def show(entries: Sequence[Entry], console: Console) -> None:
     first, second = entries[0].names
     for title in dict.fromkeys(str(entry.names[first]) for entry in entries):
         group = [entry for entry in entries if str(entry.names[first]) == title]
-        sheet(group).only(second, *SHOWN).show(console)
-        for entry in group:
-            for note in entry.notes:
-                print_line(f"  {entry.short}: {note}", console)
+        table = sheet(group)
+        replace(table, caption=table.caption.replace(first, f"{first}: {title}", 1)).only(second, *SHOWN).show(console)
 
 
 def print_paths(paths: Sequence[Path], results: Path | str, console: Console) -> None:

@@ -132,10 +132,11 @@ def run(job: Job, settings: Sequence[Setting], runner: Runner) -> int:
 def entries_of(settings: Sequence[Setting], records: Sequence[Record], resampled: Source) -> list[Entry]:
     """The settings with their rows, as `icmbench table` would make them of these records."""
     table = {(row.protocol, row.method): row for row in rows(records, resampled)}
-    return [
+    entries = [
         Entry({"axis": s.axis, "value": s.value}, table.get((s.protocol.identity, s.label)), "default" if s.default else "")
         for s in settings
     ]
+    return report.corrected(entries)
 
 
 def title(job: Job, settings: Sequence[Setting]) -> str:

@@ -87,7 +87,7 @@ def run(matrix: Matrix, runner: Runner) -> int:
 def entries_of(matrix: Matrix, records: Sequence[Record], resampled: Source) -> list[Entry]:
     """Every pair of protocols with its row, as `icmbench table` would make it of these records, by scoring protocol."""
     table = {(row.protocol, row.method): row for row in rows(records, resampled)}
-    return [
+    entries = [
         Entry(
             {SCORED_WITH: there.identity, TRAINED_UNDER: home.identity},
             table.get((there.identity, matrix.row_label(home, there))),
@@ -96,3 +96,4 @@ def entries_of(matrix: Matrix, records: Sequence[Record], resampled: Source) -> 
         for there in matrix.protocols
         for home in matrix.protocols
     ]
+    return report.corrected(entries)

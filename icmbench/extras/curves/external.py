@@ -12,7 +12,7 @@ from icmbench.base.files import write_text
 from icmbench.compare.row import ANCHOR, Point, Row
 from icmbench.schema.protocol import Strict
 from icmbench.schema.store import read_models
-from icmbench.stats.bdrate import BDRate, Curve, bd_rate
+from icmbench.stats.bdrate import BDRate, Curve, bd_rate, stability
 from icmbench.stats.confidence import Estimate
 
 
@@ -156,10 +156,11 @@ def _row(curve: ExternalCurve, group: Group) -> Row:
         rank=None,
         akima=result.akima,
         overlap=result.overlap,
+        stability=stability([result.left_out]),
         reason=result.reason,
         warnings=(note, *result.warnings),
         external=True,
-        monotone=result.monotone,
+        marks=result.marks,
     )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # takes seconds to import, and classical codecs do not need i
 
 Extend = Callable[["CompressionModel"], None]
 
+MESSAGE = 400  # characters of a reader's own message that are shown
 _SPEC = "codec"  # the key of the CodecSpec in a file's metadata
 
 
@@ -79,7 +80,8 @@ def load_weights(model: "CompressionModel", path: Path) -> None:
             state = load_pretrained(state.get("state_dict", state))
         model.load_state_dict(state)
     except Exception as error:  # the readers raise many kinds
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        lines = [line.strip() for line in str(error).splitlines()]
+        reason = " ".join(lines)[:MESSAGE] or type(error).__name__  # torch names what does not fit from the second line on
         raise UserError(f"cannot load codec weights from {path}: {reason}") from error
 
 

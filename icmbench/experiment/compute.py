@@ -17,7 +17,7 @@ import torch
 
 from icmbench.api.classes import method_class
 from icmbench.api.method import ClassicalMethod, Method, TrainedMethod
-from icmbench.base.errors import UserError
+from icmbench.base.errors import UserError, unknown
 from icmbench.base.files import locked, remove_leftovers, replacing, sha256, write_text, writing
 from icmbench.codecs.neural import Codec, NeuralCodec
 from icmbench.experiment import bitstreams, cost, environment
@@ -194,6 +194,26 @@ def save_codec(cell: Cell, plugins: Plugins, folders: Folders, method: Method, l
     shutil.rmtree(folders.bitstreams(cell), ignore_errors=True)  # those of another codec
     with replacing(folders.codec(cell)) as temporary:
         codec.save(temporary, metadata)
+
+
+def check_experiment(cell: Cell, plugins: Plugins, folders: Folders, device: Device) -> None:
+    """Find out before any training whether the data, the metric and the recogniser of a protocol are what they should be.
+
+    Raises UserError for data that cannot be right, for a metric that the task does not have, and for a ceiling that is 0 or not
+    the protocol's.
+    """
+    protocol = cell.protocol
+    load_task(protocol, plugins, device).check_data()
+    ceiling, metric = measure_ceiling(cell, plugins, folders, device, no_report), protocol.evaluation.metric
+    if metric not in ceiling:
+        raise unknown("score", metric, ceiling)
+    expected, noise, score = protocol.evaluation.ceiling, protocol.evaluation.score_noise, ceiling[metric]
+    where = f"on the uncompressed val images of {protocol.name} the recogniser reaches {metric} {score:.1f}"
+    hint = "are the checkpoint, its classes and their order those of the annotations?"
+    if score <= 0:
+        raise UserError(f"{where}; {hint}")
+    if expected is not None and abs(score - expected) > noise:
+        raise UserError(f"{where} instead of {expected:.1f} ± {noise:g}; {hint}")
 
 
 def measure_ceiling(cell: Cell, plugins: Plugins, folders: Folders, device: Device, report: Report) -> dict[str, float]:

@@ -109,7 +109,7 @@ class Runner:
             raise UserError(f"--devices {self.device.count} would leave devices without images: the batches have {smallest}.")
         if not absent:
             return True
-        self.console.print("starting: missing images are made, every method gets one batch", highlight=False)
+        self.console.print("starting: data is checked, the ceiling is measured, every method gets one batch", highlight=False)
         tracker = Tracker([f"{cell.protocol.name} {cell.name}" if len(planned) > 1 else cell.name for cell in absent])
         self.listen(tracker)
         complete = follow(compute(absent, work, self.start_pool(len(absent)), self.pack), tracker, self.console, self.listen)

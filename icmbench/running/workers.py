@@ -22,9 +22,9 @@ from icmbench.experiment import cost
 from icmbench.experiment.build import build_method
 from icmbench.experiment.cell import Cell
 from icmbench.experiment.checkpoint import LOGGER
-from icmbench.experiment.compute import ALONE, Busy, training_batches
+from icmbench.experiment.compute import ALONE, Busy, check_experiment, training_batches
 from icmbench.experiment.devices import torch_device
-from icmbench.experiment.folders import Device, Share
+from icmbench.experiment.folders import Device, Folders, Share
 from icmbench.experiment.report import Report
 from icmbench.experiment.train import out_of_memory
 from icmbench.plugins.find import Plugins
@@ -44,6 +44,10 @@ class Work(Protocol):
     @property
     def plugins(self) -> Plugins:
         """The plugins with methods and tasks."""
+
+    @property
+    def folders(self) -> Folders:
+        """Where results and runs are."""
 
     @property
     def device(self) -> Device:
@@ -97,11 +101,16 @@ def compute(cells: Sequence[Cell], work: Work, pool: Pool, pack: int | None = No
 
 
 def _try_out(pool: Pool, cells: Sequence[Cell], work: Work) -> int | None:
-    """Give every method one batch before any is trained. Returns how many cells fit on a GPU at once, None without a GPU.
+    """Check every protocol, and give every method one batch, before any is trained.
 
-    Raises UserError for the first method that does not fit the protocol.
+    Returns how many cells fit on a GPU at once, None without a GPU. Raises UserError for a protocol whose data, metric or ceiling
+    are wrong, and for the first method that does not fit its protocol.
     """
+    protocols = {cell.protocol.identity: cell for cell in reversed(cells)}
     first = {(cell.protocol.identity, cell.label): cell for cell in reversed(cells)}
+    checks = [pool.submit(check_experiment, c, work.plugins, work.folders, work.device) for c in protocols.values()]
+    for check in checks:
+        check.result()
     fitting = []
     for future in [pool.submit(_try_one, cell, work.plugins, work.device) for cell in first.values()]:
         try:

@@ -96,10 +96,12 @@ class Evaluation(Strict):
     `rate_tolerance`: largest |real / estimated - 1| of the summed bits. `score_noise`: points by which a score may exceed the
     ceiling before it counts as impossible. `score_tolerance`: points by which the scores of a submission may differ from those
     that its bitstreams give elsewhere. `submitted_bitstreams`: for how many images, chosen by the protocol's hash, a submission
-    contains the bitstreams; None: for all.
+    contains the bitstreams; None: for all. `ceiling`: the score on uncompressed images where it is known, in percent. Data or a
+    recogniser that give another one, by more than `score_noise`, are refused before anything is trained.
     """
 
     metric: str
+    ceiling: Annotated[float, Field(gt=0, le=100)] | None = None
     rate_tolerance: Annotated[float, Field(gt=0)] = 0.05
     score_noise: Annotated[float, Field(ge=0)] = 1.0
     score_tolerance: Annotated[float, Field(gt=0)] = 0.5
@@ -225,13 +227,17 @@ def override(protocol: Protocol, changes: dict[str, Any]) -> Protocol:
     """The protocol with dotted fields replaced (`training.steps`).
 
     If a trained codec depends on the change, it is a new experiment whose name ends in `+changed`. A change of the data or of
-    the recogniser unbinds the protocol. Raises UserError for an unknown field or a wrong value.
+    the recogniser unbinds the protocol, and its ceiling is no longer known.
+    Raises UserError for an unknown field or a wrong value.
     """
     fields = protocol.model_dump(mode="json", by_alias=True)
     for dotted, value in changes.items():
         _set_field(protocol.name, fields, dotted, value)
-    if any(dotted.startswith(("data.", "recognizer.")) for dotted in changes):
+    other_data = any(dotted.startswith(("data.", "recognizer.")) for dotted in changes)
+    if other_data:
         fields["content"] = None
+    if (other_data or "evaluation.metric" in changes) and "evaluation.ceiling" not in changes:
+        fields["evaluation"]["ceiling"] = None
     changed = parse(fields, f"{protocol.name} with {', '.join(f'{k}={v}' for k, v in changes.items())}")
     if changed.trained_on() == protocol.trained_on():
         return changed

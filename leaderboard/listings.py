@@ -7,7 +7,7 @@ from typing import Any
 from icmbench.leaderboard import views
 from icmbench.leaderboard.derived import Tables, asdicts
 from icmbench.leaderboard.views import Choice
-from icmbench.show.bdrate_table import bd_rate
+from icmbench.show.bdrate_table import bd_rate, legend
 from icmbench.show.sheet import NOTHING, Cell, Column, Sheet, interval, number, whole
 
 STATUS = (
@@ -55,9 +55,8 @@ def overview(tables: Tables, choice: Choice, link: Link = no_links) -> Sheet:
     ranked = views.ranking(tables, choice)
     lines = [_overview_line(line, choice, rates, scores, costs.get(line["method"], {}), link) for line in ranked]
     name = choice.protocol.split("@", maxsplit=1)[0]
-    caption = (
-        f"{facts['metric']} on {facts['images']} images, {facts['ceiling']:.1f} without compression. Anchor: {choice.anchor}."
-    )
+    what = f"{facts['metric']} on {facts['images']} images, {facts['ceiling']:.1f} without compression. Anchor: {choice.anchor}"
+    caption = "; ".join([what, *legend(ranked)])
     return Sheet(f"ranking-{name}", caption, columns, lines, _notes(ranked))
 
 

@@ -372,7 +372,7 @@ def test_an_interpolation_that_runs_away_gives_no_number() -> None:
     steep = [(0.1, 20.0), (0.2, 24.0), (0.4, 28.0), (900.0, 28.0 + 1e-9), (1000.0, 37.0)]
     assert bd_rate(ANCHOR, steep).percent is not None
     found = bd_rate(ANCHOR, steep, method="akima")
-    assert (found.percent, found.reason) == (None, "the akima interpolation diverges")
+    assert (found.percent, found.reason) == (None, "the Akima interpolation diverges")
     assert any("no cross-check" in text for text in bd_rate(ANCHOR, steep).warnings)
 
 

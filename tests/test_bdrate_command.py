@@ -37,6 +37,7 @@ def test_json_holds_what_bd_rate_found(method: str, tmp_path: Path, capsys: pyte
         "method": method,
         "cross_check": expected.cross_check,
         "points": [4, 4],
+        "leave_one_out": [pytest.approx(-23.90, abs=0.01), pytest.approx(-20.40, abs=0.01)],
         "monotone": True,
         "warnings": [],
         "reason": None,
@@ -50,6 +51,7 @@ def test_text_says_the_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "BD-metric: +2.052 (unit of quality)",
         "overlap:   91% of quality, 89% of log rate",
         "points:    4 of the anchor, 4 of the test",
+        "one less:  -23.90 … -20.40 % (any one rate point left out, PCHIP)",
     ]
     assert main([*words(tmp_path), "--method", "akima"]) == 0
     assert capsys.readouterr().out.startswith("BD-rate:   -22.30 % (Akima; PCHIP: -22.29 %)\n")

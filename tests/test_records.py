@@ -109,6 +109,7 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"start_sha256": "f" * 64}, "the start codec is ffff"),
     ({"rate_point": {"lambda": 0.2}}, "no rate point number 0 with λ=0.2"),
     ({"rate_index": 1}, "no rate point number 1 with λ=0.1"),
+    ({"curve_points": 3}, "its curve has 3 rate points, the protocol 4"),
     ({"rate_index": 4, "rate_point": {"lambda": 10.0}}, "no rate point number 4"),
 ]
 

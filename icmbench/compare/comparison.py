@@ -85,19 +85,18 @@ def group_rows(
     """
     differences = {label: against_anchor(group, label, resampled, comparer) for label in group.records}
     missing = {label: lacking(group.records.get(group.anchor, {}), group.records[label], d) for label, d in differences.items()}
-    apart = {label for label, seeds in group.records.items() if missing[label] or elsewhere(seeds)}
-    ranks = ranking({label: difference for label, difference in differences.items() if label not in apart}, group.anchor)
     moved = _moved(group, twice, resampled, comparer)
-    rows = [
-        replace(_row(group, label, difference, moved, resampled), rank=ranks.get(label), lacking=missing[label])
-        for label, difference in differences.items()
-    ]
+    rows = [replace(_row(group, label, d, moved, resampled), lacking=missing[label]) for label, d in differences.items()]
+    rows = corrected(rows)
+    whole = {label: d for label, d in differences.items() if not missing[label] and not elsewhere(group.records[label])}
+    ranks = ranking(whole, group.anchor, {row.method for row in rows if row.resolved})
+    rows = [replace(row, rank=None if row.lacking else ranks.get(row.method)) for row in rows]
 
     def order(row: Row) -> tuple[float, float]:
         value = 0.0 if row.method == group.anchor else row.bd_rate.value if row.bd_rate else math.inf
         return row.rank or math.inf, value
 
-    return sorted(corrected(rows), key=order)
+    return sorted(rows, key=order)
 
 
 def _moved(group: Curves, twice: Curves | None, resampled: Source, comparer: Comparer) -> Estimate | None:
@@ -166,13 +165,22 @@ def _reason(group: Curves, label: str, results: dict[int, BDRate]) -> str:
 
 def _warnings(group: Curves, label: str, difference: Difference) -> tuple[str, ...]:
     seeds = group.records[label]
-    warnings = [text for result in difference.results.values() for text in result.warnings]
+    warnings = _by_seed({seed: result.warnings for seed, result in difference.results.items()})
     warnings += [text for curve in seeds.values() for record in curve for text in (*record.warnings, *beyond_budget(record))]
     warnings += [text for seed, curve in seeds.items() for text in _falling_rate(seed, curve)]
     warnings += _other_versions(seeds, group.records.get(group.anchor, {}))
     if difference.bd_rate is not None and difference.bd_rate.over in ONE_SIDED:
         warnings.append(ONE_SIDED[difference.bd_rate.over])
     return tuple(dict.fromkeys(warnings))
+
+
+def _by_seed(texts: dict[int, tuple[str, ...]]) -> list[str]:
+    """Texts, each with the seeds that it is about unless it is about all."""
+    found: dict[str, list[str]] = {}
+    for seed, some in texts.items():
+        for text in some:
+            found.setdefault(text, []).append(str(seed))
+    return [text if len(seeds) == len(texts) else f"seed {', '.join(seeds)}: {text}" for text, seeds in found.items()]
 
 
 def _falling_rate(seed: int, curve: Sequence[Record]) -> list[str]:

@@ -33,19 +33,21 @@ def corrected(rows: Sequence[Row]) -> list[Row]:
     return [replace(row, p=p.get(k), comparisons=len(judged) if k in p else 0) for k, row in enumerate(rows)]
 
 
-def ranking(differences: dict[str, Difference], anchor: str) -> dict[str, int]:
+def ranking(differences: dict[str, Difference], anchor: str, resolved: set[str]) -> dict[str, int]:
     """Rank bands, best first: a method belongs to a band if it is not shown to be worse than the best of that band.
 
-    `differences`: of the methods, all with the same anchor, which is ranked among them. The best of a band is chosen after
-    the fact, so the p-values are corrected for all pairs.
+    `differences`: of the methods from the anchor, which is ranked among them. `resolved`: those that are shown to differ from
+    it. The best of a band is chosen after the fact, so the p-values of the other pairs are corrected for all of them.
     """
     values = {label: difference.bd_rate.value for label, difference in differences.items() if difference.bd_rate is not None}
     if not values:
         return {}
     values |= {anchor: 0.0}
     names = sorted(values, key=lambda name: values[name])
-    p = {pair: value for pair in combinations(names, 2) if (value := _p(differences, *pair, anchor)) is not None}
+    gaps = {pair: differences[pair[0]].minus(differences[pair[1]]) for pair in combinations(names, 2) if anchor not in pair}
+    p = {pair: gap.p for pair, gap in gaps.items() if gap and gap.p is not None}
     shown = {pair for pair, value in zip(p, holm(list(p.values())), strict=True) if value < 1 - LEVEL}
+    shown |= {pair for label in resolved for pair in ((label, anchor), (anchor, label))}
     ranks: dict[str, int] = {}
     leader = ""
     for position, label in enumerate(names):
@@ -54,12 +56,3 @@ def ranking(differences: dict[str, Difference], anchor: str) -> dict[str, int]:
             rank = position + 1
         ranks[label] = rank
     return ranks
-
-
-def _p(differences: dict[str, Difference], first: str, second: str, anchor: str) -> float | None:
-    """The p-value of the difference of two methods that were compared with the same anchor, or of one with the anchor."""
-    if anchor in (first, second):
-        gap = differences[first if second == anchor else second].bd_rate
-    else:
-        gap = differences[first].minus(differences[second])
-    return gap.p if gap else None

@@ -219,8 +219,6 @@ def _other_experiment(record: Record) -> list[str]:
     protocol, cost = record.protocol, record.cost
     if record.protocol_hash != protocol.hash:
         return [f"the protocol's hash is {protocol.hash}, the record has {record.protocol_hash}"]
-    if not 0 <= record.rate_index < record.curve_points:
-        return [f"it is rate point number {record.rate_index} of a curve of {record.curve_points}"]
     if LAMBDA not in record.rate_point or record.trained_under:
         return []
     lmbda = record.rate_point[LAMBDA]

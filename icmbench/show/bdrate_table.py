@@ -115,15 +115,17 @@ def bd_rate_sheets(rows: Sequence[Row]) -> list[tuple[Sheet, list[Row]]]:
 
 
 def _caption(group: Sequence[Row]) -> str:
-    ranked = ["ranks for all pairs"] if max(row.comparisons for row in group) > 1 else []
-    return "; ".join([f"{group[0].metric}, uncompressed {group[0].ceiling:.1f}", *legend(group), *ranked])
+    ranked = ["ranks for all other pairs too"] if max(row.comparisons for row in group) > 1 else []
+    return "; ".join([f"{group[0].metric}, uncompressed {group[0].ceiling:.1f}", *legend(list(map(numbers, group))), *ranked])
 
 
-def legend(rows: Sequence[Row]) -> list[str]:
-    """What the mark of a BD-rate means and what the verdicts are corrected for, as far as the rows have such."""
-    count = max((row.comparisons for row in rows), default=0)
-    marked = [f"{MARK}: rests on something doubtful, see the notes"] if any(row.marks or row.lacking for row in rows) else []
-    return [*marked, *([f"verdicts corrected for {count} comparisons (Holm)"] if count > 1 else [])]
+def legend(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the mark of a BD-rate means and what the verdicts are corrected for, as far as the `numbers` have such."""
+    count = max((int(line["comparisons"]) for line in lines), default=0)
+    marked = any(line["marks"] or line["lacking"] for line in lines)
+    texts = {f"{MARK}: rests on something doubtful, see the notes": marked}
+    texts |= {f"verdicts corrected for {count} comparisons (Holm)": count > 1}
+    return [text for text, there in texts.items() if there]
 
 
 def to_json(rows: Sequence[Row]) -> str:

@@ -26,6 +26,7 @@ RATE, QUALITY = 0, 1  # columns of a curve
 Curve = Sequence[tuple[float, float]]
 Method = Literal["pchip", "akima"]
 FloatArray = NDArray[np.float64]
+NAMES: dict[Method, str] = {"pchip": "PCHIP", "akima": "Akima"}
 INTERPOLATIONS: dict[str, type[PchipInterpolator] | type[Akima1DInterpolator]] = {
     "pchip": PchipInterpolator,
     "akima": Akima1DInterpolator,
@@ -92,7 +93,7 @@ def bd_rate(anchor: Curve, test: Curve, *, method: Method = "pchip") -> BDRate:
         return BDRate(None, points=points, monotone=monotone, reason=reason, warnings=warnings, method=method)
     overlap = _overlap(a, b, QUALITY)
     percent, cross_check = (_percent(a, b, kind) if overlap >= MIN_OVERLAP else None for kind in (method, check_method))
-    reason = "" if percent is not None else f"the {method} interpolation diverges"
+    reason = "" if percent is not None else f"the {NAMES[method]} interpolation diverges"
     if overlap < MIN_OVERLAP:
         reason = f"the quality ranges overlap by {overlap:.0%}, less than {MIN_OVERLAP:.0%}"
     if percent is not None:
@@ -230,9 +231,9 @@ def _doubts(percent: float, check: float | None, overlap: float, methods: tuple[
     if overlap < GOOD_OVERLAP:
         warnings.append(f"the quality ranges overlap by only {overlap:.0%}")
     if check is None:
-        warnings.append(f"no cross-check: the {methods[1]} interpolation diverges")
+        warnings.append(f"no cross-check: the {NAMES[methods[1]]} interpolation diverges")
     elif disagree(percent, check):
-        warnings.append(f"{methods[0]} and {methods[1]} disagree ({percent:+.1f} % and {check:+.1f} %)")
+        warnings.append(f"{NAMES[methods[0]]} and {NAMES[methods[1]]} disagree ({percent:+.1f} % and {check:+.1f} %)")
     return tuple(warnings)
 
 

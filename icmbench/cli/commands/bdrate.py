@@ -28,6 +28,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _json(result: "BDRate") -> str:
+    from icmbench.stats.bdrate import stability
+
     return json.dumps(
         {
             "bd_rate": result.percent,
@@ -37,6 +39,7 @@ def _json(result: "BDRate") -> str:
             "method": result.method,
             "cross_check": result.cross_check,
             "points": result.points,
+            "leave_one_out": stability([result.left_out]),
             "monotone": result.monotone,
             "warnings": result.warnings,
             "reason": result.reason or None,
@@ -47,6 +50,8 @@ def _json(result: "BDRate") -> str:
 
 
 def _text(result: "BDRate") -> str:
+    from icmbench.stats.bdrate import stability
+
     check_name = "Akima" if result.method == "pchip" else "PCHIP"
     name = "PCHIP" if result.method == "pchip" else "Akima"
     check = "" if result.cross_check is None else f"; {check_name}: {result.cross_check:+.2f} %"
@@ -60,4 +65,6 @@ def _text(result: "BDRate") -> str:
         f"overlap:   {result.overlap:.0%} of quality, {result.rate_overlap:.0%} of log rate",
         f"points:    {result.points[0]} of the anchor, {result.points[1]} of the test",
     ]
+    if ends := stability([result.left_out]):
+        lines.append(f"one less:  {ends[0]:+.2f} … {ends[1]:+.2f} % (any one rate point left out, PCHIP)")
     return "\n".join([*lines, *(f"warning:   {text}" for text in result.warnings)])

@@ -84,7 +84,7 @@ def sheet(entries: Sequence[Entry]) -> Sheet:
         ]
         for entry in entries
     ]
-    caption = "; ".join([first, *bdrate_table.legend([entry.row for entry in entries if entry.row])])
+    caption = "; ".join([first, *bdrate_table.legend([bdrate_table.numbers(entry.row) for entry in entries if entry.row])])
     return Sheet("table", caption, columns, lines, [entry.notes for entry in entries])
 
 

@@ -193,7 +193,7 @@ def short_detection(folder: Path) -> Path:
         objects = [row for image in kept for row in pictures.objects[image["id"]]]
         annotations = folder / f"{split}.json"
         annotations.write_text(json.dumps(pictures.coco | {"images": kept, "annotations": objects}))
-        tables.append(f'{split} = {{ images = "{pictures.folder}", annotations = "{annotations}" }}')
+        tables.append(f'{split} = {{ images = "{pictures.folder}", annotations = "{annotations}", subset = true }}')
     text = PLUGINS.protocols()[DETECTION].read_text().replace('source = "shapes"', "\n".join(['source = "coco"', *tables]))
     path = folder / "detect.toml"
     path.write_text(text.replace("steps = 200", "steps = 2").replace(DETECTION, "detect-v1"))

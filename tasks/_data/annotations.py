@@ -132,5 +132,5 @@ def check_boxes(path: Path, content: Annotations) -> None:
             row = rows[int(where.any(1).argmax())]
             size = "{}x{}".format(*sizes[row["image_id"]])
             raise UserError(f"{path}: the box {row['bbox']} of annotation {row['id']} {what} (image {row['image_id']}: {size}).")
-    if (start + sides).max() <= 1:
-        raise UserError(f"{path}: all boxes end at 1 or before, as if they were in parts of the image; a box is in pixels.")
+    if (start + sides).max() < 2:
+        raise UserError(f"{path}: all boxes end before pixel 2, as if they were in parts of the image; a box is in pixels.")

@@ -76,11 +76,11 @@ class CocoFolder(Dataset):
         """Look at all that can be wrong in boxes and images; of the files only headers are read. Raises UserError."""
         if self.origin:
             return
+        sizes = [(row["height"], row["width"]) for row in self.images]
+        check_once(self.files, sizes, self._check_sizes)
         check_boxes(self.annotations, self.coco)
         if not any(self.objects.values()):
             raise UserError(f"{self.annotations} has no object: none of at least one pixel that is no crowd.")
-        sizes = [(row["height"], row["width"]) for row in self.images]
-        check_once(self.files, sizes, self._check_sizes)
 
     def _check_sizes(self) -> None:
         for index, size in enumerate(side_by_side(size_of, self.files)):
@@ -106,12 +106,14 @@ class CocoFolder(Dataset):
         return len(self.images)
 
     def fingerprint(self) -> str:
-        """From the images' names and sizes, and the used fields of the annotations."""
+        """From the images' names and sizes, the used fields of the annotations, and labels that do not follow the ids."""
+        ids = [row["id"] for row in self.categories]
+        order = [] if ids == sorted(row["id"] for row in self.coco["categories"]) else [ids]
         if self.origin:
-            return fingerprint(self.folder, [], self.origin)
+            return fingerprint(self.folder, [], self.origin, *order)
         tables: Mapping[str, Any] = self.coco
         content = {kind: [{key: row.get(key) for key in keys} for row in tables[kind]] for kind, keys in USED.items()}
-        return fingerprint(self.folder, [row["file_name"] for row in self.images], content)
+        return fingerprint(self.folder, [row["file_name"] for row in self.images], content, *order)
 
     def __getitem__(self, index: int) -> Sample:
         if index in self.kept.items:

@@ -69,8 +69,9 @@ def _size(image: Image.Image) -> tuple[int, int]:
 
 
 def _require_colours(image: Image.Image) -> None:
-    if image.mode not in COLOUR + GREY16:
-        raise ValueError(f"pixels of the kind {image.mode} have no certain 8-bit colours")
+    transparent_tiff = image.format == "TIFF" and image.mode in ("LA", "RGBA")  # which mmcv darkens
+    if image.mode not in COLOUR + GREY16 or transparent_tiff:
+        raise ValueError(f"pixels of the kind {image.mode} have no certain 8-bit colours in a {image.format} file")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -142,7 +142,7 @@ def load_checkpoint(network: nn.Module, weights: Weights) -> None:
             content = torch.load(path, map_location="cpu", weights_only=True)
             state = content.get("state_dict", content)
     except Exception as error:  # damaged files raise many kinds
-        raise UserError(f"cannot read the checkpoint {path}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"cannot read the checkpoint {path}: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

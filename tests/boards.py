@@ -1,10 +1,18 @@
-"""Results folders for the tests of the leaderboard."""
+"""Results folders for the tests of the leaderboard, and browsers that look at it."""
 
-from collections.abc import Sequence
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from playwright.sync_api import Browser, sync_playwright
 
 from builders import RATES, SCORES, curve, make_protocol, make_record
 from icmbench.base.files import sha256
@@ -14,12 +22,51 @@ from icmbench.schema.store import Store, rows_path
 
 IMAGES = 70  # more than one block of a tally
 MAIN = make_protocol(name="main-v1", summary="objects in images that were drawn for the tests")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-def keep(folder: Path, records: Sequence[Record], gain: float = 0.0, images: int = IMAGES) -> list[Path]:
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A running browser."""
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@contextmanager
+def served(results: Path) -> Iterator[tuple[str, int]]:
+    """The leaderboard of a results folder: its address and the process that serves it."""
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        port = found.getsockname()[1]
+    words = [sys.executable, "-m", "icmbench", "leaderboard", "--results", str(results), "--port", str(port)]
+    with subprocess.Popen(words) as process:
+        try:
+            _wait(f"http://localhost:{port}/_stcore/health")
+            yield f"http://localhost:{port}", process.pid
+        finally:
+            process.terminate()
+
+
+def _wait(address: str) -> None:
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(address, timeout=5)
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(f"nothing answers at {address}")
+
+
+def write(folder: Path, records: Iterable[Record]) -> Path:
+    """Write records without rows; returns the path of the last one."""
+    return [Store(folder).write(record) for record in records][-1]
+
+
+def keep(folder: Path, records: Sequence[Record], gain: float = 0.0, images: int = IMAGES) -> None:
     """Write records with the rows of their images: number k has k + `gain` points and (1000 + k) bits for every bit per pixel."""
-    store, paths = Store(folder), []
-    numbers = np.arange(images)
+    store, numbers = Store(folder), np.arange(images)
     for record in records:
         rows = rows_path(store.path_of(record))
         rows.parent.mkdir(parents=True, exist_ok=True)
@@ -28,8 +75,7 @@ def keep(folder: Path, records: Sequence[Record], gain: float = 0.0, images: int
         table = {"image": [f"{k}.png" for k in numbers], "bits": bits, "pixels": 1000, "psnr": 30.0, "decoded_sha256": ""}
         pd.DataFrame(table | dict.fromkeys(("score", "AP", "AP50"), score)).to_parquet(rows)
         digest = {"rows_sha256": sha256(rows), "tally": "mean", "images": images}
-        paths.append(store.write(record.model_copy(update=digest)))
-    return paths
+        store.write(record.model_copy(update=digest))
 
 
 def classical(quality: int, bpp: float, score: float, protocol: Protocol | None = None) -> Record:

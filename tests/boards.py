@@ -20,6 +20,7 @@ from icmbench.schema.protocol import Protocol
 from icmbench.schema.record import Record
 from icmbench.schema.store import Store, rows_path
 
+QUALITIES = (10, 20, 40, 80)  # of the records of JPEG
 IMAGES = 70  # more than one block of a tally
 MAIN = make_protocol(name="main-v1", summary="objects in images that were drawn for the tests")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -83,7 +84,7 @@ def classical(quality: int, bpp: float, score: float, protocol: Protocol | None 
     record = make_record(protocol)
     return record.model_copy(
         update={
-            "method": "jpeg", "start_sha256": "", "rate_index": quality // 10, "rate_point": {"quality": float(quality)},
+            "method": "jpeg", "start_sha256": "", "rate_index": QUALITIES.index(quality), "rate_point": {"quality": float(quality)},
             "bpp": 1.1 * bpp, "scores": {"AP": score}, "cost": record.cost.model_copy(update={"steps": 0}),
         }
     )  # fmt: skip
@@ -99,7 +100,7 @@ def fill(folder: Path) -> Path:
         ):
             records = curve(method, factor + 0.01 * seed, protocol=MAIN, seed=seed, parameters=given)
             keep(folder, [_with_scores(record, gain) for record in records], gain=float(gain < 0))
-    jpegs = [classical(q, bpp, score, MAIN) for q, bpp, score in zip((10, 20, 40, 80), RATES, SCORES, strict=True)]
+    jpegs = [classical(q, bpp, score, MAIN) for q, bpp, score in zip(QUALITIES, RATES, SCORES, strict=True)]
     keep(folder, [_with_scores(record, -2.0) for record in jpegs])
     return folder
 

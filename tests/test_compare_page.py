@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from boards import IMAGES, classical, keep
+from boards import IMAGES, QUALITIES, classical, keep
 from cells import bound
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -56,7 +56,7 @@ def results(tmp_path: Path) -> Path:
     for seed in (0, 1):
         keep(folder, curve("task_loss", seed=seed))
         keep(folder, curve("aux_loss", 0.8, seed=seed), gain=1.0)
-    keep(folder, [classical(quality, bpp, score) for quality, bpp, score in zip((10, 20, 40, 80), RATES, SCORES, strict=True)])
+    keep(folder, [classical(quality, bpp, score) for quality, bpp, score in zip(QUALITIES, RATES, SCORES, strict=True)])
     return folder
 
 

@@ -4,7 +4,7 @@ This file is two things: what is served, with the tables read before anybody com
 """
 
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from html import escape
@@ -12,25 +12,25 @@ from pathlib import Path
 
 import streamlit as st
 
-from icmbench.leaderboard import derived, listings, live_tables, views
+from icmbench.leaderboard import compare_screen, derived, listings, live_tables, pages, screens
 from icmbench.leaderboard.background import obtain
 from icmbench.leaderboard.derived import Tables
 from icmbench.leaderboard.live_tables import LiveTables
-from icmbench.leaderboard.page import BIND, STYLE, Context, link, select
-from icmbench.leaderboard.screens import ablations, compare, cost, curves, method, overview, protocol, submit
-from icmbench.leaderboard.views import Choice
+from icmbench.leaderboard.page import BIND, STYLE, Context, address, select
+from icmbench.leaderboard.pages import Part
+from icmbench.leaderboard.views import Choice, View, protocol_names
 from icmbench.plugins.find import Plugins
 
 ICON = str(Path(__file__).with_name("icon.png"))
-PAGES = {
-    "overview": overview,
-    "curves": curves,
-    "method": method,
-    "compare": compare,
-    "ablations": ablations,
-    "cost": cost,
-    "protocol": protocol,
-    "submit": submit,
+PAGES: dict[str, tuple[Callable[[Context], Iterable[Part]], str]] = {  # with their icons
+    "overview": (pages.overview, "leaderboard"),
+    "curves": (screens.curves, "show_chart"),
+    "method": (screens.method, "badge"),
+    "compare": (compare_screen.compare, "compare"),
+    "ablations": (screens.ablations, "tune"),
+    "cost": (screens.cost, "timer"),
+    "protocol": (pages.protocol, "description"),
+    "submit": (screens.submit, "upload"),
 }
 
 
@@ -41,17 +41,17 @@ def main(results: Path, runs: Path = Path("runs")) -> None:
     live = live_tables.of(results)
     live.look()
     context = choose(live, runs) if len(live.tables.protocols) else None
-    pages = [
+    shown = [
         st.Page(
-            partial(_show, module.show, context, live),
-            title=module.TITLE,
-            icon=module.ICON,
+            partial(_show, make, context, live),
+            title=name.capitalize(),
+            icon=f":material/{icon}:",
             url_path=name,
             default=name == "overview",
         )
-        for name, module in PAGES.items()
+        for name, (make, icon) in PAGES.items()
     ]
-    page = st.navigation(pages, position="top")
+    page = st.navigation(shown, position="top")
     page.run()
     if context is not None:
         _link(page.url_path or "overview", context.choice)
@@ -60,26 +60,22 @@ def main(results: Path, runs: Path = Path("runs")) -> None:
 def choose(live: LiveTables, runs: Path) -> Context | None:
     """Protocol, score and anchor, in the side bar and the address of every page; None until the tables of the score are made."""
     with st.sidebar:
-        protocol = select("Protocol", views.protocol_names(live.tables), "protocol")
-        metric = select("Score", views.metric_names(live.tables, protocol), "metric", "What methods are compared by")
-    tables = tables_of(live, protocol, metric)
-    with st.sidebar:
-        anchor = select(
-            "Anchor", views.anchor_names(tables or live.tables, protocol), "anchor", "What BD-rates are taken against"
+        protocol = select("Protocol", protocol_names(live.tables), "protocol")
+        primary = View.own(live.tables, protocol)
+        metric = select("Score", primary.metrics, "metric", "What methods are compared by")
+    tables: Tables | None = live.tables
+    if metric != primary.facts["metric"]:
+        key = (live.results, live.signature, protocol, metric)
+        tables = obtain(
+            "tables", key, lambda: derived.build(live.results, metrics={protocol: metric}), f"The comparison by {metric}"
         )
+    with st.sidebar:
+        anchors = View.own(tables or live.tables, protocol).anchors
+        anchor = select("Anchor", anchors, "anchor", "What BD-rates are taken against")
         image = st.segmented_control("Figures are saved as", ["SVG", "PNG"], default="SVG", required=True, key="image", bind=BIND)
     if tables is None:
         return None
     return Context(tables, Choice(protocol, anchor, metric), Plugins(), live.results, (image or "SVG").lower(), runs)
-
-
-def tables_of(live: LiveTables, protocol: str, metric: str) -> Tables | None:
-    """The tables with this score of a protocol; None as long as they are being made."""
-    if metric == views.about(live.tables, protocol)["metric"]:
-        return live.tables
-    key = (live.results, live.signature, protocol, metric)
-    what = f"The comparison by {metric}"
-    return obtain("tables", key, lambda: derived.build(live.results, metrics={protocol: metric}), what)
 
 
 def _link(name: str, choice: Choice) -> None:
@@ -88,35 +84,25 @@ def _link(name: str, choice: Choice) -> None:
         key: st.query_params.get_all(key) for key in st.query_params if key not in choice.parameters
     }
     with st.sidebar:
-        st.html(f'<a class="icm-link" href="{escape(link(name, parameters))}" target="_self">Link to this view</a>')
+        st.html(f'<a class="icm-link" href="{escape(address(name, parameters))}" target="_self">Link to this view</a>')
 
 
-def _show(show: Callable[[Context], None], context: Context | None, live: LiveTables) -> None:
+def _show(make: Callable[[Context], Iterable[Part]], context: Context | None, live: LiveTables) -> None:
     if live.busy:
         st.info("There are new records; their tables are being made. Reload in a moment to see them.")
     if live.problem:
         st.warning(f"The newest records could not be read: {live.problem}")
     if context is not None:
-        show(context)
+        context.show(make(context))
     elif live.tables.protocols.empty:
-        _empty(live.results)
-    _set_aside(live.tables)
-
-
-def _empty(results: Path) -> None:
-    st.title("No records yet")
-    st.markdown("This leaderboard shows the records of the folder")
-    st.code(str(results), language=None)
-    st.markdown("and there are none that can be read. A first run makes some:")
-    st.code(f"icmbench run aux_loss detection --results {results}", language=None)
-
-
-def _set_aside(tables: Tables) -> None:
-    """The files that count nowhere, with the reason."""
-    count = len(tables.broken)
-    if count:
+        st.title("No records yet")
+        st.markdown("This leaderboard shows the records of the folder")
+        st.code(str(live.results), language=None)
+        st.markdown("and there are none that can be read. A first run makes some:")
+        st.code(f"icmbench run aux_loss detection --results {live.results}", language=None)
+    if count := len(live.tables.broken):
         with st.expander(f"{count} file{'s' if count > 1 else ''} set aside", icon=":material/report:"):
-            st.html(listings.set_aside(tables).html())
+            st.html(listings.set_aside(live.tables).html())
 
 
 def folders() -> list[Path]:

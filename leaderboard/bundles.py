@@ -5,8 +5,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from icmbench.base.errors import UserError
-from icmbench.show.sheet import Cell, Column, Sheet, number
-from icmbench.submission.inspect import Claim, Contents, inspect
+from icmbench.leaderboard import listings
+from icmbench.leaderboard.listings import BPP, PSNR, decimal, integer, text
+from icmbench.show.sheet import Cell, Sheet
+from icmbench.submission.inspect import Contents, inspect
 
 
 @dataclass(frozen=True)
@@ -43,31 +45,21 @@ def _about(found: Contents) -> Sheet:
         "seeds": ", ".join(str(seed) for seed in sorted({claim.record.seed for claim in found.claims})),
         "bitstreams": str(sum(len(claim.cell.shipped) for claim in found.claims)),
     }
-    lines = [[Cell(name), Cell(text)] for name, text in facts.items() if text]
-    return Sheet("bundle", "What the bundle says of itself", [Column("what", names=True), Column("is", prose=True)], lines)
+    cells = {name: Cell(text) for name, text in facts.items() if text}
+    return listings.fact_sheet("bundle", "What the bundle says of itself", cells)
 
 
 def _claims(found: Contents) -> Sheet:
     metric = found.protocol.evaluation.metric
-    columns = [
-        Column("rate point", names=True),
-        Column("seed", True),
-        Column("images", True),
-        Column("bpp", True, "bits of the whole container over the pixels of the image"),
-        Column(metric, True, "in percent"),
-        Column("PSNR", True, "dB"),
+    fields = [
+        text("rate point", "point", names=True),
+        integer("seed", "seed"),
+        integer("images", "images"),
+        BPP,
+        decimal(metric, "score", ".2f", "in percent"),
+        PSNR,
     ]
-    order = sorted(found.claims, key=lambda claim: (claim.record.seed, claim.record.rate_index))
-    return Sheet("bundle-claims", "What it claims", columns, [_claim(claim, metric) for claim in order])
-
-
-def _claim(claim: Claim, metric: str) -> list[Cell]:
-    record = claim.record
-    return [
-        Cell(record.point),
-        Cell(str(record.seed), record.seed),
-        Cell(str(record.images), record.images),
-        number(record.bpp, ".4f"),
-        number(record.scores[metric], ".2f"),
-        number(record.psnr, ".2f"),
-    ]
+    records = sorted((claim.record for claim in found.claims), key=lambda record: (record.seed, record.rate_index))
+    names = ("point", "seed", "images", "bpp", "psnr")
+    lines = ({name: getattr(one, name) for name in names} | {"score": one.scores[metric]} for one in records)
+    return listings.sheet("bundle-claims", "What it claims", fields, lines)

@@ -1,10 +1,9 @@
 """From a protocol's records to the lines of the leaderboard's tables: all that takes time, done where nobody waits."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -16,6 +15,7 @@ from icmbench.compare.resamples import source
 from icmbench.compare.row import Row
 from icmbench.extras.curves.external import ExternalCurve, external_rows
 from icmbench.leaderboard import pairs
+from icmbench.leaderboard.lines import Line, as_json
 from icmbench.plugins.find import INSTALLED
 from icmbench.schema.protocol import doubled
 from icmbench.schema.record import Record
@@ -25,7 +25,7 @@ from icmbench.stats.bdrate import MIN_POINTS, Curve, relative_difference
 from icmbench.stats.monotone import rising
 
 FIXED = (0.1, 0.5, 0.9)  # where in the anchor's range of ln rate accuracies are compared
-Lines = list[dict[str, Any]]
+Lines = list[Line]
 
 
 def lines(results: Path, identity: str, metric: str | None, published: Sequence[ExternalCurve]) -> dict[str, Lines]:
@@ -35,7 +35,7 @@ def lines(results: Path, identity: str, metric: str | None, published: Sequence[
     """
     store = Store(results)
     records, aside = read_comparable(store, INSTALLED, identity)
-    tables = {"broken": [{"path": str(path.relative_to(results)), "reason": reason} for path, reason in aside.items()]}
+    tables = {"broken": broken(results, aside)}
     for group in curves(records, metric):
         longer, _ = read_comparable(store, INSTALLED, doubled(group.protocol).identity)
         twice = next(iter(curves(longer, group.metric)), None)
@@ -48,6 +48,11 @@ def lines(results: Path, identity: str, metric: str | None, published: Sequence[
         tables["records"] = [_record(record, store, group.metric) for record in records]
         tables["protocols"] = [_protocol(group, list(found), records)]
     return tables
+
+
+def broken(results: Path, aside: Mapping[Path, str]) -> Lines:
+    """Files that were set aside, with the reason."""
+    return [{"path": str(path.relative_to(results)), "reason": reason} for path, reason in aside.items()]
 
 
 def anchors(group: Curves) -> list[str]:
@@ -68,12 +73,12 @@ def _rows(group: Curves, twice: Curves | None, store: Store, published: Sequence
     return {anchor: [*rows, *external_rows(published, rows)] for anchor, rows in found.items()}
 
 
-def _flat(row: Row, anchor: str) -> dict[str, Any]:
-    status = {"status": "external" if row.external else "claimed", "notes": json.dumps(notes(row), ensure_ascii=False)}
+def _flat(row: Row, anchor: str) -> Line:
+    status = {"status": "external" if row.external else "claimed", "notes": as_json(notes(row))}
     return {"anchor": anchor} | numbers(row) | status
 
 
-def _points(group: Curves, rows: Iterable[Row]) -> list[dict[str, Any]]:
+def _points(group: Curves, rows: Iterable[Row]) -> Lines:
     """Every rate point over the seeds (seed −1, with intervals) and at each of them."""
     mean = [
         {"protocol": row.protocol, "method": row.method, "seed": -1, "position": number, "point": point.name}
@@ -100,7 +105,7 @@ def fixed_rates(group: Curves) -> list[float]:
     return sorted({float(f"{np.exp(low + part * (high - low)):.2g}") for part in FIXED})
 
 
-def _at_rates(group: Curves) -> list[dict[str, Any]]:
+def _at_rates(group: Curves) -> Lines:
     """Accuracy at each of those rates, averaged over the seeds; None where a curve does not reach the rate."""
     found = []
     for label, seeds in group.records.items():
@@ -120,7 +125,7 @@ def _score_at(curve: Curve, rate: float) -> float | None:
     return float(PchipInterpolator(points[:, 0], points[:, 1])(np.log(rate)))
 
 
-def _gains(anchor: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
+def _gains(anchor: str, rows: Sequence[Row]) -> Lines:
     """Change of rate at equal accuracy along the curves, of the means over the seeds."""
     means = {row.method: [(point.bpp.value, point.score.value) for point in row.points] for row in rows}
     return [
@@ -139,66 +144,47 @@ def _along(anchor: Curve, curve: Curve) -> list[tuple[float, float]]:
     return [(s, p) for s, p in zip(scores.tolist(), percents.tolist(), strict=True) if np.isfinite(p)]
 
 
-def _record(record: Record, store: Store, metric: str) -> dict[str, Any]:
+def _record(record: Record, store: Store, metric: str) -> Line:
     """A record's figures in a line, and the rest of it as JSON."""
-    cost, path = record.cost, store.path_of(record)
+    cost, environment, path = record.cost, record.environment, store.path_of(record)
+    same = "trained_under point seed images bpp estimated_bpp psnr method_sha256 start_sha256 created"
+    costs = "codec_parameters training_only_parameters steps train_seconds train_device"
     return {
         "protocol": record.protocol.identity,
         "method": record.label,
         "plugin": record.method,
-        "parameters": json.dumps(record.parameters, ensure_ascii=False),
-        "defaults": json.dumps(record.defaults, ensure_ascii=False),
-        "trained_under": record.trained_under,
-        "point": record.point,
         "position": record.rate_index,
-        "seed": record.seed,
-        "images": record.images,
-        "bpp": record.bpp,
-        "estimated_bpp": record.estimated_bpp,
         "score": record.scores.get(metric),
-        "psnr": record.psnr,
-        "scores": json.dumps(record.scores, ensure_ascii=False),
+        **{name: getattr(record, name) for name in same.split()},
+        **{name: getattr(cost, name) for name in costs.split()},
+        **{name: as_json(getattr(record, name)) for name in ("parameters", "defaults", "scores", "warnings")},
         "encoder_macs": cost.encoder.macs_per_pixel,
         "decoder_macs": cost.decoder.macs_per_pixel,
         "encode_seconds": cost.encoder.seconds,
         "decode_seconds": cost.decoder.seconds,
-        "codec_parameters": cost.codec_parameters,
-        "training_only_parameters": cost.training_only_parameters,
-        "steps": cost.steps,
-        "train_seconds": cost.train_seconds,
-        "train_device": cost.train_device,
-        "device": record.environment.device + (f", {cost.packed} cells at once" if cost.packed > 1 else ""),
-        "icmbench": record.environment.icmbench,
-        "commit": record.environment.commit,
-        "method_sha256": record.method_sha256,
-        "start_sha256": record.start_sha256,
-        "created": record.created,
-        "warnings": json.dumps(record.warnings, ensure_ascii=False),
+        "device": environment.device + (f", {cost.packed} cells at once" if cost.packed > 1 else ""),
+        "icmbench": environment.icmbench,
+        "commit": environment.commit,
         "path": str(path.relative_to(store.folder)),
         "seal": json.loads(path.read_text())["content_sha256"],
     }
 
 
-def _protocol(group: Curves, chosen: Sequence[str], records: Sequence[Record]) -> dict[str, Any]:
-    protocol = group.protocol
-    names = dict.fromkeys(name for record in records for name in record.scores if name in record.ceiling)
-    primary = [protocol.evaluation.metric]
+def _protocol(group: Curves, chosen: Sequence[str], records: Sequence[Record]) -> Line:
+    protocol, primary = group.protocol, group.protocol.evaluation.metric
+    metrics = dict.fromkeys([primary, *(name for record in records for name in record.scores if name in record.ceiling)])
     return {
         "protocol": protocol.identity,
-        "name": protocol.name,
-        "hash": protocol.hash,
-        "task": protocol.task,
-        "summary": protocol.summary,
+        **{name: getattr(protocol, name) for name in ("name", "hash", "task", "summary", "anchor")},
         "metric": group.metric,
-        "metrics": json.dumps([*primary, *(name for name in names if name not in primary)], ensure_ascii=False),
+        "metrics": as_json(list(metrics)),
         "ceiling": group.ceiling,
-        "anchor": protocol.anchor,
-        "anchors": json.dumps(chosen, ensure_ascii=False),
+        "anchors": as_json(chosen),
         "methods": len(group.records),
         "records": len(records),
         "images": max(record.images for record in records),
         "doubled": doubled(protocol).identity,
         "only_anchor": only_anchor(group),
         "definition": protocol.model_dump_json(by_alias=True),
-        "ceilings": json.dumps(records[0].ceiling, ensure_ascii=False),
+        "ceilings": as_json(records[0].ceiling),
     }

@@ -5,8 +5,8 @@ no more work than what is new in it. Pages read these tables and never compute a
 """
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,22 @@ MOST = {"leaderboard": 1000, "pairs": 20_000, "classes": 20_000}  # files and fo
 Report = Callable[[str], None]
 
 
+ABOUT = {
+    "protocols": "what was measured under which rules",
+    "ranking": "the rows of the ranking, once for every anchor",
+    "points": "rate points, over the seeds (seed −1) and at each of them",
+    "at_rates": "accuracy at rates of the anchor",
+    "gains": "change of rate at equal accuracy along the curves",
+    "records": "one line a record",
+    "submissions": "who submitted a method, and whether it was verified",
+    "broken": "files that were set aside, with the reason",
+}
+NAMES = tuple(ABOUT)
+
+
 @dataclass(frozen=True)
 class Tables:
-    """Everything that pages show, one line of a table a thing, joined by the columns `protocol`, `anchor` and `method`.
-
-    `protocols`: what was measured under which rules. `ranking`: `comparison.Row` flattened, once for every anchor that can be
-    chosen. `points`: a rate point of a method, over the seeds. `at_rates`: accuracy at the anchor's rates. `gains`: change of
-    rate, score by score. `records`: one a record. `submissions`: who submitted a method, and whether it was verified.
-    `broken`: files that are no sound record, or none that may be compared, with the reason.
-    """
+    """Everything that pages show, as `ABOUT` says, joined by the columns `protocol`, `anchor` and `method`."""
 
     protocols: pd.DataFrame
     ranking: pd.DataFrame
@@ -45,13 +52,12 @@ class Tables:
     broken: pd.DataFrame
 
 
-NAMES = tuple(field.name for field in fields(Tables))
 COLUMNS = {  # of tables that may be empty
     "ranking": ["protocol", "anchor", "method"],
     "points": ["protocol", "method", "seed", "position", "point", "bpp", "score"],
     "at_rates": ["protocol", "method", "bpp", "score"],
     "gains": ["protocol", "anchor", "method", "score", "percent"],
-    "records": ["protocol", "method"],
+    "records": ["protocol", "method", "seal"],
     "submissions": ["protocol", "method", "status"],
     "broken": ["path", "reason"],
     "protocols": ["protocol", "methods", "doubled", "only_anchor"],
@@ -74,10 +80,10 @@ def build(results: Path, report: Report = no_report, metrics: Mapping[str, str] 
         cache.clear_away(kind, most)
     tables = {name: _joined(name, [one[name] for one in found]) for name in NAMES}
     submissions, no_submissions = submitted.read(results)
-    tables["submissions"] = _frame("submissions", submissions)
+    tables["submissions"] = _joined("submissions", [pd.DataFrame(submissions)])
     tables["ranking"] = submitted.with_status(tables["ranking"], tables["records"], submissions)
-    broken = external.read(results)[1] | no_submissions
-    tables["broken"] = _joined("broken", [tables["broken"], _broken(results, broken)])
+    broken = compute.broken(results, external.read(results)[1] | no_submissions)
+    tables["broken"] = _joined("broken", [tables["broken"], pd.DataFrame(broken)])
     beside = _beside(tables["protocols"])
     return Tables(**{name: _without(table, beside) for name, table in tables.items()})
 
@@ -100,7 +106,7 @@ def _tables(results: Path, identity: str, metric: str | None, report: Report) ->
         report(identity)
         lines = compute.lines(results, identity, metric, published)
         for name in NAMES:
-            _frame(name, lines.get(name, [])).to_parquet(made / f"{name}.parquet", index=False)
+            _joined(name, [pd.DataFrame(lines.get(name, []))]).to_parquet(made / f"{name}.parquet", index=False)
 
     build_once(folder, make)
     try:
@@ -129,10 +135,6 @@ def _twice(results: Path, identity: str) -> list[Any]:
     return [_content(results, other) for other in _identities(results) if other.startswith(changed)]
 
 
-def _frame(name: str, lines: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(lines) if lines else pd.DataFrame(columns=COLUMNS[name])
-
-
 def _joined(name: str, tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     filled = [table for table in tables if len(table)]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=COLUMNS[name])
@@ -140,26 +142,9 @@ def _joined(name: str, tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 def _beside(protocols: pd.DataFrame) -> set[str]:
     """Protocols that are there only to say how far an anchor still moves with a doubled budget."""
-    twice = set(protocols["doubled"])
     alone = protocols[protocols["only_anchor"].astype(bool)]
-    return twice & set(alone["protocol"])
+    return set(protocols["doubled"]) & set(alone["protocol"])
 
 
 def _without(table: pd.DataFrame, protocols: set[str]) -> pd.DataFrame:
-    if "protocol" not in table or not protocols:
-        return table
-    return table[~table["protocol"].isin(protocols)].reset_index(drop=True)
-
-
-def _broken(results: Path, broken: Mapping[Path, str]) -> pd.DataFrame:
-    return _frame("broken", [{"path": str(path.relative_to(results)), "reason": reason} for path, reason in broken.items()])
-
-
-def asdicts(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The lines of a table, with None where there is no value."""
-    names = [str(name) for name in table]
-    return [dict(zip(names, values, strict=True)) for values in zip(*(_values(table[name]) for name in names), strict=True)]
-
-
-def _values(column: "pd.Series[Any]") -> list[Any]:
-    return [None if missing else value for value, missing in zip(column.tolist(), column.isna().tolist(), strict=True)]
+    return table[~table["protocol"].isin(protocols)].reset_index(drop=True) if "protocol" in table else table

@@ -10,27 +10,30 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.io import to_json
 
-from icmbench.leaderboard import views
-from icmbench.leaderboard.views import View
+from icmbench.leaderboard.lines import where
+from icmbench.leaderboard.views import COSTS, FIRST_SHOWN, View
 from icmbench.show.palette import BLACK, BLUE, MARKERS, Style, style_of
 
 SYMBOLS = dict(zip(MARKERS, ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star"), strict=True))
 RATE = "rate (bits per pixel, whole container)"
+LOWER = "BD-rate (%), lower is better"
 NAMED = "<extra>%{fullData.name}</extra>"
 MEAN = -1  # the seed that stands for the mean of all
+IN_FILE = "the numbers are in the data of the figure."
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure, its name in files, the numbers in it, and what it shows in words."""
+    """A figure, its name in files, the numbers in it, and what it shows in words.
+
+    `rates`: its x axis has rates, which the switch of a page makes logarithmic.
+    """
 
     figure: go.Figure
     name: str
     data: pd.DataFrame
     alt: str
-
-
-IN_FILE = "the numbers are in the data of the figure."
+    rates: bool = False
 
 
 def on_dark(figure: go.Figure) -> go.Figure:
@@ -52,36 +55,47 @@ def plain(text: str) -> str:
 
 
 def _listed(methods: Sequence[str]) -> str:
-    return ", ".join(methods) if len(methods) <= views.FIRST_SHOWN else f"{len(methods)} methods"
+    return ", ".join(methods) if len(methods) <= FIRST_SHOWN else f"{len(methods)} methods"
+
+
+def _laid_out(figure: go.Figure, title: str, x: str, y: str, x_type: str = "linear") -> go.Figure:
+    """The figure with titles, and a legend below it."""
+    return figure.update_layout(
+        title={"text": plain(title), "font": {"size": 14}},
+        xaxis={"title": {"text": plain(x)}, "type": x_type},
+        yaxis={"title": {"text": plain(y)}},
+        legend={"orientation": "h", "y": -0.22, "x": 0},
+        margin={"l": 60, "r": 20, "t": 50, "b": 50},
+        height=520,
+        hovermode="closest",
+    )
 
 
 def curves(view: View, methods: Sequence[str], log: bool = False, each_seed: bool = True) -> Drawn:
     """Rate-accuracy curves with 95 % bands, the ceiling, and every seed's own curve if wanted."""
-    table, facts = views.points(view.tables, view.choice.protocol, methods), view.facts
-    metric, ceiling, figure = facts["metric"], facts["ceiling"], go.Figure()
-    means = {method: table[(table["method"] == method) & (table["seed"] == MEAN)].sort_values("bpp") for method in methods}
+    table, facts, figure = view.points(methods), view.facts, go.Figure()
+    metric, ceiling = facts["metric"], facts["ceiling"]
+    means = {method: where(table, method=method, seed=MEAN).sort_values("bpp") for method in methods}
     styles = {method: style_of(method, view.choice.anchor) for method in methods}
     for method, mean in means.items():
         _add_band(figure, mean, styles[method], method)
     for method, mean in means.items():  # over all bands
-        for seed, curve in table[(table["method"] == method) & (table["seed"] != MEAN)].groupby("seed") if each_seed else ():
+        for seed, curve in where(table[table["seed"] != MEAN], method=method).groupby("seed") if each_seed else ():
             _add_curve(figure, curve, styles[method], method, metric, f", seed {seed}")
         _add_curve(figure, mean, styles[method], method, metric)
     figure.add_hline(ceiling, line_dash="dot", line_color="grey", annotation_text=f"uncompressed {ceiling:.1f}")
-    figure.update_xaxes(title=RATE, type="log" if log else "linear")
-    figure.update_yaxes(title=f"{metric} (%)")
+    _laid_out(figure, facts["protocol"], RATE, f"{metric} (%)", "log" if log else "linear")
     alt = f"{metric} against rate of {_listed(methods)}; {IN_FILE}"
-    return Drawn(_laid_out(figure, facts), f"curves-{facts['name']}", table, alt)
+    return Drawn(figure, f"curves-{facts['name']}", table, alt, rates=True)
 
 
 def _add_curve(figure: go.Figure, curve: pd.DataFrame, style: Style, method: str, metric: str, seed: str = "") -> None:
+    ends = curve[["bpp_low", "bpp_high", "score_low", "score_high"]].itertuples(index=False)
     spread = [
         f"<br>95 %: {low:.4f} … {high:.4f} bpp<br>95 %: {least:.2f} … {most:.2f} %"
         if not seed and pd.notna(low) and pd.notna(least)
         else ""
-        for low, high, least, most in zip(
-            *(curve[column] for column in ("bpp_low", "bpp_high", "score_low", "score_high")), strict=True
-        )
+        for low, high, least, most in ends
     ]
     figure.add_scatter(
         x=curve["bpp"], y=curve["score"], mode="lines" if seed else "lines+markers", name=plain(method + seed),
@@ -106,31 +120,21 @@ def _add_band(figure: go.Figure, mean: pd.DataFrame, style: Style, method: str) 
 def gains(view: View, methods: Sequence[str]) -> Drawn | None:
     """Change of rate at equal accuracy along the curves; None where none of the methods compares with the anchor so."""
     anchor, facts, figure = view.choice.anchor, view.facts, go.Figure()
-    table = views.gains(view.tables, view.choice, methods)
-    if table.empty:
-        return None
+    table = view.gains(methods)
     shown = [method for method in methods if method in set(table["method"])]
+    if not shown:
+        return None
     for method in shown:
-        curve = table[table["method"] == method]
+        curve = where(table, method=method)
         figure.add_scatter(
             x=curve["score"], y=curve["percent"], mode="lines", name=plain(method), legendgroup=plain(method),
             line=_line(style_of(method, anchor), 2),
-            hovertemplate=f"{facts['metric']} %{{x:.2f}} %: %{{y:+.1f}} % bits<extra>%{{fullData.name}}</extra>",
+            hovertemplate=f"{facts['metric']} %{{x:.2f}} %: %{{y:+.1f}} % bits{NAMED}",
         )  # fmt: skip
     figure.add_hline(0, line_color=BLACK, line_dash="dash", line_width=1)
-    figure.update_xaxes(title=f"{facts['metric']} (%)")
-    figure.update_yaxes(title=f"change of rate against {plain(anchor)} (%)")
+    _laid_out(figure, facts["protocol"], f"{facts['metric']} (%)", f"change of rate against {anchor} (%)")
     alt = f"Change of rate of {_listed(shown)} against {anchor}, accuracy by accuracy; {IN_FILE}"
-    return Drawn(_laid_out(figure, facts), f"gains-{facts['name']}", table, alt)
-
-
-COSTS = {
-    "decode_seconds": "decoding, seconds an image",
-    "encode_seconds": "encoding, seconds an image",
-    "decoder_macs": "multiply-accumulates a pixel, decoder",
-    "encoder_macs": "multiply-accumulates a pixel, encoder",
-    "train_seconds": "training, seconds a rate point",
-}
+    return Drawn(figure, f"gains-{facts['name']}", table, alt)
 
 
 def cost(view: View, lines: Sequence[Mapping[str, Any]], by: str) -> Drawn:
@@ -147,22 +151,30 @@ def cost(view: View, lines: Sequence[Mapping[str, Any]], by: str) -> Drawn:
         )
     for line in lines:
         style = style_of(line["method"], view.choice.anchor)
-        low, high = line["bd_rate_low"], line["bd_rate_high"]
-        bars = None if low is None else {"array": [high - line["bd_rate"]], "arrayminus": [line["bd_rate"] - low], "type": "data"}
         figure.add_scatter(
-            x=[line[by]], y=[_saving(line)], mode="markers", name=plain(line["method"]), error_y=bars,
+            x=[line[by]], y=[_saving(line)], mode="markers", name=plain(line["method"]),
+            error_y=None if line["bd_rate_low"] is None else _bars([line]),
             marker={"color": style.colour, "symbol": SYMBOLS[style.marker], "size": 11},
-            hovertemplate="%{x:.4g}: BD-rate %{y:+.1f} %<extra>%{fullData.name}</extra>",
+            hovertemplate=f"%{{x:.4g}}: BD-rate %{{y:+.1f}} %{NAMED}",
         )  # fmt: skip
-    figure.update_xaxes(title=COSTS[by], type="log" if lines and min(line[by] for line in lines) > 0 else "linear")
-    figure.update_yaxes(title="BD-rate (%), lower is better")
+    _laid_out(figure, view.facts["protocol"], COSTS[by], LOWER, "log" if min(line[by] for line in lines) > 0 else "linear")
     data = pd.DataFrame(lines)[["method", by, "bd_rate", "bd_rate_low", "bd_rate_high"]]
-    alt = f"BD-rate against {COSTS[by]} of {len(lines)} methods; {IN_FILE}"
-    return Drawn(_laid_out(figure, view.facts), f"cost-{view.facts['name']}-{by}", data, alt)
+    return Drawn(
+        figure, f"cost-{view.facts['name']}-{by}", data, f"BD-rate against {COSTS[by]} of {len(lines)} methods; {IN_FILE}"
+    )
 
 
 def _saving(line: Mapping[str, Any]) -> float:
     return 0.0 if line["reason"] == "anchor" else float(line["bd_rate"])
+
+
+def _bars(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The intervals of BD-rates as error bars, of length 0 where there is none."""
+    low, high = (
+        [line["bd_rate"] if line[end] is None else line[end] for line in lines] for end in ("bd_rate_low", "bd_rate_high")
+    )
+    values = np.array([line["bd_rate"] for line in lines])
+    return {"type": "data", "array": (high - values).tolist(), "arrayminus": (values - low).tolist()}
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -174,42 +186,44 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return front
 
 
-def _laid_out(figure: go.Figure, facts: Mapping[str, Any]) -> go.Figure:
-    return figure.update_layout(
-        title={"text": plain(facts["protocol"]), "font": {"size": 14}},
-        legend={"orientation": "h", "y": -0.22, "x": 0},
-        margin={"l": 60, "r": 20, "t": 50, "b": 50},
-        height=520,
-        hovermode="closest",
-    )
-
-
 def ablation(view: View, lines: Sequence[Mapping[str, Any]], plugin: str, axis: str) -> Drawn:
     """BD-rate with its interval along a parameter; filled where it is resolved. Text is evenly spaced."""
-    anchor = view.choice.anchor
+    anchor, figure = view.choice.anchor, go.Figure()
     placed = [line for line in lines if line["bd_rate"] is not None]
-    numbers = all(isinstance(line["value"], int | float) and not isinstance(line["value"], bool) for line in placed)
-    figure = go.Figure()
-    for name, wanted in (("resolved (Holm)", True), ("not resolved", False)):
-        shown = [line for line in placed if line["resolved"] == wanted]
-        if not shown:
-            continue
-        low, high = (
-            [line["bd_rate"] if line[end] is None else line[end] for line in shown] for end in ("bd_rate_low", "bd_rate_high")
-        )
-        figure.add_scatter(
-            x=[line["value"] if numbers else plain(str(line["value"])) for line in shown], y=[line["bd_rate"] for line in shown],
-            mode="markers", name=name,
-            marker={"color": BLUE, "symbol": "circle" if wanted else "circle-open", "size": 12, "line": {"width": 2}},
-            error_y={"array": [h - line["bd_rate"] for h, line in zip(high, shown, strict=True)],
-                     "arrayminus": [line["bd_rate"] - below for below, line in zip(low, shown, strict=True)]},
-            hovertemplate="%{x}: BD-rate %{y:+.1f} %<extra></extra>",
-        )  # fmt: skip
-    figure.add_hline(0, line_color=BLACK, line_dash="dash", line_width=1, annotation_text=plain(anchor))
     values = [line["value"] for line in placed]
-    wide = numbers and placed and min(values) > 0 and max(values) / min(values) > 10
-    figure.update_xaxes(title=plain(axis), type=("log" if wide else "linear") if numbers else "category")
-    figure.update_yaxes(title="BD-rate (%), lower is better")
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    for name, wanted in (("resolved (Holm)", True), ("not resolved", False)):
+        if shown := [line for line in placed if line["resolved"] == wanted]:
+            figure.add_scatter(
+                x=[line["value"] if numbers else plain(str(line["value"])) for line in shown],
+                y=[line["bd_rate"] for line in shown], mode="markers", name=name, error_y=_bars(shown),
+                marker={"color": BLUE, "symbol": "circle" if wanted else "circle-open", "size": 12, "line": {"width": 2}},
+                hovertemplate="%{x}: BD-rate %{y:+.1f} %<extra></extra>",
+            )  # fmt: skip
+    figure.add_hline(0, line_color=BLACK, line_dash="dash", line_width=1, annotation_text=plain(anchor))
+    wide = numbers and values and min(values) > 0 and max(values) / min(values) > 10
+    _laid_out(figure, view.facts["protocol"], axis, LOWER, ("log" if wide else "linear") if numbers else "category")
     data = pd.DataFrame(lines)[["value", "default", "bd_rate", "bd_rate_low", "bd_rate_high", "seeds"]]
     alt = f"BD-rate of {plugin} against {anchor} along {axis}; the numbers are in the table below."
-    return Drawn(_laid_out(figure, view.facts), f"ablation-{plugin}-{axis}", data, alt)
+    return Drawn(figure, f"ablation-{plugin}-{axis}", data, alt)
+
+
+def images(table: pd.DataFrame, metric: str, title: str) -> Drawn:
+    """Every image: change of its bits against change of its score (of its PSNR where images have no score).
+
+    `table`: that of `compare_views.images`.
+    """
+    column, what, unit = ("score", metric, "points") if table["score"].notna().any() else ("psnr", "PSNR", "dB")
+    figure = go.Figure()
+    figure.add_scatter(
+        x=table["bits"], y=table[column], mode="markers", text=[plain(name) for name in table["image"]],
+        marker={"color": BLUE, "size": 9, "opacity": 0.75},
+        hovertemplate=f"%{{text}}<br>bits %{{x:+.1f}} %<br>{what} %{{y:+.2f}} {unit}<extra></extra>",
+    )  # fmt: skip
+    figure.add_hline(0, line_color="grey", line_width=1)
+    figure.add_vline(0, line_color="grey", line_width=1)
+    corner = {"xref": "paper", "yref": "paper", "showarrow": False, "opacity": 0.7}
+    figure.add_annotation(x=0, y=1, xanchor="left", yanchor="top", text="fewer bits, better", **corner)
+    figure.add_annotation(x=1, y=0, xanchor="right", yanchor="bottom", text="more bits, worse", **corner)
+    _laid_out(figure, title, "change of the bits (%)", f"change of {what} ({unit})").update_layout(height=480, showlegend=False)
+    return Drawn(figure, "images", table, f"Change of {what} against change of bits, {len(table)} images; {IN_FILE}")

@@ -1,93 +1,56 @@
-"""The tables that pages show: ranked lists, cards, records. Knows neither Streamlit nor files."""
+"""The tables that pages show: ranked lists, cards, records. Knows neither Streamlit nor files.
+
+A table is written down column by column: what stands in the head, and which cell a line has there.
+"""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from icmbench.leaderboard import views
-from icmbench.leaderboard.derived import Tables, asdicts
-from icmbench.leaderboard.views import Choice
+from icmbench.leaderboard.derived import Tables
+from icmbench.leaderboard.lines import asdicts
+from icmbench.leaderboard.views import View, protocol_names
 from icmbench.show.bdrate_table import bd_rate, legend
 from icmbench.show.sheet import NOTHING, Cell, Column, Sheet, interval, number, whole
 
-STATUS = (
-    "verified: its bitstreams were decoded and scored again, with the scores that it claims; "
-    "claimed: as its author computed it; external: as published elsewhere"
-)
-DIFFERENCE = (
-    Column("BD-rate", True, "mean change of the rate at equal accuracy; negative: bits saved"),
-    Column("95 % interval", True, "over seeds and images"),
-    Column("verdict", about="whether the difference is more than chance, corrected for all rows of the table (Holm)", short=True),
-    Column("resolvable", True, "the smallest saving that the row would show in 80 % of such experiments"),
-)
-AGREEMENT = (
-    Column("BD-metric", True, "percentage points"),
-    Column("overlap", True, "of the ranges of accuracy"),
-    Column("seeds", True),
-)
-Link = Callable[[str, Mapping[str, str]], str]  # page and its parameters → address
+Line = Mapping[str, Any]
+Field = tuple[Column, Callable[[Line], Cell]]  # a column, and its cell in a line
 
 
-def no_links(page: str, parameters: Mapping[str, str]) -> str:
-    """Links for a place that has no pages."""
-    return ""
+def sheet(name: str, caption: str, fields: Sequence[Field], lines: Iterable[Line], noted: bool = False) -> Sheet:
+    """A table of these columns with a row for each line. `name`: of its files, with what no file name may have replaced.
+
+    `noted`: the lines are of the ranking, and what a reader must know about them stands below.
+    """
+    safe = "".join(character if character.isalnum() or character in "._-" else "_" for character in name)[:160]
+    lines = list(lines)
+    cells = [[cell(line) for _, cell in fields] for line in lines]
+    notes = [json.loads(line["notes"]) for line in lines] if noted else []
+    return Sheet(safe, caption, [column for column, _ in fields], cells, notes)
 
 
-def overview(tables: Tables, choice: Choice, link: Link = no_links) -> Sheet:
-    """The ranked table."""
-    facts = views.about(tables, choice.protocol)
-    rates = views.fixed_rates(tables, choice.protocol)
-    costs = views.costs(tables, choice.protocol)
-    columns = [
-        Column("rank", True, "methods that share a rank are not shown to differ from the best of them"),
-        Column("method", names=True),
-        *DIFFERENCE,
-        Column("status", about=STATUS),
-        Column("seeds", True),
-        *(Column(f"{facts['metric']} @ {rate:g} bpp", True, "in percent, by interpolation") for rate in rates),
-        Column("encode kMAC/px", True, "thousand multiply-accumulates a pixel"),
-        Column("decode kMAC/px", True, "thousand multiply-accumulates a pixel"),
-        Column("encode s", True, "median seconds an image, on the device of the records"),
-        Column("decode s", True, "median seconds an image, on the device of the records"),
-        Column("training s", True, "seconds a rate point, on the device of the records"),
-    ]
-    scores = views.scores_at(tables, choice.protocol)
-    ranked = views.ranking(tables, choice)
-    lines = [_overview_line(line, choice, rates, scores, costs.get(line["method"], {}), link) for line in ranked]
-    name = choice.protocol.split("@", maxsplit=1)[0]
-    what = f"{facts['metric']} on {facts['images']} images, {facts['ceiling']:.1f} without compression. Anchor: {choice.anchor}"
-    caption = "; ".join([what, *legend(ranked)])
-    return Sheet(f"ranking-{name}", caption, columns, lines, _notes(ranked))
+def decimal(header: str, key: str, form: str, about: str = "", unit: str = "") -> Field:
+    """A column of numbers that are written as `form` says."""
+    return Column(header, True, about), lambda line: number(line.get(key), form, unit)
 
 
-def _overview_line(
-    line: dict[str, Any],
-    choice: Choice,
-    rates: Sequence[float],
-    scores: Mapping[tuple[str, float], float | None],
-    cost: Mapping[str, Any],
-    link: Link,
-) -> list[Cell]:
-    method = line["method"]
-    return [
-        whole(line["rank"]),
-        Cell(method, href=link("method", choice.parameters | {"method": method})),
-        bd_rate(line),
-        interval(line["bd_rate_low"], line["bd_rate_high"]),
-        verdict(line),
-        number(line["resolvable"], ".1f", " %"),
-        Cell(line["status"], badge=line["status"]),
-        whole(line["seeds"] or None),
-        *(number(scores.get((method, rate)), ".1f") for rate in rates),
-        number(_kilo(cost.get("encoder_macs")), ".1f"),
-        number(_kilo(cost.get("decoder_macs")), ".1f"),
-        number(cost.get("encode_seconds"), ".3f"),
-        number(cost.get("decode_seconds"), ".3f"),
-        number(cost.get("train_seconds"), ".0f"),
-    ]
+def integer(header: str, key: str, about: str = "") -> Field:
+    """A column of whole numbers."""
+    return Column(header, True, about), lambda line: whole(line[key])
 
 
-def verdict(line: Mapping[str, Any]) -> Cell:
+def text(header: str, key: str, names: bool = False, short: bool = False, prose: bool = False) -> Field:
+    """A column of texts, of the style that Column explains."""
+    return Column(header, names=names, short=short, prose=prose), lambda line: Cell(str(line[key]))
+
+
+def fact_sheet(name: str, caption: str, cells: Mapping[str, Cell]) -> Sheet:
+    """A table of what is known of one thing."""
+    fields: list[Field] = [text("what", "what", names=True), (Column("is", prose=True), lambda line: line["is"])]
+    return sheet(name, caption, fields, ({"what": what, "is": cell} for what, cell in cells.items()))
+
+
+def verdict(line: Line) -> Cell:
     """What the BD-rate and its interval say, in words."""
     if line["reason"] == "anchor":
         return Cell(NOTHING, "")
@@ -103,156 +66,161 @@ def verdict(line: Mapping[str, Any]) -> Cell:
     return next(Cell(text, title=str(why)) for text, (so, why) in missing.items() if so)
 
 
-def _difference(line: Mapping[str, Any]) -> list[Cell]:
-    """The cells of DIFFERENCE for a line of the ranking."""
-    ends = interval(line["bd_rate_low"], line["bd_rate_high"])
-    return [bd_rate(line), ends, verdict(line), number(line["resolvable"], ".1f", " %")]
+def linked(view: View, header: str, page: str, key: str = "method") -> Field:
+    """A column of names that lead to a page about what they name."""
+    return Column(header, names=True), lambda line: Cell(line[key], href=view.link(page, **{key: line[key]}))
 
 
-def _notes(lines: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """What a reader must know about each line of the ranking."""
-    return [json.loads(line["notes"]) for line in lines]
+RANK = integer("rank", "rank", "methods that share a rank are not shown to differ from the best of them")
+BD_RATE: Field = (Column("BD-rate", True, "mean change of the rate at equal accuracy; negative: bits saved"), bd_rate)
+INTERVAL: Field = (
+    Column("95 % interval", True, "over seeds and images"),
+    lambda line: interval(line["bd_rate_low"], line["bd_rate_high"]),
+)
+VERDICT: Field = (
+    Column("verdict", about="whether the difference is more than chance, corrected for all rows of the table (Holm)", short=True),
+    verdict,
+)
+RESOLVABLE = decimal(
+    "resolvable", "resolvable", ".1f", "the smallest saving that the row would show in 80 % of such experiments", " %"
+)
+SEEDS: Field = (Column("seeds", True), lambda line: whole(line["seeds"] or None))
+DIFFERENCE = (BD_RATE, INTERVAL, VERDICT, RESOLVABLE)
+AGREEMENT = (
+    decimal("BD-metric", "bd_metric", "+.2f", "percentage points"),
+    decimal("overlap", "overlap", ".0%", "of the ranges of accuracy"),
+    SEEDS,
+)
+STATUS: Field = (
+    Column(
+        "status",
+        about="verified: its bitstreams were decoded and scored again, with the scores that it claims; "
+        "claimed: as its author computed it; external: as published elsewhere",
+    ),
+    lambda line: Cell(line["status"], badge=line["status"]),
+)
+BPP = decimal("bpp", "bpp", ".4f", "bits of the whole container over the pixels of the image")
+PSNR = decimal("PSNR", "psnr", ".2f", "dB")
 
 
-def _agreement(line: Mapping[str, Any]) -> list[Cell]:
-    """The cells of AGREEMENT for a line of the ranking."""
-    return [number(line["bd_metric"], "+.2f"), number(line["overlap"], ".0%"), whole(line["seeds"] or None)]
+def overview(view: View) -> Sheet:
+    """The ranked table."""
+    about, metric = view.facts, view.facts["metric"]
+    macs, seconds = "thousand multiply-accumulates a pixel", "median seconds an image, on the device of the records"
+    fields = [
+        RANK,
+        linked(view, "method", "method"),
+        *DIFFERENCE,
+        STATUS,
+        SEEDS,
+        *(decimal(f"{metric} @ {rate:g} bpp", f"@{rate}", ".1f", "in percent, by interpolation") for rate in view.at_rates),
+        decimal("encode kMAC/px", "encoder_kilo", ".1f", macs),
+        decimal("decode kMAC/px", "decoder_kilo", ".1f", macs),
+        decimal("encode s", "encode_seconds", ".3f", seconds),
+        decimal("decode s", "decode_seconds", ".3f", seconds),
+        decimal("training s", "train_seconds", ".0f", "seconds a rate point, on the device of the records"),
+    ]
+    what = f"{metric} on {about['images']} images, {about['ceiling']:.1f} without compression. Anchor: {view.choice.anchor}"
+    caption = "; ".join([what, *legend(view.ranking)])
+    lines = (line | _beside(view, line["method"]) for line in view.ranking)
+    return sheet(f"ranking-{about['name']}", caption, fields, lines, noted=True)
 
 
-def protocols(tables: Tables, link: Link = no_links) -> Sheet:
+def _beside(view: View, method: str) -> dict[str, Any]:
+    """What stands beside a method's BD-rate: its accuracies at the rates, and what it costs."""
+    costs = view.costs.get(method, {})
+    macs = {side: costs.get(f"{side}_macs") for side in ("encoder", "decoder")}
+    kilo = {f"{side}_kilo": None if value is None else value / 1000 for side, value in macs.items()}
+    return costs | kilo | {f"@{rate}": scores.get(method) for rate, scores in view.at_rates.items()}
+
+
+def protocols(view: View) -> Sheet:
     """What was measured: a line a protocol, with the best against its own anchor."""
-    columns = [
-        Column("protocol", names=True),
-        Column("task", short=True),
-        Column("metric", short=True),
-        Column("uncompressed", True, "the metric without compression, in percent"),
-        Column("images", True),
-        Column("methods", True),
-        Column("records", True),
-        Column("anchor"),
-        Column("best", about="leads the ranking against the anchor"),
-        Column("BD-rate", True, "of the best against the anchor; negative: bits saved"),
-        Column("95 % interval", True, "over seeds and images"),
-        Column("tied with it", True, "other methods that share its rank: they are not shown to differ from it"),
+    fields: list[Field] = [
+        (Column("protocol", names=True), lambda line: Cell(line["protocol"], href=_to(view, "overview", line))),
+        text("task", "task", short=True),
+        text("metric", "metric", short=True),
+        decimal("uncompressed", "ceiling", ".1f", "the metric without compression, in percent"),
+        *(integer(key, key) for key in ("images", "methods", "records")),
+        text("anchor", "anchor"),
+        (Column("best", about="leads the ranking against the anchor"), lambda line: _best(view, line)),
+        (
+            Column("BD-rate", True, "of the best against the anchor; negative: bits saved"),
+            lambda line: bd_rate(line) if "method" in line else Cell(NOTHING, None),
+        ),
+        (INTERVAL[0], lambda line: interval(line.get("bd_rate_low"), line.get("bd_rate_high"))),
+        integer("tied with it", "tied", "other methods that share its rank: they are not shown to differ from it"),
     ]
-    lines = [_protocol_line(tables, name, link) for name in views.protocol_names(tables)]
-    return Sheet("protocols", "Protocols and their best methods. Only rows of one protocol are ranked together.", columns, lines)
+    lines = map(_with_best, (View.own(view.tables, name) for name in protocol_names(view.tables)))
+    caption = "Protocols and their best methods. Only rows of one protocol are ranked together."
+    return sheet("protocols", caption, fields, lines)
 
 
-def _protocol_line(tables: Tables, protocol: str, link: Link) -> list[Cell]:
-    facts = views.about(tables, protocol)
-    choice = Choice(protocol, facts["anchor"])
-    return [
-        Cell(protocol, href=link("overview", choice.parameters)),
-        Cell(facts["task"]),
-        Cell(facts["metric"]),
-        number(facts["ceiling"], ".1f"),
-        whole(facts["images"]),
-        whole(facts["methods"]),
-        whole(facts["records"]),
-        Cell(choice.anchor),
-        *_best_cells([line for line in views.ranking(tables, choice) if line["rank"] == 1], choice, link),
-    ]
+def _with_best(view: View) -> dict[str, Any]:
+    """The protocol's line, with the line of the best method, if there is one, beside it."""
+    first = [line for line in view.ranking if line["rank"] == 1]
+    return (first[0] if first else {}) | view.facts | {"tied": len(first) - 1 if first else None}
 
 
-def _best_cells(first: Sequence[Mapping[str, Any]], choice: Choice, link: Link) -> list[Cell]:
-    if not first:
-        return [Cell(NOTHING, ""), Cell(NOTHING, None), interval(None, None), whole(None)]
-    best = first[0]
-    return [
-        Cell(best["method"], href=link("method", choice.parameters | {"method": best["method"]})),
-        bd_rate(best),
-        interval(best["bd_rate_low"], best["bd_rate_high"]),
-        whole(len(first) - 1),
-    ]
+def _to(view: View, page: str, line: Line, **more: str) -> str:
+    return view.link(page, protocol=line["protocol"], anchor=line["anchor"], **more)
 
 
-def standings(tables: Tables, protocol: str, method: str, link: Link = no_links) -> Sheet:
+def _best(view: View, line: Line) -> Cell:
+    name = line.get("method")
+    return Cell(name, href=_to(view, "method", line, method=name)) if name else Cell(NOTHING, "")
+
+
+def standings(view: View, method: str) -> Sheet:
     """Where a method stands against every anchor that can be chosen."""
-    columns = [Column("against", names=True), *DIFFERENCE, Column("rank", True), Column("seeds", True)]
-    choices = [Choice(protocol, anchor) for anchor in views.anchor_names(tables, protocol)]
-    found = [(choice, line) for choice in choices for line in views.ranking(tables, choice) if line["method"] == method]
-    lines = [
-        [
-            Cell(choice.anchor, href=link("overview", choice.parameters)),
-            *_difference(line),
-            whole(line["rank"]),
-            whole(line["seeds"] or None),
-        ]
-        for choice, line in found
-    ]
-    notes = _notes([line for _, line in found])
-    return Sheet(f"standings-{_file_name(method)}", f"{method} against every anchor", columns, lines, notes)
+    fields = [linked(view, "against", "overview", "anchor"), *DIFFERENCE, RANK, SEEDS]
+    lines = filter(None, (view.against(anchor).ranked(method) for anchor in view.anchors))
+    return sheet(f"standings-{method}", f"{method} against every anchor", fields, lines, noted=True)
 
 
-def method_records(tables: Tables, choice: Choice, method: str) -> Sheet:
+def method_records(view: View, method: str) -> Sheet:
     """Every record of a method, with where it comes from."""
-    columns = [
-        Column("rate point", names=True),
-        Column("seed", True),
-        Column("bpp", True, "bits of the whole container over the pixels of the image"),
-        Column("estimated bpp", True, "what the likelihoods promise"),
-        Column(views.about(tables, choice.protocol)["metric"], True, "in percent"),
-        Column("PSNR", True, "dB"),
-        Column("encode s", True),
-        Column("decode s", True),
-        Column("training s", True),
-        Column("device"),
-        Column("icmbench"),
-        Column("commit"),
-        Column("record", prose=True),
+    fields: list[Field] = [
+        text("rate point", "point", names=True),
+        (Column("seed", True), lambda line: whole(line["seed"] if line["steps"] else None)),
+        BPP,
+        decimal("estimated bpp", "estimated_bpp", ".4f", "what the likelihoods promise"),
+        decimal(view.facts["metric"], "score", ".2f", "in percent"),
+        PSNR,
+        decimal("encode s", "encode_seconds", ".3f"),
+        decimal("decode s", "decode_seconds", ".3f"),
+        decimal("training s", "train_seconds", ".0f"),
+        text("device", "device"),
+        text("icmbench", "icmbench"),
+        (Column("commit"), lambda line: Cell(line["commit"][:10], line["commit"], title=line["commit"])),
+        text("record", "path", prose=True),
     ]
-    table = views.records(tables, choice.protocol, method).sort_values(["seed", "position"])
-    lines = [
-        [
-            Cell(line["point"]),
-            whole(line["seed"] if line["steps"] else None),
-            number(line["bpp"], ".4f"),
-            number(line["estimated_bpp"], ".4f"),
-            number(line["score"], ".2f"),
-            number(line["psnr"], ".2f"),
-            number(line["encode_seconds"], ".3f"),
-            number(line["decode_seconds"], ".3f"),
-            number(line["train_seconds"], ".0f"),
-            Cell(line["device"]),
-            Cell(line["icmbench"]),
-            Cell(line["commit"][:10], line["commit"], title=line["commit"]),
-            Cell(line["path"]),
-        ]
-        for line in asdicts(table)
-    ]
-    return Sheet(f"records-{_file_name(method)}", f"{len(lines)} records of {method}", columns, lines)
+    lines = asdicts(view.records(method=method).sort_values(["seed", "position"]))
+    return sheet(f"records-{method}", f"{len(lines)} records of {method}", fields, lines)
 
 
-def comparisons(tables: Tables, choice: Choice, methods: Sequence[str], link: Link = no_links) -> Sheet:
+def comparisons(view: View, methods: Sequence[str]) -> Sheet:
     """Some methods against the anchor, each with where the comparison of the two is."""
-    columns = [Column("method", names=True), *DIFFERENCE, *AGREEMENT]
-    shown = [line for line in views.ranking(tables, choice) if line["method"] in methods]
-    lines = [
-        [
-            Cell(line["method"], href=link("pair", choice.parameters | {"method": line["method"]})),
-            *_difference(line),
-            *_agreement(line),
-        ]
-        for line in shown
-    ]
-    return Sheet("comparisons", f"Each method against {choice.anchor}, paired by seed and image", columns, lines, _notes(shown))
+    fields = [linked(view, "method", "pair"), *DIFFERENCE, *AGREEMENT]
+    caption = f"Each method against {view.choice.anchor}, paired by seed and image"
+    return sheet("comparisons", caption, fields, (line for line in view.ranking if line["method"] in methods), noted=True)
 
 
-def ablation(lines: Sequence[Mapping[str, Any]], axis: str, choice: Choice, plugin: str) -> Sheet:
+def ablation(view: View, lines: Iterable[Line], plugin: str, axis: str) -> Sheet:
     """The settings of a method along one axis as a table."""
-    columns = [Column(axis, names=True), *DIFFERENCE, *AGREEMENT]
-    names = [Cell(f"{line['value']}{' (default)' if line['default'] else ''}", line["value"]) for line in lines]
-    cells = [[name, *_difference(line), *_agreement(line)] for name, line in zip(names, lines, strict=True)]
-    file = f"ablation-{_file_name(plugin)}-{_file_name(axis)}"
-    caption = f"{plugin} along {axis} against {choice.anchor}, all else at its default"
-    return Sheet(file, caption, columns, cells, _notes(lines))
+
+    def setting(line: Line) -> Cell:
+        return Cell(f"{line['value']}{' (default)' if line['default'] else ''}", line["value"])
+
+    caption = f"{plugin} along {axis} against {view.choice.anchor}, all else at its default"
+    fields = [(Column(axis, names=True), setting), *DIFFERENCE, *AGREEMENT]
+    return sheet(f"ablation-{plugin}-{axis}", caption, fields, lines, noted=True)
 
 
-def submission(line: Mapping[str, Any], records: int) -> Sheet:
+def submission(line: Line, records: int) -> Sheet:
     """What is known of a submission: who, under which licence, how it was verified. `records`: of its method, all there are."""
     link = line["link"] if line["link"].startswith(("https://", "http://")) else ""
-    facts = {
+    cells = {
         "status": Cell(line["status"], badge=line["status"]),
         "why": Cell(line["reason"]),
         "authors": Cell(", ".join(json.loads(line["authors"]))),
@@ -267,51 +235,31 @@ def submission(line: Mapping[str, Any], records: int) -> Sheet:
         "where": Cell(f"{line['device']}, icmbench {line['icmbench']}" if line["device"] else ""),
         "bundle SHA-256": Cell(line["bundle_sha256"]),
     }
-    lines = [[Cell(name), cell] for name, cell in facts.items() if cell.text not in ("", NOTHING)]
-    columns = [Column("what", names=True), Column("is", prose=True)]
-    return Sheet(f"submission-{_file_name(line['method'])}", f"Submission of {line['method']}", columns, lines)
+    known = {name: cell for name, cell in cells.items() if cell.text not in ("", NOTHING)}
+    return fact_sheet(f"submission-{line['method']}", f"Submission of {line['method']}", known)
 
 
 def set_aside(tables: Tables) -> Sheet:
     """The files that count nowhere, with the reason."""
-    lines = [[Cell(line["path"]), Cell(line["reason"])] for line in asdicts(tables.broken)]
-    columns = [Column("file", names=True), Column("why", prose=True)]
-    return Sheet(
-        "set-aside",
-        "Files that are no sound record, or none that may be compared with the others. They count nowhere.",
-        columns,
-        lines,
-    )
+    caption = "Files that are no sound record, or none that may be compared with the others. They count nowhere."
+    fields = [text("file", "path", names=True), text("why", "reason", prose=True)]
+    return sheet("set-aside", caption, fields, asdicts(tables.broken))
 
 
-def ceilings(facts: Mapping[str, Any]) -> Sheet:
+def ceilings(about: Line) -> Sheet:
     """A protocol's scores without compression."""
-    lines = [[Cell(name), Cell(f"{value:.2f}", value)] for name, value in json.loads(facts["ceilings"]).items()]
-    columns = [Column("score", names=True), Column("%", True)]
-    return Sheet(f"ceiling-{facts['name']}", "Scores without compression, in percent", columns, lines)
+    fields = [text("score", "score", names=True), decimal("%", "ceiling", ".2f")]
+    lines = ({"score": name, "ceiling": value} for name, value in json.loads(about["ceilings"]).items())
+    return sheet(f"ceiling-{about['name']}", "Scores without compression, in percent", fields, lines)
 
 
-def needed(facts: Mapping[str, Any]) -> Sheet | None:
+def needed(about: Line) -> Sheet | None:
     """The files that a protocol reads; None where its images are generated and its weights come with icmbench."""
-    files = json.loads(facts["definition"])["files"]
-    if not files:
-        return None
-    columns = [Column("path below ICMBENCH_DATA", names=True), Column("bytes", True), Column("digest"), Column("where to get it")]
-    lines = [
-        [
-            Cell(one["path"]),
-            Cell(str(one["bytes"] or NOTHING), one["bytes"]),
-            Cell(one["digest"] or NOTHING),
-            Cell(one["source"]),
-        ]
-        for one in files
+    files = json.loads(about["definition"])["files"]
+    fields: list[Field] = [
+        text("path below ICMBENCH_DATA", "path", names=True),
+        (Column("bytes", True), lambda line: whole(line["bytes"] or None)),
+        (Column("digest"), lambda line: Cell(line["digest"] or NOTHING)),
+        text("where to get it", "source"),
     ]
-    return Sheet("data", "Files that must lie on the machine", columns, lines)
-
-
-def _kilo(value: float | None) -> float | None:
-    return None if value is None else value / 1000
-
-
-def _file_name(text: str) -> str:
-    return "".join(character if character.isalnum() or character in "._-" else "_" for character in text)[:80]
+    return sheet("data", "Files that must lie on the machine", fields, files) if files else None

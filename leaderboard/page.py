@@ -1,23 +1,35 @@
-"""What all pages of the app share: what they are about, choices in the address, and how tables and figures are shown."""
+"""What all pages of the app share: what they are about, choices in the address, and how parts of a page are shown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import streamlit as st
 
-from icmbench.leaderboard import figures, views
+from icmbench.leaderboard import figures
 from icmbench.leaderboard.figures import Drawn
-from icmbench.leaderboard.views import FIRST_SHOWN, View
+from icmbench.leaderboard.lines import as_csv
+from icmbench.leaderboard.pages import Details, Facts, Notes, Parameters, Part, Steps, Words
+from icmbench.leaderboard.views import View
 from icmbench.plugins.find import Plugins
+from icmbench.show.markup import for_markdown
 from icmbench.show.sheet import FORMATS, Sheet
 
 BIND: Any = "query-params"
 STYLE = Path(__file__).with_name("style.css").read_text()
-
-
+WRITERS: dict[str, Callable[[str], object]] = {
+    "title": st.title,
+    "heading": st.subheader,
+    "text": st.text,
+    "note": lambda text: st.caption(for_markdown(text)),
+    "info": st.info,
+    "code": partial(st.code, language=None),
+    "prose": partial(st.code, language=None, wrap_lines=True),
+    "json": partial(st.json, expanded=2),
+}
 Option = TypeVar("Option", str, int)
 
 
@@ -30,31 +42,72 @@ class Context(View):
     image: str
     runs: Path = Path("runs")
 
+    def link(self, page: str, **parameters: str) -> str:
+        return address(page, self.choice.parameters | parameters)
 
-def link(page: str, parameters: Mapping[str, str | Sequence[str]]) -> str:
+    def show(self, parts: Iterable[Part]) -> None:
+        """Draw parts of the page, one below the other."""
+        for part in parts:
+            if isinstance(part, Drawn):
+                _figure(part, self.image)
+            elif isinstance(part, Details):
+                with st.expander(part.title):
+                    self.show(part.parts)
+            else:
+                _show(part)
+
+
+def _show(part: Words | Facts | Parameters | Notes | Steps | Sheet) -> None:
+    match part:
+        case Words(kind, text):
+            WRITERS[kind](text)
+        case Sheet():
+            _sheet(part)
+        case Facts(values):
+            with st.container(horizontal=True):
+                for name, cell in values.items():
+                    st.metric(name, cell.text, help=cell.title or None)
+        case Parameters(given, defaults):
+            lines = [f"{name} = {value}" for name, value in given.items()]
+            lines += [f"{name} = {value}    (default)" for name, value in defaults.items()]
+            st.code("\n".join(lines), language=None) if lines else st.text("none")
+        case Notes(notes):
+            for note in notes:
+                st.text(f"• {note}")
+        case Steps(steps):
+            for number, (sentence, command) in enumerate(steps, start=1):
+                st.markdown(f"{number}. {sentence}")
+                st.code(command, language=None, wrap_lines=True)
+
+
+def address(page: str, parameters: Mapping[str, str | Sequence[str]]) -> str:
     """Address of a page of the app with its parameters."""
     return f"{'.' if page == 'overview' else page}?{urlencode(parameters, doseq=True)}"
 
 
-def show_sheet(sheet: Sheet) -> None:
+def _download(label: str, content: str, file: str, key: str, about: str | None = None) -> None:
+    st.download_button(
+        label,
+        content,
+        file_name=file,
+        mime="text/csv" if file.endswith(".csv") else "text/plain",
+        key=f"{key}-{file}",
+        help=about,
+        on_click="ignore",
+        icon=":material/download:",
+        type="tertiary",
+    )
+
+
+def _sheet(sheet: Sheet) -> None:
     """A table with its downloads."""
     st.html(sheet.html())
     with st.container(horizontal=True, gap="small"):
         for kind, name in FORMATS.items():
-            st.download_button(
-                name,
-                sheet.download(kind),
-                file_name=f"{sheet.name}.{kind}",
-                mime="text/csv" if kind == "csv" else "text/plain",
-                key=f"download-{sheet.name}-{kind}",
-                help=f"The table as {name}",
-                on_click="ignore",
-                icon=":material/download:",
-                type="tertiary",
-            )
+            _download(name, sheet.download(kind), f"{sheet.name}.{kind}", "table", f"The table as {name}")
 
 
-def show_figure(drawn: Drawn, image: str) -> None:
+def _figure(drawn: Drawn, image: str) -> None:
     """A figure with its data; its camera saves it as `image` (svg or png)."""
     config = {
         "displaylogo": False,
@@ -63,16 +116,7 @@ def show_figure(drawn: Drawn, image: str) -> None:
     }
     shown = figures.on_dark(drawn.figure) if st.context.theme.type == "dark" else drawn.figure
     st.plotly_chart(shown, config=config, key=f"figure-{drawn.name}", alt=drawn.alt)
-    st.download_button(
-        "Data of the figure (CSV)",
-        views.as_csv(drawn.data),
-        file_name=f"{drawn.name}.csv",
-        mime="text/csv",
-        key=f"data-{drawn.name}",
-        on_click="ignore",
-        icon=":material/download:",
-        type="tertiary",
-    )
+    _download("Data of the figure (CSV)", as_csv(drawn.data), f"{drawn.name}.csv", "data")
 
 
 def select(label: str, options: Sequence[Option], key: str, about: str | None = None) -> Option:
@@ -81,11 +125,3 @@ def select(label: str, options: Sequence[Option], key: str, about: str | None = 
         st.session_state[key] = options[0]
     chosen: Option | None = st.selectbox(label, options, key=key, bind=BIND, help=about)
     return options[0] if chosen is None else chosen
-
-
-def choose_methods(context: Context, key: str = "methods") -> list[str]:
-    """Some of the methods, the best and the anchor before anybody chose."""
-    anchor = [context.choice.anchor] if context.choice.anchor in context.methods else []
-    first = list(dict.fromkeys([*context.methods[:FIRST_SHOWN], *anchor]))
-    chosen: Sequence[str] = st.multiselect("Methods", context.methods, default=first, key=key, bind=BIND)
-    return [method for method in context.methods if method in chosen]

@@ -49,22 +49,11 @@ def remembering(resampled: Source) -> Source:
 
 def _read_of(seeds: Seeds, resampled: Source, metric: str) -> Sequence[Any]:
     """All that a comparison reads of a method's records."""
+    names = ("rate_index", "bpp", "rows_sha256", "start_sha256", "trained_under", "trained", "images", "protocol_hash")
     return [
-        (
-            seed,
-            r.rate_index,
-            r.bpp,
-            r.scores[metric],
-            r.rows_sha256,
-            resampled(r, metric) is not None,
-            r.start_sha256,
-            r.trained_under,
-            r.trained,
-            r.images,
-            r.protocol_hash,
-        )
+        (seed, *(getattr(record, name) for name in names), record.scores[metric], resampled(record, metric) is not None)
         for seed, curve in sorted(seeds.items())
-        for r in curve
+        for record in curve
     ]
 
 

@@ -7,13 +7,13 @@ codecs and recognisers need torch.
 import colorsys
 import json
 import os
-import shlex
 import subprocess
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ from icmbench.base.errors import UserError
 from icmbench.base.files import build_once
 from icmbench.leaderboard.classes import names as names_of
 from icmbench.leaderboard.compare_views import read
+from icmbench.leaderboard.pages import command
+from icmbench.plugins.find import INSTALLED
 from icmbench.schema.record import LAMBDA, Record, method_label, point_name
 from icmbench.schema.store import rows_path
 
@@ -99,17 +101,19 @@ def lacking(wanted: Wanted) -> list[tuple[str, str]]:
     for record in wanted.records:
         path = codec_path(wanted.runs, record)
         if path is not None and not path.is_file():
-            found.append((f"The codec {path} is not there.", command(wanted.runs, record)))
+            found.append((f"The codec {path} is not there.", _command(wanted.runs, record)))
     return found
 
 
-def command(runs: Path, record: Record) -> str:
+def _command(runs: Path, record: Record) -> str:
     """What trains a record's codec again: into other results, because a cell that has its record is not run."""
-    protocol = (record.trained_under or record.protocol.identity).split("@", maxsplit=1)[0]
-    words = ["icmbench", "run", record.method, record.protocol.task, "--protocol", protocol]
-    words += [word for name, value in record.parameters.items() for word in ("--set", f"{name}={value}")]
-    words += ["--rates", f"{record.rate_point[LAMBDA]:g}", "--seeds", str(record.seed + 1), "--no-anchor"]
-    return shlex.join([*words, "--results", "results-again", "--runs", str(runs)])
+    protocol, rate, seeds = (
+        record.trained_under or record.protocol.identity,
+        f"{record.rate_point[LAMBDA]:g}",
+        str(record.seed + 1),
+    )
+    more = ["--rates", rate, "--seeds", seeds, "--no-anchor", "--results", "results-again", "--runs", str(runs)]
+    return command(record.method, record.protocol.task, protocol, record.parameters, *more)
 
 
 def make(wanted: Wanted) -> Path:
@@ -146,13 +150,12 @@ def _build(wanted: Wanted, made: Path) -> None:
     rows = [_row(wanted.results / path, wanted.image) for path in (wanted.a, wanted.b)]  # before torch, which takes long
     import torch
 
-    from icmbench.api.classes import make_task
-    from icmbench.plugins.find import INSTALLED
+    from icmbench.experiment.build import load_task
+    from icmbench.experiment.folders import Device
 
     torch.set_num_threads(1)
     rules = wanted.records[0].protocol
-    task = make_task(INSTALLED, rules.task, rules.data, rules.recognizer)
-    task.freeze()
+    task = load_task(rules, INSTALLED, Device())
     sample = _sample(task, wanted.image, int(rows[0]["number"]))
     names = _class_names(task, rules)
     images, facts, maps = {ORIGINAL: sample.image}, {}, {}
@@ -197,18 +200,19 @@ def _codec(runs: Path, record: Record) -> "Codec":
     import torch
 
     from icmbench.api import ClassicalMethod
-    from icmbench.api.classes import method_class
-    from icmbench.experiment.build import load_codec
-    from icmbench.plugins.find import INSTALLED, options
+    from icmbench.experiment.build import build_method, load_codec
+    from icmbench.experiment.cell import Cell
+    from icmbench.experiment.folders import Device
 
     path = codec_path(runs, record)
     if path is not None:
         return load_codec(path, INSTALLED, torch.device("cpu"))
-    kind = method_class(INSTALLED, record.method)
-    if not issubclass(kind, ClassicalMethod):
+    (rate,) = record.rate_point.items()
+    cell = Cell(record.protocol, record.method, tuple(record.parameters.items()), record.rate_index, record.seed, rate)
+    method = build_method(cell, INSTALLED, Device())
+    if not isinstance(method, ClassicalMethod):
         raise UserError(f"the method {record.method} is no classical codec here.")
-    given = options(kind.Parameters, record.parameters, f"the parameters of method {record.method}")
-    return kind(given, next(iter(record.rate_point.values())))
+    return method
 
 
 def _coded(codec: "Codec", sample: "Sample", row: Mapping[str, Any]) -> tuple[dict[str, Any], "Tensor"]:
@@ -276,6 +280,13 @@ def colours_in(findings: Sequence[Any], image: "Tensor", names: Sequence[str]) -
     masks = [found.numpy() for found in findings if _is_mask(found, image)]
     labels = sorted({int(label) for mask in masks for label in np.unique(mask)})
     return [(_name_of(label, names), "#{:02x}{:02x}{:02x}".format(*colour_of(label))) for label in labels]
+
+
+def legend(colours: Sequence[tuple[str, str]]) -> str:
+    """Which class has which colour (#rrggbb), as HTML."""
+    swatch = '<li><span style="background-color: {}"></span> {}</li>'
+    items = "".join(swatch.format(escape(colour), escape(name)) for name, colour in colours)
+    return f'<ul class="icm-legend" aria-label="Colours of the classes, mixed with the image">{items}</ul>'
 
 
 def _name_of(label: int, names: Sequence[str]) -> str:

@@ -1,211 +1,189 @@
-"""What the pages of the static site show: each a function that is given a `Page` and returns what its template wants."""
+"""The pages of the static site: each a function that is given a `Page` and returns its parts, the title first."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from icmbench.base.errors import UserError
-from icmbench.leaderboard import compare_views, figures, listings, views
-from icmbench.leaderboard.compare_views import Matched
-from icmbench.leaderboard.derived import NAMES
-from icmbench.leaderboard.views import FIRST_SHOWN
-from icmbench.show.bdrate_table import notes
+from icmbench.leaderboard import compare_views, figures, listings, pages
+from icmbench.leaderboard.compare_views import Measured
+from icmbench.leaderboard.derived import ABOUT
+from icmbench.leaderboard.pages import Details, Facts, Part, Words
+from icmbench.leaderboard.views import COSTS, FIRST_SHOWN
+from icmbench.show.sheet import Cell, Sheet
 
 if TYPE_CHECKING:
     from icmbench.leaderboard.static import Page
 
-ABOUT = {
-    "protocols": "what was measured under which rules",
-    "ranking": "the rows of the ranking, once for every anchor",
-    "points": "rate points, over the seeds (seed −1) and at each of them",
-    "at_rates": "accuracy at rates of the anchor",
-    "gains": "change of rate at equal accuracy along the curves",
-    "records": "one line a record",
-    "submissions": "who submitted a method, and whether it was verified",
-    "broken": "files that were set aside, with the reason",
-}
+APP_ONLY = "images side by side as {} codecs show them, are in the app only (icmbench leaderboard): they need the codecs."
 
 
-def index(page: "Page") -> dict[str, Any]:
+@dataclass(frozen=True)
+class Switches:
+    """Switches that change the figures below them: for logarithmic rates, for every seed (`seeds`: on at first), for methods.
+
+    `methods`: name, name in the figures, whether it is shown at first.
+    """
+
+    seeds: bool = False
+    methods: Sequence[tuple[str, str, bool]] = ()
+
+
+@dataclass(frozen=True)
+class Data:
+    """The tables as files: name, what it is, number of lines, address by format."""
+
+    tables: Sequence[tuple[str, str, int, Mapping[str, str]]]
+
+
+SitePart = Part | Switches | Data
+
+
+def index(page: "Page") -> Iterator[SitePart]:
     """All protocols with their best methods, or how to make a first record."""
-    found = bool(page.site.protocols)
-    data = [(name, ABOUT[name], len(getattr(page.tables, name))) for name in NAMES]
-    return {"sheet": page.sheet(listings.protocols(page.tables, page.link)) if found else None, "data": data}
+    if not page.site.protocols:
+        yield Words("title", "No records yet")
+        text = "This leaderboard shows the records of a results folder, and there were none that can be read when it was made."
+        yield Words("text", f"{text} A first run makes some:")
+        yield Words("code", "icmbench run aux_loss detection")
+        yield Words("text", "Then make the site again:")
+        yield Words("code", "icmbench publish OUT")
+        return
+    yield Words("title", "Leaderboard")
+    yield Words(
+        "text",
+        "Codecs for machines: bits against the accuracy of a recogniser. BD-rate is the mean change of the rate at equal "
+        "accuracy; a negative one means bits saved. Methods that share a rank are not shown to differ from the best of them.",
+    )
+    yield listings.protocols(page)
+    yield Words("heading", "Data")
+    yield Words("text", "Everything that these pages show, as tables:")
+    files = {name: {form: page.to(f"data/{name}.{form.lower()}") for form in ("Parquet", "JSON")} for name in ABOUT}
+    yield Data([(name, ABOUT[name], len(getattr(page.tables, name)), links) for name, links in files.items()])
 
 
-def set_aside(page: "Page") -> dict[str, Any]:
+def set_aside(page: "Page") -> Iterator[SitePart]:
     """The files that count nowhere."""
-    return {"sheet": page.sheet(listings.set_aside(page.tables))}
+    yield Words("title", "Files set aside")
+    yield listings.set_aside(page.tables)
 
 
-def overview(page: "Page") -> dict[str, Any]:
-    """Who is best, by how much, whether that is certain, and at what cost."""
-    return {
-        "sheet": page.sheet(listings.overview(page.tables, page.choice, page.link)),
-        "doubled": views.doubled(page.tables, page.choice),
-        "retracted": views.retracted(page.tables, page.choice.protocol),
-    }
-
-
-def curves(page: "Page") -> dict[str, Any]:
+def curves(page: "Page") -> Iterator[SitePart]:
     """Rate-accuracy curves, and the change of rate along them."""
-    against = figures.gains(page, page.methods)
     first = {*page.methods[:FIRST_SHOWN], page.choice.anchor}
-    return {
-        "curves": page.figure(figures.curves(page, page.methods), log=True),
-        "gains": against and page.figure(against),
-        "switches": [(method, figures.plain(method), method in first) for method in page.methods],
-    }
+    yield Words("title", "Curves")
+    yield Switches(methods=[(method, figures.plain(method), method in first) for method in page.methods])
+    yield Words("heading", "Rate and accuracy")
+    yield from pages.curves(page, page.methods)
 
 
-def ablations(page: "Page") -> dict[str, Any]:
+def ablations(page: "Page") -> Iterator[SitePart]:
     """What each parameter of a method does, as far as it was measured."""
-    found = views.axes(page.tables, page.choice)
-    return {"axes": [_axis(page, plugin, axis) for plugin, axes in found.items() for axis in axes]}
+    yield Words("title", "Ablations")
+    yield Words("note", pages.UNCORRECTED)
+    axes = [(plugin, axis) for plugin, names in page.axes.items() for axis in names]
+    for plugin, axis in axes:
+        yield Words("heading", f"{plugin}: {axis}")
+        yield from pages.ablation(page, plugin, axis)
+    if not axes:
+        yield from pages.no_ablations(page)
 
 
-def _axis(page: "Page", plugin: str, axis: str) -> dict[str, Any]:
-    lines = views.along(page.tables, page.choice, plugin, axis)
-    return {
-        "title": f"{plugin}: {axis}",
-        "figure": page.figure(figures.ablation(page, lines, plugin, axis)),
-        "sheet": page.sheet(listings.ablation(lines, axis, page.choice, plugin)),
-    }
-
-
-def cost(page: "Page") -> dict[str, Any]:
+def cost(page: "Page") -> Iterator[SitePart]:
     """BD-rate against every cost, with the Pareto fronts."""
-    lines = views.cost_lines(page.tables, page.choice)
-    placed = {by: views.placed(lines, by) for by in figures.COSTS}
-    return {"costs": [_cost(page, by, shown, len(lines)) for by, shown in placed.items() if shown]}
+    yield Words("title", "Cost")
+    found = {by: list(pages.cost(page, by)) for by in COSTS}
+    for by, parts in found.items():
+        if parts:
+            yield Words("heading", COSTS[by].capitalize())
+            yield from parts
+    if not any(found.values()):
+        yield Words("info", "No method has both a BD-rate and a known cost.")
 
 
-def _cost(page: "Page", by: str, shown: Sequence[dict[str, Any]], all_of_them: int) -> dict[str, Any]:
-    return {
-        "title": figures.COSTS[by].capitalize(),
-        "figure": page.figure(figures.cost(page, shown, by)),
-        "left": all_of_them - len(shown),
-        "all": all_of_them,
-        "devices": sorted({line["device"] for line in shown if line["device"]}) if "seconds" in by else [],
-    }
-
-
-def protocol(page: "Page") -> dict[str, Any]:
-    """The definition, the identity, the ceiling and the data of the protocol."""
-    files = listings.needed(page.facts)
-    definition = json.loads(page.facts["definition"])
-    return {
-        "steps": definition["training"]["steps"],
-        "ceilings": page.sheet(listings.ceilings(page.facts)),
-        "files": None if files is None else page.sheet(files),
-        "definition": json.dumps(definition, indent=2, ensure_ascii=False),
-    }
-
-
-def method(page: "Page") -> dict[str, Any]:
+def method(page: "Page") -> Iterator[SitePart]:
     """A method's card: what it is, what it reached, and how to compute it again."""
-    label = page.method
-    line = views.plugin_of(page.tables, page.choice, label)
-    ranked = next((one for one in views.ranking(page.tables, page.choice) if one["method"] == label), None)
-    submitted = views.submission(page.tables, page.choice.protocol, label) if line else None
-    files = json.loads(submitted["source"]) if submitted else {}
-    return {
-        "standings": page.sheet(listings.standings(page.tables, page.choice.protocol, label, page.link)),
-        "line": line,
-        "submitted": submitted
-        and page.sheet(listings.submission(submitted, len(views.records(page.tables, page.choice.protocol, label)))),
-        "files": files,
-        **(_computed(page, line, int(ranked["seeds"]), files) if line and ranked else {}),
-    }
+    label, anchor = page.method, page.choice.anchor
+    yield Words("title", label)
+    yield listings.standings(page, label)
+    yield from pages.card(page, page.site.plugins, label)
+    if label not in page.recorded:
+        return
+    yield Words("heading", "Curve")
+    yield Switches(seeds=True)
+    yield figures.curves(page, [label])
+    if label in page.site.compared(page.choice.protocol):
+        yield Words("text", f"Compared with {anchor}", page.link("pair", method=label))
+    yield Words("heading", "Records")
+    yield listings.method_records(page, label)
 
 
-def compare(page: "Page") -> dict[str, Any]:
+def compare(page: "Page") -> Iterator[SitePart]:
     """Each method against the protocol's anchor, with where the comparison of the two is."""
-    methods = page.site.compared(page.choice.protocol)
-    return {"sheet": page.sheet(listings.comparisons(page.tables, page.choice, methods, page.link)) if methods else None}
+    anchor, methods = page.choice.anchor, page.site.compared(page.choice.protocol)
+    yield Words("title", "Compare")
+    if not methods:
+        yield Words("text", f"A comparison needs the anchor {anchor} and another method, both with records. This makes them:")
+        yield Words("code", f"icmbench run aux_loss {page.facts['task']} --protocol {page.facts['name']} --seeds 3")
+        return
+    where = "A method's name leads to the comparison: seed by seed, class by class, image by image."
+    yield Words("text", f"Each method against {anchor}, the anchor of the protocol, paired by seed and image. {where}")
+    yield listings.comparisons(page, methods)
+    yield Words("note", f"Any other two methods, and {APP_ONLY.format('two')}")
 
 
-def pair(page: "Page") -> dict[str, Any]:
-    """A method (B) against the protocol's anchor (A): in numbers, class by class, and image by image."""
-    choice, a, b = page.choice, page.choice.anchor, page.method
-    found = page.site.measured(choice.protocol).pair(a, b)
-    against = figures.gains(page, [b])
-    return {
-        "numbers": compare_views.numbers(found),
-        "notes": notes(found.row),
-        "seeds": page.sheet(compare_views.seeds_sheet(found)) if found.by_seed else None,
-        "curves": page.figure(figures.curves(page, [a, b]), log=True),
-        "gains": against and page.figure(against),
-        "points": [_at_point(page, number, *points) for number, points in enumerate(_partners(page))],
-        "images": _image_by_image(page),
-        "addresses": {label: page.link("method", choice.parameters | {"method": label}) for label in (a, b)},
-        "few_objects": compare_views.FEW_OBJECTS,
-        "no_classes": compare_views.NO_CLASSES,
-    }
+def pair(page: "Page", measured: Measured) -> Iterator[SitePart]:
+    """A method (B) against the protocol's anchor (A): in numbers, class by class, and image by image.
+
+    `measured`: the protocol's records.
+    """
+    a, b = page.choice.anchor, page.method
+    yield Words("title", "Compare")
+    names = {"A": a, "B": b}
+    yield Facts({side: Cell(label, href=page.link("method", method=label)) for side, label in names.items()})
+    yield Words("heading", "Difference")
+    yield from compare_views.difference(measured.pair(a, b))
+    yield Words("heading", "Curves")
+    yield Switches()
+    yield figures.curves(page, [a, b])
+    if (gains := figures.gains(page, [b])) is not None:
+        yield gains
+    yield Words("heading", "Scores at each rate point")
+    ours, theirs = (compare_views.rate_points(page, label) for label in (a, b))
+    points = [(point, compare_views.partner(point, ours, theirs)) for point in ours]
+    for number, (point, other) in enumerate(points):
+        yield from _at_point(page, number, point, other)
+    yield Words("heading", "Image by image")
+    yield from _image_by_image(page, *points[len(points) // 2])
+    yield Words("note", f"Other rate points and seeds, and {APP_ONLY.format('the two')}")
 
 
-def _partners(page: "Page") -> list[tuple[str, str]]:
-    """The rate points of A, each with the one of B that goes with it."""
-    protocol = page.choice.protocol
-    ours, theirs = (compare_views.rate_points(page.tables, protocol, label) for label in (page.choice.anchor, page.method))
-    return [(point, compare_views.partner(point, ours, theirs)) for point in ours]
-
-
-def _matched(page: "Page", point: str, other: str) -> Matched:
-    return compare_views.matched(page.tables, page.choice.protocol, (page.choice.anchor, point), (page.method, other))
-
-
-def _at_point(page: "Page", number: int, point: str, other: str) -> dict[str, Any]:
-    """The scores of both at one rate point; the sheets are empty where they have no seed in common."""
+def _at_point(page: "Page", number: int, point: str, other: str) -> Iterator[SitePart]:
+    """The scores of both methods at one rate point, number `number`."""
     metric = page.facts["metric"]
-    found = compare_views.with_classes(page.site.results, _matched(page, point, other), metric)
-    scores = compare_views.scores_sheet(found, metric) if found else None
-    classes = compare_views.classes_sheet(found, metric) if found else None
-    return {
-        "title": f"A at {point}, B at {other}",
-        "scores": scores and page.sheet(replace(scores, name=f"scores-{number}")),
-        "classes": classes and page.sheet(replace(classes, name=f"classes-{number}")),
-        "count": len(classes.lines) if classes else 0,
-    }
+    yield Words("subheading", f"A at {point}, B at {other}")
+    found = compare_views.matched(page, (page.choice.anchor, point), (page.method, other))
+    if not found:
+        yield Words("text", compare_views.NO_SEED)
+        return
+    found = compare_views.with_classes(page.site.results, found, metric)
+    yield replace(compare_views.scores_sheet(found, metric), name=f"scores-{number}")
+    first, *rest = compare_views.by_class(found, metric)
+    if isinstance(first, Sheet):
+        first = Details(f"Class by class ({len(first.lines)})", [replace(first, name=f"classes-{number}"), *rest])
+    yield first
 
 
-def _image_by_image(page: "Page") -> dict[str, Any] | None:
-    """Winners and losers at the middle rate point and the first seed; None without the rows of the images."""
-    points, metric = _partners(page), page.facts["metric"]
-    point, other = points[len(points) // 2]
+def _image_by_image(page: "Page", point: str, other: str) -> Iterator[SitePart]:
+    """Winners and losers at one rate point and the first seed."""
+    metric = page.facts["metric"]
     try:
-        seed, lines = next(iter(_matched(page, point, other).items()))
-        table = compare_views.images(page.site.results, lines[0]["path"], lines[1]["path"], metric)
+        found = compare_views.matched(page, (page.choice.anchor, point), (page.method, other))
+        seed, (a, b) = next(iter(found.items()))
+        table = compare_views.images(page.site.results, a["path"], b["path"], metric)
     except (StopIteration, UserError):
-        return None
-    by = ("score", "bits") if compare_views.scored(table) else ("bits",)
-    return {
-        "where": f"A at {point}, B at {other}, seed {seed}",
-        "figure": page.figure(compare_views.scatter(table, metric, page.choice.protocol)),
-        "sheets": [page.sheet(compare_views.extremes(table, one, metric, lambda image: "")) for one in by],
-        "scored": compare_views.scored(table),
-    }
-
-
-def submit(page: "Page") -> dict[str, Any]:
-    """How a result gets here."""
-    return {"steps": views.submit_steps(page.facts), "paragraphs": views.STATUSES}
-
-
-def _computed(page: "Page", line: dict[str, Any], seeds: int, files: Mapping[str, str]) -> dict[str, Any]:
-    """What only a method has that was computed here."""
-    choice, facts, label = page.choice, page.facts, page.method
-    text, source = views.docstring(page.site.plugins, line["plugin"], files)
-    return {
-        "text": text,
-        "source": source,
-        "given": json.loads(line["parameters"]),
-        "defaults": json.loads(line["defaults"]),
-        "command": views.command(line, facts["task"], choice.protocol, seeds),
-        "curve": page.figure(figures.curves(page, [label]), log=True),
-        "records": page.sheet(listings.method_records(page.tables, choice, label)),
-        "compared": page.link("pair", choice.parameters | {"method": label})
-        if label in page.site.compared(choice.protocol)
-        else "",
-    }
+        yield Words("text", "The rows of the images are not all there, so that images cannot be compared one by one.")
+        return
+    yield Words("text", f"A at {point}, B at {other}, seed {seed}")
+    yield figures.images(table, metric, page.choice.protocol)
+    yield from compare_views.by_image(table, metric)

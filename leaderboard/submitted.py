@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from icmbench.leaderboard.lines import where
 from icmbench.submission import registry
 from icmbench.submission.registry import Submission
 
@@ -51,10 +52,8 @@ def with_status(ranking: pd.DataFrame, records: pd.DataFrame, submissions: Itera
     """The ranking with methods as verified of which every record is one that a verified submission covers."""
     made = ranking.copy()
     for line in submissions:
-        if line["status"] != "verified":
-            continue
-        ours = records[(records["protocol"] == line["protocol"]) & (records["method"] == line["method"])]
-        if len(ours) and set(ours["seal"]) <= set(json.loads(line["covered"])):
-            shown = (made["protocol"] == line["protocol"]) & (made["method"] == line["method"]) & ~made["external"].astype(bool)
-            made.loc[shown, "status"] = "verified"
+        same = {name: line[name] for name in ("protocol", "method")}
+        seals = set(where(records, **same)["seal"]) if line["status"] == "verified" else set()
+        if seals and seals <= set(json.loads(line["covered"])):
+            made.loc[where(made, **same, external=False).index, "status"] = "verified"
     return made

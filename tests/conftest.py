@@ -71,6 +71,12 @@ def short(folder: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache folder of the test's own."""
+    monkeypatch.setenv("ICMBENCH_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture(scope="session")
 def small_protocol(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`short` in a folder that all tests share."""

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from boards import IMAGES, classical, keep
+from boards import IMAGES, QUALITIES, classical, keep
 from cells import bound
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -22,23 +22,29 @@ from builders import RATES, SCORES, curve, make_curve, make_protocol, make_recor
 from icmbench.base.errors import UserError
 from icmbench.base.files import cache_root, data_root, sha256
 from icmbench.codecs.neural import NeuralCodec, build_model, load_weights
-from icmbench.leaderboard import background, classes, compare_views, derived, live_tables, side_by_side
+from icmbench.leaderboard import background, classes, compare_views, derived, figures, live_tables, side_by_side
 from icmbench.leaderboard.background import Worker
-from icmbench.leaderboard.views import Choice
+from icmbench.leaderboard.compare_views import Measured, Pair
+from icmbench.leaderboard.pages import Facts
+from icmbench.leaderboard.side_by_side import Wanted
+from icmbench.leaderboard.views import Choice, View
 from icmbench.plugins.find import Plugins
 from icmbench.plugins.weights import verified_path
 from icmbench.schema.store import Store, rows_path
+from icmbench.show.sheet import Sheet
 from icmbench.tasks._data.coco import Boxes
 from icmbench.tasks._procedural.shapes import CLASSES
 
 PROTOCOL = make_protocol().identity
-CHOICE = Choice(PROTOCOL, "task_loss")
+
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(autouse=True)
-def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("ICMBENCH_CACHE", str(tmp_path / "cache"))
-    background.worker.clear()
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """AppTest leaves its script as the main module, and processes that are spawned later would begin with that."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     yield
     background.worker.clear()
 
@@ -50,39 +56,41 @@ def results(tmp_path: Path) -> Path:
     for seed in (0, 1):
         keep(folder, curve("task_loss", seed=seed))
         keep(folder, curve("aux_loss", 0.8, seed=seed), gain=1.0)
-    keep(folder, [classical(quality, bpp, score) for quality, bpp, score in zip((10, 20, 40, 80), RATES, SCORES, strict=True)])
+    keep(folder, [classical(quality, bpp, score) for quality, bpp, score in zip(QUALITIES, RATES, SCORES, strict=True)])
     return folder
 
 
+def own(results: Path) -> View:
+    return View(derived.build(results), Choice(PROTOCOL, "task_loss"))
+
+
+def compared(results: Path, a: str, b: str) -> tuple[Pair, list[str]]:
+    """The difference of two methods, and its figures as text."""
+    found = Measured.read(results, PROTOCOL).pair(a, b)
+    facts = next(iter(compare_views.difference(found)))
+    assert isinstance(facts, Facts)
+    return found, [cell.text for cell in facts.values.values()]
+
+
 def test_a_pair_is_compared_both_ways_and_kept(results: Path) -> None:
-    found = compare_views.pair(results, PROTOCOL, "task_loss", "aux_loss")
-    assert [one.percent for one in found.by_seed.values()] == pytest.approx([-20, -20])
-    assert compare_views.verdict(found) == "fewer bits"
-    assert compare_views.spelt(found.row.bd_rate, ".1f", " %") == ("-20.0 %", "-20.0 … -20.0 %")
-    back = compare_views.pair(results, PROTOCOL, "aux_loss", "task_loss")
-    assert back.row.bd_rate is not None
-    assert back.row.bd_rate.value == pytest.approx(25)
+    found, texts = compared(results, "task_loss", "aux_loss")
+    assert texts[:3] == ["-20.0 %", "-20.0 … -20.0 %", "fewer bits"]
+    (sheet,) = (part for part in compare_views.difference(found) if isinstance(part, Sheet))
+    assert [[cell.text for cell in line[:2]] for line in sheet.lines] == [["0", "-20.0 %"], ["1", "-20.0 %"]]
+    assert compared(results, "aux_loss", "task_loss")[1][0] == "+25.0 %"
     assert len(list((cache_root() / "pairs").glob("*.npz"))) == 2
-
-
-def test_the_sheet_by_seed_has_a_line_for_each(results: Path) -> None:
-    sheet = compare_views.seeds_sheet(compare_views.pair(results, PROTOCOL, "task_loss", "aux_loss"))
-    assert [line[0].text for line in sheet.lines] == ["0", "1"]
-    assert [line[1].text for line in sheet.lines] == ["-20.0 %", "-20.0 %"]
 
 
 def test_a_pair_without_a_common_range_has_a_reason(results: Path) -> None:
     keep(results, make_curve("mse", RATES, (1.0, 2.0, 3.0, 4.0)))
-    found = compare_views.pair(results, PROTOCOL, "task_loss", "mse")
-    assert found.row.bd_rate is None
+    found, texts = compared(results, "task_loss", "mse")
+    assert texts[:3] == ["none", "—", "no BD-rate"]
     assert "overlap" in found.row.reason
-    assert compare_views.verdict(found) == "no BD-rate"
-    assert compare_views.spelt(found.row.bd_rate, ".1f") == ("—", "—")
 
 
 def test_records_that_are_gone_are_said_to_be(results: Path) -> None:
     with pytest.raises(UserError, match="no longer there"):
-        compare_views.pair(results, PROTOCOL, "task_loss", "nothing")
+        compared(results, "task_loss", "nothing")
 
 
 def test_rate_points_go_together_by_name_or_by_rate() -> None:
@@ -93,11 +101,10 @@ def test_rate_points_go_together_by_name_or_by_rate() -> None:
 
 
 def test_what_was_not_trained_goes_with_every_seed(results: Path) -> None:
-    tables = derived.build(results)
-    found = compare_views.matched(tables, PROTOCOL, ("aux_loss", "λ=0.1"), ("jpeg", "quality=10"))
-    assert [(a["seed"], b["seed"]) for a, b in found.values()] == [(0, 0), (1, 0)]
-    other = compare_views.matched(tables, PROTOCOL, ("jpeg", "quality=10"), ("aux_loss", "λ=0.1"))
-    assert [(a["seed"], b["seed"]) for a, b in other.values()] == [(0, 0), (0, 1)]
+    learned, classic = ("aux_loss", "λ=0.1"), ("jpeg", "quality=10")
+    for a, b, seeds in ((learned, classic, [(0, 0), (1, 0)]), (classic, learned, [(0, 0), (0, 1)])):
+        found = compare_views.matched(own(results), a, b)
+        assert [(one["seed"], other["seed"]) for one, other in found.values()] == seeds
 
 
 def test_scores_of_single_classes_are_compared(tmp_path: Path) -> None:
@@ -105,7 +112,7 @@ def test_scores_of_single_classes_are_compared(tmp_path: Path) -> None:
         for seed in (0, 1):
             records = curve(method, seed=seed)
             keep(tmp_path, [r.model_copy(update={"scores": r.scores | {"AP.car": car + seed}}) for r in records])
-    found = compare_views.matched(derived.build(tmp_path), PROTOCOL, ("task_loss", "λ=0.1"), ("aux_loss", "λ=0.1"))
+    found = compare_views.matched(own(tmp_path), ("task_loss", "λ=0.1"), ("aux_loss", "λ=0.1"))
     assert [line[0].text for line in compare_views.scores_sheet(found, "AP").lines] == ["bits per pixel", "PSNR in dB", "AP"]
     sheet = compare_views.classes_sheet(found, "AP50")  # which no record tells by class
     assert sheet is not None
@@ -163,23 +170,23 @@ def of(method: str) -> str:
     return f"{PROTOCOL}/{method}/lambda=0.1,seed=0.json"
 
 
-def test_images_are_compared_one_by_one(results: Path) -> None:
+def test_images_are_compared_one_by_one_by_score_or_else_by_psnr(results: Path) -> None:
     table = compare_views.images(results, of("task_loss"), of("aux_loss"), "AP")
     assert len(table) == IMAGES
     assert table["score"].tolist() == pytest.approx([1.0] * IMAGES)
     assert (table["bits"] < -18).all()
-    sheet = compare_views.extremes(table, "bits", "AP", lambda image: f"compare?picture={image}")
+    scores, sheet, _ = compare_views.by_image(table, "AP", lambda image: f"compare?picture={image}")
+    assert isinstance(scores, Sheet)
+    assert isinstance(sheet, Sheet)
     assert len(sheet.lines) == 2 * compare_views.EXTREMES
     assert sheet.lines[0][0].href.startswith("compare?picture=")
     changes = [line[4].value for line in sheet.lines]
     assert changes == sorted(changes)
-    assert len(compare_views.scatter(table, "AP", "title").figure.data[0].x) == IMAGES
-
-
-def test_images_without_scores_are_compared_by_psnr(results: Path) -> None:
-    table = compare_views.images(results, of("task_loss"), of("aux_loss"), "AP").assign(score=np.nan)
-    assert not compare_views.scored(table)
-    assert "PSNR" in compare_views.scatter(table, "AP", "title").figure.layout.yaxis.title.text
+    assert {line[1].text for line in scores.lines} == {"gains"}
+    assert len(figures.images(table, "AP", "title").figure.data[0].x) == IMAGES
+    unscored = table.assign(score=np.nan)
+    assert len(list(compare_views.by_image(unscored, "AP"))) == 1
+    assert "PSNR" in figures.images(unscored, "AP", "title").figure.layout.yaxis.title.text
 
 
 def test_missing_rows_and_other_images_are_refused(results: Path) -> None:
@@ -215,7 +222,7 @@ def test_a_worker_refuses_what_is_too_much(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_codec_that_is_missing_is_named_with_the_command_that_makes_it(results: Path, tmp_path: Path) -> None:
     jpeg = f"{PROTOCOL}/jpeg/quality=10,seed=0.json"
-    wanted = side_by_side.Wanted(results, tmp_path / "runs", of("task_loss"), jpeg, "0.png")
+    wanted = Wanted(results, tmp_path / "runs", of("task_loss"), jpeg, "0.png")
     assert side_by_side.codec_path(wanted.runs, wanted.records[1]) is None
     [(sentence, command)] = side_by_side.lacking(wanted)
     assert f"{PROTOCOL}/task_loss/lambda=0.1,seed=0/codec.safetensors is not there" in sentence
@@ -225,40 +232,31 @@ def test_a_codec_that_is_missing_is_named_with_the_command_that_makes_it(results
     assert path is not None
     path.parent.mkdir(parents=True)
     path.write_bytes(b"another codec")
-    after = side_by_side.Wanted(results, tmp_path / "runs", of("task_loss"), jpeg, "0.png")
+    after = Wanted(results, tmp_path / "runs", of("task_loss"), jpeg, "0.png")
     assert side_by_side.lacking(after) == []
     assert after.folder != before
 
 
 def test_findings_are_drawn() -> None:
     image = torch.full((3, 64, 64), 128, dtype=torch.uint8)
-    plain = np.asarray(side_by_side.drawn(image, None))
-    assert (plain == 128).all()
     boxes, labels = torch.tensor([[8.0, 20.0, 40.0, 50.0]]), torch.tensor([1])
-    sure = side_by_side.drawn(image, (boxes, torch.tensor([0.9]), labels), ["dots", "<stripes>"])
-    assert sure.size == (512, 512)
-    assert len(np.unique(np.asarray(sure))) > 1
-    unsure = side_by_side.drawn(image, (boxes, torch.tensor([0.1]), labels))
-    assert (np.asarray(unsure) == 128).all()
-    annotated = side_by_side.drawn(image, Boxes(boxes, labels, (64, 64), 0))
-    assert len(np.unique(np.asarray(annotated))) > 1
     mask = torch.zeros(64, 64, dtype=torch.int64)
     mask[32:] = 1
+
+    def colours(found: object) -> int:
+        return len(np.unique(np.asarray(side_by_side.drawn(image, found, ["dots", "<stripes>"]))))
+
+    assert (colours(None), colours((boxes, torch.tensor([0.1]), labels))) == (1, 1)  # nothing, and nothing sure
+    assert min(colours((boxes, torch.tensor([0.9]), labels)), colours(Boxes(boxes, labels, (64, 64), 0))) > 1
+    assert side_by_side.drawn(image, Boxes(boxes, labels, (64, 64), 0)).size == (512, 512)
     masks = np.asarray(side_by_side.drawn(image, mask))
     assert (masks[0, 0] != masks[63, 63]).any()
-    legend = side_by_side.colours_in([mask, torch.full((64, 64), 255), (boxes, labels)], image, ["sky", "<b>"])
+    legend = side_by_side.colours_in([mask, torch.full((64, 64), 255), (boxes, labels), None], image, ["sky", "<b>"])
     assert [name for name, _ in legend] == ["sky", "<b>", "not annotated"]
     assert len({colour for _, colour in legend}) == 3
-    html = compare_views.legend(legend)
+    html = side_by_side.legend(legend)
     assert html.count("<li>") == 3
     assert "&lt;b&gt;" in html
-    assert side_by_side.colours_in([(boxes, labels), None], image, []) == []
-
-
-@pytest.fixture(autouse=True)
-def _own_main(monkeypatch: pytest.MonkeyPatch) -> None:
-    """AppTest leaves its script as the main module, and processes that are spawned later would begin with that."""
-    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 def page(results: str, protocol: str, runs: str) -> None:
@@ -266,13 +264,14 @@ def page(results: str, protocol: str, runs: str) -> None:
     from pathlib import Path
 
     from icmbench.leaderboard import derived
+    from icmbench.leaderboard.compare_screen import compare
     from icmbench.leaderboard.page import Context
-    from icmbench.leaderboard.screens import compare
     from icmbench.leaderboard.views import Choice
     from icmbench.plugins.find import Plugins
 
     tables = derived.build(Path(results))
-    compare.show(Context(tables, Choice(protocol, "task_loss"), Plugins(), Path(results), "svg", Path(runs)))
+    context = Context(tables, Choice(protocol, "task_loss"), Plugins(), Path(results), "svg", Path(runs))
+    context.show(compare(context))
 
 
 def seen(results: Path, **address: str) -> AppTest:
@@ -317,7 +316,7 @@ def test_the_page_says_what_could_not_be_computed(results: Path, monkeypatch: py
     def fail(*arguments: object) -> None:
         raise UserError("the *disk* is full.")
 
-    monkeypatch.setattr(compare_views, "pair", fail)
+    monkeypatch.setattr(Measured, "read", fail)
     app = seen(results)
     assert "could not be made" in app.warning[0].value
     assert "the *disk* is full." in [text.value for text in app.text]
@@ -370,7 +369,7 @@ def test_images_are_made_of_real_codecs(small_protocol: Path, tmp_path: Path, mo
     codec.save(path, {"method": "task_loss", "parameters": "{}"})
     a, b = (str(store.path_of(record).relative_to(store.folder)) for record in records)
 
-    wanted = side_by_side.Wanted(store.folder, runs, a, b, "2.png")
+    wanted = Wanted(store.folder, runs, a, b, "2.png")
     monkeypatch.setattr(os, "nice", lambda increment: 0)
     assert side_by_side.main(json.dumps(asdict(wanted), default=str)) == 0  # in this process, which has loaded torch
     made = {file.stem for file in wanted.folder.glob("*.png")}
@@ -381,4 +380,4 @@ def test_images_are_made_of_real_codecs(small_protocol: Path, tmp_path: Path, mo
     assert not wanted.facts()["sides"]["a"]["same"]  # the rows above were made up
     assert wanted.facts()["sides"]["b"]["bits"] > 8
     with pytest.raises(UserError, match="no image 9"):
-        side_by_side.make(side_by_side.Wanted(store.folder, runs, a, b, "9.png"))
+        side_by_side.make(Wanted(store.folder, runs, a, b, "9.png"))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from builders import curve
 from icmbench.compare.comparison import Curves, curves
-from icmbench.leaderboard import figures, views
+from icmbench.leaderboard import figures
 from icmbench.leaderboard.derived import build
 from icmbench.leaderboard.views import Choice, View
 from icmbench.plugins.find import Plugins
@@ -69,7 +69,7 @@ def test_the_leaderboard_draws_a_method_as_the_command_line_does(tmp_path: Path,
     gains = figures.gains(view, methods)
     assert gains is not None
     assert gains.figure.data[0].line.color == lines[gains.figure.data[0].name].get_color()
-    cost = figures.cost(view, views.cost_lines(view.tables, view.choice), "decode_seconds").figure
+    cost = figures.cost(view, view.cost_lines, "decode_seconds").figure
     assert {trace.name: trace.marker.color for trace in cost.data} == {name: lines[name].get_color() for name in methods}
     anchor = figures.on_dark(figures.curves(view, methods[:1], each_seed=False).figure).data[-1]
     assert (anchor.line.color, anchor.line.dash) == ("#ffffff", "dash")

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from boards import write
 
 from builders import curve, make_protocol
 from icmbench.base.files import sha256
-from icmbench.leaderboard import bundles, derived, listings, views
+from icmbench.leaderboard import bundles, derived, listings, pages
 from icmbench.leaderboard.derived import Tables
 from icmbench.leaderboard.publish import files
-from icmbench.leaderboard.views import Choice
+from icmbench.leaderboard.views import Choice, View
 from icmbench.plugins.find import Plugins
 from icmbench.plugins.source import digest
 from icmbench.schema.record import Record, seal
@@ -33,16 +34,14 @@ SOURCE = '"""</script><script>alert(1)</script>"""\nopen("run", "w").close()\n'
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ICMBENCH_CACHE", str(tmp_path / "cache"))
+def _own_folders(own_cache: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """The anchor at one seed."""
-    for record in curve("task_loss", protocol=PROTOCOL, images=IMAGES):
-        Store(tmp_path / "results").write(record)
+    write(tmp_path / "results", curve("task_loss", protocol=PROTOCOL, images=IMAGES))
     return tmp_path / "results"
 
 
@@ -93,35 +92,22 @@ def accept(results: Path, path: Path, status: registry.Status = "verified", meth
     """Add a bundle as one that was verified, or that could not be."""
     with archive.opened(path) as opened:
         seals = registry.seals(opened, registry.contents(opened))
-    registry.accept(
-        results,
-        path,
-        Submission(
-            status=status,
-            protocol=PROTOCOL.identity,
-            label=method,
-            about=ABOUT,
-            bundle_sha256=sha256(path),
-            seals=seals,
-            images=12,
-            same=11,
-            accepted="2026-01-02T03:04:05+00:00",
-        ),
-    )
+    given = {"status": status, "label": method, "about": ABOUT, "seals": seals, "images": 12, "same": 11}
+    when = {"protocol": PROTOCOL.identity, "bundle_sha256": sha256(path), "accepted": "2026-01-02T03:04:05+00:00"}
+    registry.accept(results, path, Submission.model_validate(given | when))
 
 
 def statuses(tables: Tables) -> dict[str, str]:
-    return {line["method"]: line["status"] for line in views.ranking(tables, OWN)}
+    return {line["method"]: line["status"] for line in View(tables, OWN).ranking}
 
 
 def test_a_row_is_verified_only_where_all_its_records_are(results: Path, tmp_path: Path) -> None:
     accept(results, bundle(tmp_path / "mine.zip"))
     accept(results, bundle(tmp_path / "other.zip", "other"), "claimed", "other")
     assert statuses(derived.build(results)) == {"mine": "verified", "other": "claimed", "task_loss": "claimed"}
-    for record in curve(
-        "mine", 0.8, protocol=PROTOCOL, seed=1, images=IMAGES, method_sha256=digest({"mine.py": SOURCE.encode()})
-    ):  # nobody has verified these
-        path = Store(results).write(record)
+    source = digest({"mine.py": SOURCE.encode()})
+    more = curve("mine", 0.8, protocol=PROTOCOL, seed=1, images=IMAGES, method_sha256=source)
+    path = write(results, more)  # nobody has verified these
     assert statuses(derived.build(results))["mine"] == "claimed"
     for other in path.parent.glob("*,seed=1.json"):
         other.unlink()
@@ -141,7 +127,7 @@ def test_a_submission_that_changes_shows_and_compares_nothing_again(results: Pat
     registry.retract(results, PROTOCOL.identity, "mine", "trained on the test <images>")
     tables = derived.build(results)
     assert statuses(tables) == {"task_loss": "claimed"}
-    assert views.retracted(tables, PROTOCOL.identity) == [("mine", "trained on the test <images>")]
+    assert View(tables, OWN).retracted == [("mine", "trained on the test <images>")]
 
 
 def test_a_file_that_is_no_submission_is_set_aside(results: Path, tmp_path: Path) -> None:
@@ -155,8 +141,8 @@ def test_a_file_that_is_no_submission_is_set_aside(results: Path, tmp_path: Path
 
 def test_the_card_says_who_submitted_it_and_shows_the_source(results: Path, tmp_path: Path) -> None:
     accept(results, bundle(tmp_path / "mine.zip"))
-    tables = derived.build(results)
-    line = views.submission(tables, PROTOCOL.identity, "mine")
+    view = View(derived.build(results), OWN)
+    line = view.submission("mine")
     assert line is not None
     found = {cells[0].text: cells[1] for cells in listings.submission(line, 5).lines}
     assert found["authors"].text == "Ada <b>, Émilie"
@@ -165,32 +151,23 @@ def test_the_card_says_who_submitted_it_and_shows_the_source(results: Path, tmp_
     assert found["verified on"].text.startswith("2026-01-02")
     assert found["records that this covers"].text == "4 of 5"
     assert json.loads(line["source"]) == {"plugin/mine.py": SOURCE}
-    assert views.submission(tables, PROTOCOL.identity, "task_loss") is None
-    assert views.docstring(Plugins(), "mine", {"plugin/mine.py": SOURCE}) == (
-        "</script><script>alert(1)</script>",
-        "plugin/mine.py",
-    )
-    assert views.docstring(Plugins(), "mine", {"plugin/mine.py": "def"}) == ("", "plugin/mine.py")
-    assert views.docstring(Plugins(), "jpeg", {})[1].endswith("jpeg.py")
-    pages = files(results)
-    card = pages[f"protocols/{PROTOCOL.identity}/methods/mine.html"].decode()
+    assert view.submission("task_loss") is None
+    path = "plugin/mine.py"
+    assert pages.docstring(Plugins(), "mine", {path: SOURCE}) == ("</script><script>alert(1)</script>", path)
+    assert pages.docstring(Plugins(), "mine", {path: "def"}) == ("", path)
+    assert pages.docstring(Plugins(), "jpeg", {})[1].endswith("jpeg.py")
+    made = files(results)
+    card = made[f"protocols/{PROTOCOL.identity}/methods/mine.html"].decode()
     assert "&lt;/script&gt;&lt;script&gt;alert(1)" in card
     assert "Ada &lt;b&gt;" in card
-    assert 'icm-badge icm-verified">verified' in pages[f"protocols/{PROTOCOL.identity}/index.html"].decode()
+    assert 'icm-badge icm-verified">verified' in made[f"protocols/{PROTOCOL.identity}/index.html"].decode()
 
 
 def test_a_link_that_could_run_something_is_no_link() -> None:
-    line = dict.fromkeys(("reason", "title", "accepted", "changed", "device", "icmbench", "bundle_sha256"), "")
-    given = line | {
-        "method": "x",
-        "status": "claimed",
-        "authors": "[]",
-        "licence": "MIT",
-        "covered": "[]",
-        "bitstreams": 0,
-        "same": 0,
-    }
-    assert "href" not in listings.submission(given | {"link": "javascript:alert(1)"}, 0).html()
+    line = dict.fromkeys(("method", "status", "reason", "title", "licence", "accepted", "changed", "device", "bundle_sha256"), "")
+    given = line | {"authors": "[]", "covered": "[]", "bitstreams": 0, "same": 0}
+    for link, leads in (("javascript:alert(1)", False), ("https://example.org", True)):
+        assert ("href" in listings.submission(given | {"link": link}, 0).html()) == leads
 
 
 def test_a_sound_bundle_is_told_and_nothing_of_it_is_run(tmp_path: Path) -> None:
@@ -204,7 +181,7 @@ def test_a_sound_bundle_is_told_and_nothing_of_it_is_run(tmp_path: Path) -> None
 
 
 def test_a_server_that_looks_at_bundles_needs_no_torch() -> None:
-    modules = ["app", "bundles", "publish", "screens.submit", "submitted"]
+    modules = ["app", "bundles", "publish", "screens", "submitted"]
     code = f"import sys, {', '.join(f'icmbench.leaderboard.{name}' for name in modules)}\nassert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

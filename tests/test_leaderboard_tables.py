@@ -2,19 +2,18 @@
 
 import csv
 import io
-import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from html import unescape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from boards import write
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,24 +25,19 @@ from icmbench.compare.difference import compare
 from icmbench.compare.resamples import source
 from icmbench.extras.curves import external
 from icmbench.extras.curves.external import ExternalCurve
-from icmbench.leaderboard import derived, figures, listings, live_tables, pairs, views
-from icmbench.leaderboard.derived import NAMES, Tables, asdicts, build
+from icmbench.leaderboard import derived, figures, listings, live_tables, pages, pairs
+from icmbench.leaderboard.derived import NAMES, Tables, build
 from icmbench.leaderboard.live_tables import LiveTables
-from icmbench.leaderboard.views import Choice, View
+from icmbench.leaderboard.views import Choice, View, protocol_names
 from icmbench.plugins.find import INSTALLED
 from icmbench.schema.protocol import Protocol, doubled
-from icmbench.schema.record import Record, seal
+from icmbench.schema.record import Record
 from icmbench.schema.store import Store, rows_path
-from icmbench.show.sheet import Cell, Column, Sheet
 
 FIRST, SECOND = make_protocol(), make_protocol(name="small-v1")
-OWN = Choice(FIRST.identity, "task_loss")
-HOSTILE = ["<script>alert(1)</script>", "=cmd()", "a|b", "x" * 200, "λ ünï 漢字 🎈", "\"quoted\" & 'more'", "[1](u) *b* _i_"]
+HOSTILE = ["<script>alert(1)</script>", "=cmd()", "a|b", "x" * 200, "λ ünï 漢字 🎈"]
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ICMBENCH_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")
@@ -65,29 +59,25 @@ def results(template: Path, tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
-def seeds(method: str, factors: Sequence[float], protocol: Protocol, **changes: Any) -> list[Record]:
-    return [r for seed, factor in enumerate(factors) for r in curve(method, factor, protocol=protocol, seed=seed, **changes)]
+def seeds(method: str, factors: Sequence[float], **changes: Any) -> list[Record]:
+    return [r for seed, factor in enumerate(factors) for r in curve(method, factor, seed=seed, **changes)]
 
 
-def untrained(records: Sequence[Record]) -> list[Record]:
-    return [r.model_copy(update={"cost": r.cost.model_copy(update={"steps": 0})}) for r in records]
+def with_steps(records: Sequence[Record], steps: int = 0) -> list[Record]:
+    return [r.model_copy(update={"cost": r.cost.model_copy(update={"steps": steps})}) for r in records]
 
 
 def every_method(protocol: Protocol) -> list[Record]:
     return [
-        *seeds("task_loss", (1, 1.02, 0.99), protocol), *seeds("clear", (0.5, 0.51, 0.49), protocol),
-        *seeds("noisy", (0.9, 1.1, 0.85), protocol), *seeds("clear", (0.6, 0.6, 0.61), protocol, parameters={"alpha": 0.5}),
-        *make_curve("short", RATES[:2], SCORES[:2], protocol), *untrained(curve("jpeg", 1.5, protocol=protocol)),
+        *seeds("task_loss", (1, 1.02, 0.99), protocol=protocol), *seeds("clear", (0.5, 0.51, 0.49), protocol=protocol),
+        *seeds("noisy", (0.9, 1.1, 0.85), protocol=protocol),
+        *seeds("clear", (0.6, 0.6, 0.61), protocol=protocol, parameters={"alpha": 0.5}),
+        *make_curve("short", RATES[:2], SCORES[:2], protocol), *with_steps(curve("jpeg", 1.5, protocol=protocol)),
     ]  # fmt: skip
 
 
-def write(folder: Path, records: Sequence[Record]) -> None:
-    for record in records:
-        Store(folder).write(record)
-
-
 def write_rows(folder: Path, records: Sequence[Record], images: int = 20) -> list[Record]:
-    """Write records with rows of their pictures, so that the pictures can be resampled."""
+    """Write records with rows of their images, so that the images can be resampled."""
     store, written = Store(folder), []
     for record in records:
         noise = np.random.default_rng([record.seed, record.rate_index, len(record.method)])
@@ -100,10 +90,10 @@ def write_rows(folder: Path, records: Sequence[Record], images: int = 20) -> lis
     return written
 
 
-def computed(folder: Path) -> list[str]:
+def computed(folder: Path, **given: Any) -> list[str]:
     """The protocols whose tables a build makes."""
     heard: list[str] = []
-    build(folder, heard.append)
+    build(folder, heard.append, **given)
     return heard
 
 
@@ -118,17 +108,20 @@ def published(name: str = "doe", factor: float = 0.9, **changes: Any) -> Externa
     return ExternalCurve.model_validate(fields | {"protocol": FIRST.identity} | changes)
 
 
-def ranked(tables: Tables, choice: Choice = OWN) -> dict[str, dict[str, Any]]:
-    return {line["method"]: line for line in views.ranking(tables, choice)}
+def own(tables: Tables, protocol: Protocol = FIRST, anchor: str = "task_loss") -> View:
+    return View(tables, Choice(protocol.identity, anchor))
+
+
+def ranked(tables: Tables, protocol: Protocol = FIRST, anchor: str = "task_loss") -> dict[str, dict[str, Any]]:
+    return {line["method"]: line for line in own(tables, protocol, anchor).ranking}
 
 
 # What the tables say
 
 
 def expect_rows(tables: Tables, rows: Sequence[comparison.Row], anchor: str = "task_loss") -> None:
-    found = [
-        line for identity in dict.fromkeys(r.protocol for r in rows) for line in views.ranking(tables, Choice(identity, anchor))
-    ]
+    views = [View(tables, Choice(identity, anchor)) for identity in dict.fromkeys(row.protocol for row in rows)]
+    found = [line for view in views for line in view.ranking]
     assert [(line["protocol"], line["method"], line["rank"]) for line in found] == [(r.protocol, r.method, r.rank) for r in rows]
     for line, row in zip(found, rows, strict=True):
         for name in ("bd_rate", "bd_metric", "anchor_doubled"):
@@ -142,32 +135,26 @@ def expect_rows(tables: Tables, rows: Sequence[comparison.Row], anchor: str = "t
         assert (line["akima"], line["overlap"]) == pytest.approx((row.akima, row.overlap))
 
 
-def test_the_ranking_is_what_the_comparison_gives(results: Path) -> None:
-    records, _ = Store(results).read()
-    expect_rows(build(results), comparison.rows(records))
-
-
-def test_the_ranking_against_another_anchor_is_that_of_a_protocol_with_this_anchor(results: Path) -> None:
+def test_the_ranking_is_what_the_comparison_gives_against_each_anchor(results: Path) -> None:
     tables = build(results)
-    assert views.anchor_names(tables, FIRST.identity) == ["task_loss", "jpeg"]
-    assert views.anchor_names(tables, SECOND.identity) == ["task_loss"]
+    expect_rows(tables, comparison.rows(Store(results).read()[0]))
+    assert own(tables).anchors == ["task_loss", "jpeg"]
+    assert own(tables, SECOND).anchors == ["task_loss"]
     (group,) = comparison.curves(every_method(FIRST))
-    other = comparison.group_rows(replace(group, anchor="jpeg"))
-    expect_rows(tables, other, "jpeg")
-    assert ranked(tables, Choice(FIRST.identity, "jpeg"))["task_loss"]["bd_rate"] < 0
+    expect_rows(tables, comparison.group_rows(replace(group, anchor="jpeg")), "jpeg")
+    assert ranked(tables, anchor="jpeg")["task_loss"]["bd_rate"] < 0
 
 
 def test_the_images_count_in_the_intervals(tmp_path: Path) -> None:
-    folder = tmp_path / "results"
-    records = write_rows(folder, [*seeds("task_loss", (1, 1, 1), FIRST), *seeds("other", (0.8, 0.8, 0.8), FIRST)])
-    rows = comparison.rows(records, source(Store(folder), INSTALLED))
-    expect_rows(build(folder), rows)
+    records = write_rows(tmp_path, [*seeds("task_loss", (1, 1, 1)), *seeds("other", (0.8, 0.8, 0.8))])
+    rows = comparison.rows(records, source(Store(tmp_path), INSTALLED))
+    expect_rows(build(tmp_path), rows)
     assert rows[0].bd_rate is not None
     assert rows[0].bd_rate.covers_images
 
 
 def test_points_are_given_over_the_seeds_and_at_each(results: Path) -> None:
-    points = views.points(build(results), FIRST.identity, ["noisy"])
+    points = own(build(results)).points(["noisy"])
     assert points["seed"].value_counts().to_dict() == {-1: 4, 0: 4, 1: 4, 2: 4}
     mean = points[points["seed"] == figures.MEAN]
     assert mean["bpp"].tolist() == pytest.approx([rate * (0.9 + 1.1 + 0.85) / 3 for rate in RATES])
@@ -177,42 +164,38 @@ def test_points_are_given_over_the_seeds_and_at_each(results: Path) -> None:
 
 def test_gains_have_the_bd_rate_as_their_mean(results: Path) -> None:
     tables = build(results)
-    gains = views.gains(tables, OWN, ["clear", "task_loss"])
+    gains = own(tables).gains(["clear", "task_loss"])
     assert set(gains["method"]) == {"clear"}
     mean = 100 * np.expm1(np.log1p(gains["percent"] / 100).mean())
     assert mean == pytest.approx(ranked(tables)["clear"]["bd_rate"], abs=0.5)
 
 
 def test_accuracies_are_compared_at_rates_that_the_anchor_reaches(results: Path) -> None:
-    tables = build(results)
-    table = tables.at_rates[tables.at_rates["protocol"] == FIRST.identity]
-    assert ((table["bpp"] > min(RATES)) & (table["bpp"] < max(RATES))).all()
-    of = {(line["method"], line["bpp"]): line["score"] for line in asdicts(table)}
-    for rate in table["bpp"].unique():
-        assert of["clear", rate] is None or of["clear", rate] > of["task_loss", rate]
-        assert of["short", rate] is None  # of fewer than three points
-    assert min(SCORES) < of["task_loss", table["bpp"].min()] < max(SCORES)
+    found = own(build(results)).at_rates
+    assert min(RATES) < min(found) < max(found) < max(RATES)
+    assert list(found) == sorted(found)
+    for scores in found.values():
+        assert scores["clear"] is None or scores["clear"] > scores["task_loss"]
+        assert scores["short"] is None  # of fewer than three points
+    assert min(SCORES) < found[min(found)]["task_loss"] < max(SCORES)
 
 
 def test_the_doubled_budget_is_no_protocol_of_its_own(results: Path) -> None:
     twice = doubled(FIRST)
-    longer = [
-        r.model_copy(update={"cost": r.cost.model_copy(update={"steps": 20})}) for r in curve("task_loss", 0.9, protocol=twice)
-    ]
+    longer = with_steps(curve("task_loss", 0.9, protocol=twice), 20)
     before = build(results)
-    assert views.doubled(before, OWN) == ""
+    assert own(before).doubled == ""
     write(results, longer)
     tables = build(results)
-    assert views.protocol_names(tables) == views.protocol_names(before)
+    assert protocol_names(tables) == protocol_names(before)
     for name in set(NAMES) - {"broken", "protocols"}:
         assert twice.identity not in set(getattr(tables, name)["protocol"])
-    for line in ranked(tables).values():
-        assert line["anchor_doubled"] == pytest.approx(-10, abs=1)
-    assert {line["anchor_doubled"] for line in ranked(tables, Choice(FIRST.identity, "jpeg")).values()} == {None}
-    assert "twice its training budget" in views.doubled(tables, OWN)
-    assert "not resolved" in views.doubled(tables, OWN)  # one seed
+    assert all(line["anchor_doubled"] == pytest.approx(-10, abs=1) for line in ranked(tables).values())
+    assert {line["anchor_doubled"] for line in ranked(tables, anchor="jpeg").values()} == {None}
+    assert "twice its training budget" in own(tables).doubled
+    assert "not resolved" in own(tables).doubled  # one seed
     write(results, [r.model_copy(update={"method": "other"}) for r in longer])
-    assert twice.identity in views.protocol_names(build(results))  # somebody ranks methods under it
+    assert twice.identity in protocol_names(build(results))  # somebody ranks methods under it
 
 
 def test_published_curves_stand_beside_ours(results: Path) -> None:
@@ -225,10 +208,10 @@ def test_published_curves_stand_beside_ours(results: Path) -> None:
     assert found["clear"]["external"] is False
     assert found["clear (external)"]["bd_rate"] == pytest.approx(-30, abs=1)  # the name of a method is the method's
     assert {"roe", "far"}.isdisjoint(found)
-    assert "roe" in ranked(tables, Choice(FIRST.identity, "jpeg"))
-    assert len(views.points(tables, FIRST.identity, ["roe"])) == len(RATES)
-    assert set(views.gains(tables, OWN, ["doe", "roe"])["method"]) == {"doe"}
-    assert {*found, "roe"} == set(views.all_method_names(tables, FIRST.identity))
+    assert "roe" in ranked(tables, anchor="jpeg")
+    assert len(own(tables).points(["roe"])) == len(RATES)
+    assert set(own(tables).gains(["doe", "roe"])["method"]) == {"doe"}
+    assert {*found, "roe"} == set(own(tables).all_methods)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # overflow is the point
@@ -238,37 +221,32 @@ def test_figures_that_no_number_can_hold_do_no_harm(results: Path) -> None:
     assert ranked(build(results))["wild"]["external"]
 
 
-# Another score
-
-
 def with_ap50(records: Sequence[Record], gain: float) -> list[Record]:
     return [r.model_copy(update={"scores": r.scores | {"AP50": r.scores["AP"] + 10 + gain}}) for r in records]
 
 
 def test_the_tables_follow_the_chosen_score(results: Path) -> None:
     records = [
-        *with_ap50(seeds("task_loss", (1, 1.02, 0.99), FIRST), 0), *with_ap50(seeds("noisy", (1.3, 1.31, 1.29), FIRST), 9),
-        *with_ap50(untrained(curve("jpeg", 1.5, protocol=FIRST)), 0),
+        *with_ap50(seeds("task_loss", (1, 1.02, 0.99)), 0), *with_ap50(seeds("noisy", (1.3, 1.31, 1.29)), 9),
+        *with_ap50(with_steps(curve("jpeg", 1.5)), 0),
     ]  # fmt: skip
     write(results, records)
-    primary, heard = build(results), []
-    tables = build(results, heard.append, {FIRST.identity: "AP50"})
-    assert heard == [FIRST.identity]
-    assert views.metric_names(primary, FIRST.identity) == ["AP", "AP50"]
+    primary, metrics = build(results), {FIRST.identity: "AP50"}
+    assert computed(results, metrics=metrics) == [FIRST.identity]
+    tables = build(results, metrics=metrics)
+    view = own(tables)
+    assert own(primary).metrics == ["AP", "AP50"]
     expect_rows(tables, comparison.rows(records, metric="AP50"))  # the other methods have no AP50
     assert (ranked(tables)["noisy"]["bd_rate"] < 0, ranked(primary)["noisy"]["bd_rate"] > 0) == (True, True)
-    facts = views.about(tables, FIRST.identity)
-    assert (facts["metric"], facts["ceiling"]) == ("AP50", 70.0)
-    assert views.points(tables, FIRST.identity, ["task_loss"])["score"].min() == min(SCORES) + 10
-    assert views.gains(tables, OWN, ["noisy"])["percent"].max() < 0
-    assert views.records(tables, FIRST.identity, "clear")["score"].isna().all()
-    assert tables.at_rates[tables.at_rates["protocol"] == FIRST.identity]["score"].min() > min(SCORES) + 10
-    assert views.about(tables, SECOND.identity)["metric"] == "AP"
-    build(results, heard.append, {FIRST.identity: "AP50"})
-    build(results, heard.append)
-    assert heard == [FIRST.identity]  # both are kept
+    assert (view.facts["metric"], view.facts["ceiling"]) == ("AP50", 70.0)
+    assert view.points(["task_loss"])["score"].min() == min(SCORES) + 10
+    assert view.gains(["noisy"])["percent"].max() < 0
+    assert view.records(method="clear")["score"].isna().all()
+    assert min(score for scores in view.at_rates.values() for score in scores.values() if score) > min(SCORES) + 10
+    assert own(tables, SECOND).facts["metric"] == "AP"
+    assert (computed(results, metrics=metrics), computed(results)) == ([], [])  # both are kept
     external.add(results, published("roe", metric="AP50"))
-    assert "roe" in ranked(build(results, metrics={FIRST.identity: "AP50"}))
+    assert "roe" in ranked(build(results, metrics=metrics))
     assert "roe" not in ranked(build(results))
 
 
@@ -276,18 +254,15 @@ def test_the_tables_follow_the_chosen_score(results: Path) -> None:
 
 
 def test_what_did_not_change_is_not_made_again(results: Path) -> None:
+    before = ranked(build(results))
     assert computed(results) == []
     write(results, curve("third", 0.7, protocol=SECOND))
     assert computed(results) == [SECOND.identity]
     external.add(results, published())
     assert computed(results) == [FIRST.identity]
-    assert computed(results) == []
-
-
-def test_a_method_that_is_measured_again_changes_its_protocol(results: Path) -> None:
-    before = ranked(build(results))
-    write(results, seeds("clear", (0.7, 0.7, 0.7), FIRST))
+    write(results, seeds("clear", (0.7, 0.7, 0.7)))  # measured again
     assert computed(results) == [FIRST.identity]
+    assert computed(results) == []
     after = ranked(build(results))
     assert after["clear"]["bd_rate"] != before["clear"]["bd_rate"]
     assert after["noisy"]["bd_rate"] == before["noisy"]["bd_rate"]
@@ -295,20 +270,14 @@ def test_a_method_that_is_measured_again_changes_its_protocol(results: Path) -> 
 
 @pytest.mark.parametrize("changed", [False, True])
 def test_the_doubled_budget_is_part_of_what_a_protocol_shows(tmp_path: Path, changed: bool) -> None:
-    protocol = make_protocol(name="tiny-v1+changed", training={"steps": 30, "batch_size": 2, "crop": 64, "lr": 1e-3})
-    base = protocol if changed else FIRST
-    steps = base.training.steps
-    folder, twice = tmp_path / "results", doubled(base)
-
-    def of(method: str, factor: float, rules: Protocol) -> list[Record]:
-        made = curve(method, factor, protocol=rules)
-        return [r.model_copy(update={"cost": r.cost.model_copy(update={"steps": rules.training.steps})}) for r in made]
-
-    write(folder, [*of("task_loss", 1, base), *of("other", 0.8, base)])
-    build(folder)
-    write(folder, of("task_loss", 0.9, twice))
+    training = {"steps": 30, "batch_size": 2, "crop": 64, "lr": 1e-3}
+    base = make_protocol(name="tiny-v1+changed", training=training) if changed else FIRST
+    twice, steps = doubled(base), base.training.steps
+    write(tmp_path, with_steps([*curve("task_loss", protocol=base), *curve("other", 0.8, protocol=base)], steps))
+    build(tmp_path)
+    write(tmp_path, with_steps(curve("task_loss", 0.9, protocol=twice), 2 * steps))
     assert twice.training.steps == 2 * steps
-    assert ranked(build(folder), Choice(base.identity, "task_loss"))["other"]["anchor_doubled"] == pytest.approx(-10)
+    assert ranked(build(tmp_path), base)["other"]["anchor_doubled"] == pytest.approx(-10)
 
 
 def test_a_copy_of_the_folder_compares_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,7 +294,7 @@ def test_a_copy_of_the_folder_compares_nothing_again(tmp_path: Path, monkeypatch
 
 
 def test_a_kept_difference_is_the_fresh_one(tmp_path: Path) -> None:
-    records = write_rows(tmp_path, [*seeds("task_loss", (1, 1.1, 0.9), FIRST), *seeds("other", (0.8, 0.9, 0.7), FIRST)])
+    records = write_rows(tmp_path, [*seeds("task_loss", (1, 1.1, 0.9)), *seeds("other", (0.8, 0.9, 0.7))])
     (group,) = comparison.curves(records)
     anchor, other, resampled = group.records["task_loss"], group.records["other"], source(Store(tmp_path), INSTALLED)
     fresh = compare(anchor, other, resampled, "AP")
@@ -344,43 +313,38 @@ def test_a_kept_difference_is_the_fresh_one(tmp_path: Path) -> None:
 
 
 def test_a_difference_without_the_rows_of_the_images_does_not_stand_for_one_with_them(tmp_path: Path) -> None:
-    records = write_rows(tmp_path, [*seeds("task_loss", (1, 1, 1), FIRST), *seeds("other", (0.8, 0.8, 0.8), FIRST)])
-    rows = {path: path.read_bytes() for path in tmp_path.rglob("*@*/*/*.parquet")}
+    records = write_rows(tmp_path / "results", [*seeds("task_loss", (1, 1, 1)), *seeds("other", (0.8, 0.8, 0.8))])
+    rows = list(tmp_path.rglob("*@*/*/*.parquet"))
     assert len(rows) == len(records)
     for path in rows:
-        path.unlink()
-    without = ranked(build(tmp_path))["other"]
-    for path, content in rows.items():
-        path.write_bytes(content)
+        path.rename(path.with_suffix(".away"))
+    without = ranked(build(tmp_path / "results"))["other"]
+    for path in rows:
+        path.with_suffix(".away").rename(path)
     assert without["bd_rate_high"] == pytest.approx(without["bd_rate_low"])
-    assert ranked(build(tmp_path))["other"]["bd_rate_high"] > without["bd_rate_high"] + 0.1
+    assert ranked(build(tmp_path / "results"))["other"]["bd_rate_high"] > without["bd_rate_high"] + 0.1
 
 
-@pytest.mark.parametrize("damage", ["emptied", "cut", "gone"])
-def test_damaged_tables_are_made_anew(results: Path, damage: str) -> None:
+@pytest.mark.parametrize("left", [0, 100, None], ids=["emptied", "cut", "gone"])
+def test_damaged_tables_are_made_anew(results: Path, left: int | None) -> None:
     before = build(results)
     (path,) = (cache_root() / "leaderboard").glob(f"{FIRST.identity}-*/ranking.parquet")
-    if damage == "gone":
-        path.unlink()
-    else:
-        path.write_bytes(path.read_bytes()[: 100 if damage == "cut" else 0])
+    content = path.read_bytes()
+    path.unlink()
+    if left is not None:
+        path.write_bytes(content[:left])
     assert computed(results) == [FIRST.identity]
     same(build(results), before)
 
 
 def test_tables_that_nobody_used_for_a_month_are_cleared_away(results: Path) -> None:
     build(results)
-    kept = cache_root() / "leaderboard"
-    (old,) = (path for path in kept.glob(f"{FIRST.identity}-*") if path.is_dir())
-    os.utime(old, (1e9, 1e9))
-    build(results)  # uses it, so it stays
-    write(results, curve("third", 0.7, protocol=FIRST))
-    build(results)
-    assert old.is_dir()
-    os.utime(old, (1e9, 1e9))
-    write(results, curve("fourth", 0.7, protocol=FIRST))
-    build(results)
-    assert not old.exists()
+    (old,) = (path for path in (cache_root() / "leaderboard").glob(f"{FIRST.identity}-*") if path.is_dir())
+    for method, when in (("third", time.time()), ("fourth", 1e9)):
+        os.utime(old, (when, when))
+        write(results, curve(method, 0.7))
+        build(results)
+        assert old.is_dir() == (method == "third")
 
 
 def test_what_other_code_has_made_is_made_anew(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,160 +357,123 @@ def test_what_other_code_has_made_is_made_anew(results: Path, monkeypatch: pytes
 
 def test_what_is_kept_does_not_grow_without_end() -> None:
     for age in range(5):
-        path = cache_root() / "pictures" / str(age)
+        path = cache_root() / "images" / str(age)
         path.mkdir(parents=True)
         (path / "file").touch()
         os.utime(path, (time.time() - 10 * 86400 * age,) * 2)
     (cache_root() / "other").mkdir()
-    cache.place("pictures", "4")  # used now
-    cache.clear_away("pictures", 3)
-    assert sorted(path.name for path in (cache_root() / "pictures").iterdir()) == ["0", "1", "4"]
+    cache.place("images", "4")  # used now
+    cache.clear_away("images", 3)
+    assert sorted(path.name for path in (cache_root() / "images").iterdir()) == ["0", "1", "4"]
     assert (cache_root() / "other").is_dir()
 
 
 # What counts nowhere
 
 
-def broken_ones(folder: Path) -> dict[str, str]:
-    """Break a record in every way; path → part of the reason."""
-    sound = {path.name: path for path in (folder / FIRST.identity / "noisy").glob("*.json")}
-    bad, edited, place, values, old = (sound[f"lambda={x:g},seed={seed}.json"] for x, seed in
-                                       ((0.1, 0), (0.3, 0), (1, 0), (3, 0), (0.1, 1)))  # fmt: skip
-    bad.write_text("{")
+def test_what_is_no_sound_record_or_was_measured_otherwise_is_set_aside_and_counts_nowhere(results: Path) -> None:
+    sound = build(results)
+    broken, edited, place = sorted((results / FIRST.identity / "noisy").glob("*.json"))[:3]
+    broken.write_text("{")
     edited.write_text(edited.read_text().replace('"bpp": ', '"bpp": 1'))
     moved = place.rename(place.with_name("lambda=9,seed=0.json"))
-    record = make_record(FIRST, method="noisy", rate_index=3, rate_point={"lambda": 3.0})
-    fields = json.loads(record.model_dump_json(by_alias=True)) | {"psnr": -1.0}
-    values.write_text(json.dumps(fields | {"content_sha256": seal(fields)}))
-    old.write_text(json.dumps({"schema_version": 1}))
-    reasons = {bad: "Expecting property name", edited: "changed after it was written", values: "psnr is -1.0",
-               moved: "not where the record of this cell belongs", old: "schema_version: "}  # fmt: skip
-    return {str(path.relative_to(folder)): reason for path, reason in reasons.items()}
-
-
-def test_what_is_no_sound_record_is_set_aside_with_the_reason_and_counts_nowhere(results: Path) -> None:
-    sound = build(results)
-    expected = broken_ones(results)
     (results / "external").mkdir()
     (results / "external" / "<b>.json").write_text("[]")
+    other = [Store(results).write(r.model_copy(update={"images": 3})) for r in curve("third", 0.7)]
     tables = build(results)
-    found = dict(zip(tables.broken["path"], tables.broken["reason"], strict=True))
-    assert set(found) == {*expected, "external/<b>.json"}
-    for path, reason in expected.items():
-        assert reason in found[path]
-    assert len(tables.records) == len(sound.records) - len(expected)
-    records, _ = Store(results).read()
-    expect_rows(tables, comparison.rows(records))
+    reasons = {
+        broken: "Expecting property name",
+        edited: "changed after it was written",
+        moved: "not where the record of this cell belongs",
+        results / "external" / "<b>.json": "",
+    }
+    expected = reasons | dict.fromkeys(other, "scored on other val images")
+    found = {results / path: reason for path, reason in zip(tables.broken["path"], tables.broken["reason"], strict=True)}
+    assert set(found) == set(expected)
+    assert {path for path, reason in expected.items() if reason not in found[path]} == set()
+    assert len(tables.records) == len(sound.records) - 3
+    expect_rows(tables, comparison.rows([r for r in Store(results).read()[0] if r.method != "third"]))
     html = listings.set_aside(tables).html().replace("<wbr>", "")
-    assert "schema_version: " in html
+    assert "Expecting property name" in html
     assert "<b>.json" not in html
-
-
-def test_what_was_measured_unlike_the_others_is_set_aside_with_the_reason(results: Path) -> None:
-    other = [record.model_copy(update={"images": 3}) for record in curve("third", 0.7, protocol=FIRST)]
-    write(results, other)
-    tables = build(results)
-    assert "third" not in ranked(tables)
-    found = dict(zip(tables.broken["path"], tables.broken["reason"], strict=True))
-    assert set(found) == {str(Store(results).path_of(record).relative_to(results)) for record in other}
-    assert all("scored on other val images" in reason for reason in found.values())
 
 
 def test_a_protocol_of_which_nothing_is_sound_is_no_protocol(results: Path) -> None:
     for path in (results / SECOND.identity).rglob("*.json"):
         path.write_text("[]")
-    tables = build(results)
-    assert views.protocol_names(tables) == [FIRST.identity]
-    assert len(tables.broken) == 2 * len(RATES)
+    assert protocol_names(build(results)) == [FIRST.identity]
 
 
-@pytest.mark.parametrize("there", [False, True])
-def test_without_records_the_tables_are_empty(tmp_path: Path, there: bool) -> None:
-    folder = tmp_path / "nothing"
-    if there:
-        folder.mkdir()
-    tables = build(folder)
+@pytest.mark.parametrize("folder", [".", "nothing"])
+def test_without_records_the_tables_are_empty(tmp_path: Path, folder: str) -> None:
+    tables = LiveTables(tmp_path / folder).tables
     assert {name: len(getattr(tables, name)) for name in NAMES} == dict.fromkeys(NAMES, 0)
-    assert views.protocol_names(tables) == []
-    assert LiveTables(folder).tables.records.empty
+    assert protocol_names(tables) == []
 
 
 # What a reader sees
 
 
+class Linked(View):
+    """A view of a place where pages have addresses."""
+
+    def link(self, page: str, **parameters: str) -> str:
+        return f"{page}?{parameters['method']}"
+
+
 def test_the_overview_says_who_is_best_and_how_sure_that_is(results: Path) -> None:
     external.add(results, published())
-    sheet = listings.overview(build(results), OWN, lambda page, given: f"{page}?{given['method']}")
+    tables = build(results)
+    sheet = listings.overview(Linked(tables, Choice(FIRST.identity, "task_loss")))
     header, *lines = csv.reader(io.StringIO(sheet.download("csv")))
     found = {line[1]: dict(zip(header, line, strict=True)) for line in lines}
-    assert list(found) == ["clear", "clear,alpha=0.5", "noisy", "task_loss", "jpeg", "short", "doe"]
     assert {name: line["verdict"] for name, line in found.items()} == {
         "clear": "fewer bits", "clear,alpha=0.5": "fewer bits", "noisy": "not resolved", "task_loss": "", "jpeg": "more bits",
         "short": "no BD-rate", "doe": "no interval",
     }  # fmt: skip
+    assert list(found) == ["clear", "clear,alpha=0.5", "noisy", "task_loss", "jpeg", "short", "doe"]
     assert (found["clear"]["rank"], found["clear"]["seeds"], found["clear"]["status"]) == ("1", "3", "claimed")
-    assert float(found["clear"]["BD-rate"]) == ranked(build(results))["clear"]["bd_rate"]  # unrounded
+    assert float(found["clear"]["BD-rate"]) == ranked(tables)["clear"]["bd_rate"]  # unrounded
     assert (found["doe"]["decode s"], found["doe"]["rank"], found["doe"]["status"]) == ("", "", "external")
     assert float(found["clear"]["decode kMAC/px"]) == 0.1
+    rate = max(own(tables).at_rates)
+    assert float(found["task_loss"][f"AP @ {rate:g} bpp"]) == own(tables).at_rates[rate]["task_loss"]
     assert 'href="method?jpeg"' in sheet.html()
 
 
-def test_costs_are_medians_over_the_records(results: Path) -> None:
-    slow = make_record(SECOND, method="other").cost
-    write(results, curve("other", 0.8, protocol=SECOND, seed=1, cost=slow.model_copy(update={"train_seconds": 9.0})))
-    write(results, curve("other", 0.8, protocol=SECOND, seed=2, cost=slow.model_copy(update={"train_seconds": 5.0})))
-    lines = {line["method"]: line for line in views.cost_lines(build(results), Choice(SECOND.identity, "task_loss"))}
-    assert lines["other"]["train_seconds"] == 5.0
-
-
-def test_operations_that_were_not_counted_stay_unknown(results: Path) -> None:
+def test_costs_are_medians_over_the_records_and_stay_unknown_where_nobody_counted(results: Path) -> None:
     cost = make_record().cost
+    for seed, seconds in ((1, 9.0), (2, 5.0)):
+        slow = cost.model_copy(update={"train_seconds": seconds})
+        write(results, curve("other", 0.8, protocol=SECOND, seed=seed, cost=slow))
     uncounted = cost.model_copy(update={"encoder": cost.encoder.model_copy(update={"macs_per_pixel": None}), "steps": 0})
     write(results, curve("png", 2.0, protocol=SECOND, cost=uncounted))
-    lines = {line["method"]: line for line in views.cost_lines(build(results), Choice(SECOND.identity, "task_loss"))}
+    lines = {line["method"]: line for line in own(build(results), SECOND).cost_lines}
+    assert lines["other"]["train_seconds"] == 5.0
     assert (lines["png"]["encoder_macs"], lines["other"]["encoder_macs"]) == (None, 100.0)
 
 
 def test_an_axis_needs_two_settings(results: Path) -> None:
-    write(results, seeds("clear", (0.7, 0.7, 0.7), FIRST, parameters={"alpha": 2.0}))
-    tables = build(results)
-    assert views.axes(tables, OWN) == {"clear": ["alpha"]}
-    assert [line["value"] for line in views.along(tables, OWN, "clear", "alpha")] == [0.5, 2.0]
+    assert own(build(results)).axes == {}
+    write(results, seeds("clear", (0.7, 0.7, 0.7), parameters={"alpha": 2.0}))
+    view = own(build(results))
+    assert view.axes == {"clear": ["alpha"]}
+    assert [line["value"] for line in view.along("clear", "alpha")] == [0.5, 2.0]
 
 
-def test_the_command_of_a_method_is_one_command(results: Path) -> None:
-    write(results, curve("a b; ls", 0.7, protocol=FIRST, parameters={"x": "$(ls)"}))
-    tables = build(results)
-    line = views.plugin_of(tables, OWN, "a b; ls,x=$(ls)")
-    assert line is not None
-    words = views.command(line, "detection", FIRST.identity, 0)
+def test_the_command_of_a_method_is_one_command() -> None:
+    words = pages.command("a b; ls", "detection", FIRST.identity, {"x": "$(ls)"}, "--seeds", "1")
     assert words == "icmbench run 'a b; ls' detection --protocol tiny-v1 --set 'x=$(ls)' --seeds 1"
 
 
-def test_names_stay_text_wherever_they_are_shown(tmp_path: Path) -> None:
+def test_names_stay_text_in_figures_and_in_names_of_files(tmp_path: Path) -> None:
     write(tmp_path, [r for number, name in enumerate(["task_loss", *HOSTILE]) for r in curve(name, 1 - 0.1 * number)])
-    tables = build(tmp_path)
+    view = own(build(tmp_path))
     labels = [make_record(method=name).label for name in reversed(HOSTILE)]
-    sheet = listings.overview(tables, OWN)
-    html = sheet.html()
-    assert "<script" not in html
-    assert all(label in unescape(html.replace("<wbr>", "")) for label in labels)
-    _, *lines = csv.reader(io.StringIO(sheet.download("csv"), newline=""))
-    assert [line[1] for line in lines] == [*(f"'{name}" if name.startswith("=") else name for name in labels), "task_loss"]
-    markdown = [line for line in sheet.download("md").splitlines() if line.startswith("|")]
-    assert len(markdown) == 2 + len(lines)
-    assert {line.replace("\\|", "").count("|") for line in markdown} == {len(sheet.headers) + 1}
-    assert "<" not in sheet.download("md")
-    assert "\n[" not in sheet.download("tex")
-    drawn = figures.curves(View(tables, OWN), labels)
-    assert not any("<script" in str(trace.name) for trace in drawn.figure.data)
-    assert all(listings.method_records(tables, OWN, label).name.isprintable() for label in labels)
-
-
-def test_a_cell_is_escaped_in_every_part() -> None:
-    evil = '"><script>'
-    sheet = Sheet("s", evil, [Column(evil, about=evil, names=True)], [[Cell(evil, href=evil, badge=evil, title=evil)]])
-    assert "<script" not in sheet.html()
+    assert view.methods == [*labels, "task_loss"]
+    assert not any("<script" in str(trace.name) for trace in figures.curves(view, labels).figure.data)
+    names = [listings.method_records(view, label).name for label in labels]
+    assert not set("/\\<>|\n") & set("".join(names))
 
 
 @given(st.lists(st.tuples(st.floats(0, 10), st.floats(-50, 50))))
@@ -563,55 +490,55 @@ def test_the_front_holds_what_nothing_beats(points: list[tuple[float, float]]) -
 # A running app
 
 
-def until(live: LiveTables, records: int) -> None:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_tables, "PATIENCE", 0.0)
+
+
+def until(live: LiveTables, seen: Callable[[], bool]) -> None:
     for _ in range(200):
         live.look()
-        if len(live.tables.records) == records:
+        if seen():
             return
         time.sleep(0.02)
     raise AssertionError("the tables were not made")
 
 
-def test_new_records_are_shown_without_anybody_waiting(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_tables, "PATIENCE", 0.0)
+@pytest.mark.usefixtures("impatient")
+def test_new_records_are_shown_without_anybody_waiting(results: Path) -> None:
     shown = LiveTables(results)
     before = len(shown.tables.records)
     write(results, curve("third", 0.7, protocol=SECOND))
     start = time.monotonic()
     shown.look()
     assert time.monotonic() - start < 0.1
-    until(shown, before + len(RATES))
+    until(shown, lambda: len(shown.tables.records) == before + len(RATES))
     assert (shown.problem, live_tables.of(results)) == ("", live_tables.of(results))
 
 
+@pytest.mark.usefixtures("impatient")
 def test_records_that_come_while_the_first_tables_are_made_are_not_missed(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(folder: Path) -> Tables:
         made = build(folder)
-        if len(made.ranking[made.ranking["method"] == "third"]) == 0:
+        if "third" not in set(made.ranking["method"]):
             write(results, curve("third", 0.7, protocol=SECOND))
         return made
 
-    monkeypatch.setattr(live_tables, "PATIENCE", 0.0)
     monkeypatch.setattr(derived, "build", slow)
     shown = LiveTables(results)
-    until(shown, len(shown.tables.records) + len(RATES))
+    before = len(shown.tables.records)
+    until(shown, lambda: len(shown.tables.records) == before + len(RATES))
 
 
+@pytest.mark.usefixtures("impatient")
 def test_tables_that_cannot_be_made_leave_the_old_ones_and_say_why(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_tables, "PATIENCE", 0.0)
-    shown = LiveTables(results)
-    before = shown.tables
-
     def failing(folder: Path) -> Tables:
         raise OSError("no space left")
 
-    with monkeypatch.context() as patched:
-        patched.setattr(derived, "build", failing)
-        write(results, curve("third", 0.7, protocol=SECOND))
-        for _ in range(200):
-            shown.look()
-            if shown.problem:
-                break
-            time.sleep(0.02)
+    shown = LiveTables(results)
+    before = shown.tables
+    monkeypatch.setattr(derived, "build", failing)
+    write(results, curve("third", 0.7, protocol=SECOND))
+    until(shown, lambda: bool(shown.problem))
     assert shown.problem == "no space left"
     assert shown.tables is before

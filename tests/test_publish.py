@@ -21,9 +21,7 @@ from icmbench.extras.curves.external import ExternalCurve
 from icmbench.leaderboard.derived import NAMES
 from icmbench.leaderboard.publish import MARKER, differences, files, publish
 from icmbench.leaderboard.static import slug
-from icmbench.schema.store import Store
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PROTOCOL = make_protocol(summary="<img src=x onerror=alert(1)> & {{ 7 * 7 }}")
 HOSTILE = ["<script>alert(1)</script>", "../../x", "l" * 150, "X", "x", "</script><b>", "{{ 7 * 7 }}", "index"]
 HOME = f"protocols/{PROTOCOL.identity}"
@@ -40,10 +38,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An anchor, methods with names that would do harm, a published curve, and a file that is no record."""
     folder = tmp_path_factory.mktemp("results")
-    store = Store(folder)
-    for number, name in enumerate(["task_loss", *HOSTILE]):
-        for record in curve(name, 1 + 0.05 * number, protocol=PROTOCOL):
-            path = store.write(record)
+    methods = enumerate(["task_loss", *HOSTILE])
+    path = boards.write(folder, [r for number, name in methods for r in curve(name, 1 + 0.05 * number, protocol=PROTOCOL)])
     (path.parent / "<b>,seed=0.json").write_text("{")
     points = tuple(zip(RATES, SCORES, strict=True))
     fields = {"source": "Doe <i>2024</i>", "metric": "AP", "created": "2025-01-01T00:00:00+00:00"}
@@ -106,13 +102,10 @@ def test_text_of_records_stays_text(made: dict[str, bytes]) -> None:
 
 def test_every_page_is_one_that_everybody_can_read(made: dict[str, bytes]) -> None:
     for path, page in pages(made).items():
-        text = made[path].decode()
-        assert '<html lang="en">' in text
-        assert 'name="viewport"' in text
-        assert 'class="icm-skip" href="#content"' in text
-        levels = [int(tag[1]) for tag in page.tags if re.fullmatch(r"h[1-6]", tag)]
-        assert levels[0] == 1
-        assert levels.count(1) == 1
+        for text in ('<html lang="en">', 'name="viewport"', 'class="icm-skip" href="#content"'):
+            assert text in made[path].decode()
+        assert next(tag for tag in page.tags if re.fullmatch(r"h[1-6]", tag)) == "h1"
+        assert page.tags.count("h1") == 1
 
 
 def test_every_method_has_a_card_and_every_table_its_files(made: dict[str, bytes]) -> None:
@@ -150,21 +143,15 @@ def test_without_rows_or_without_another_method_the_comparison_says_so(made: dic
     assert "The rows of the images are not all there" in page.text
     assert str(tmp_path.parent) not in page.text
     assert "tell single classes apart" in page.text
-    for record in curve("task_loss"):
-        Store(tmp_path).write(record)
+    boards.write(tmp_path, curve("task_loss"))
     (alone,) = (found for path, found in pages(files(tmp_path)).items() if path.endswith("/compare.html"))
     assert "A comparison needs the anchor task_loss and another method" in alone.text
 
 
 def test_the_way_to_a_row_is_told_with_its_commands(made: dict[str, bytes]) -> None:
     text = pages(made)[f"{HOME}/submit.html"].text
-    for command in (
-        "check my_method",
-        f"run my_method detection --protocol {PROTOCOL.name}",
-        "submit my_method",
-        "verify my_method",
-    ):
-        assert f"icmbench {command}" in text
+    run = f"run my_method detection --protocol {PROTOCOL.name}"
+    assert all(f"icmbench {command}" in text for command in ("check my_method", run, "submit my_method", "verify my_method"))
 
 
 def test_the_tables_are_there_as_data(made: dict[str, bytes], tmp_path: Path) -> None:
@@ -203,8 +190,7 @@ def test_a_folder_without_records_gets_a_helpful_page(tmp_path: Path) -> None:
 
 def test_check_finds_what_is_out_of_date(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results, out = tmp_path / "results", tmp_path / "below" / "site"
-    for record in curve("task_loss"):
-        Store(results).write(record)
+    boards.write(results, curve("task_loss"))
     words = ["publish", str(out), "--results", str(results)]
     assert main([*words, "--check"]) == 2
     assert main(words) == 0
@@ -248,18 +234,15 @@ def test_a_site_that_cannot_be_written_leaves_the_old_one(results: Path, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+@pytest.mark.skipif(boards.CHROMIUM is None, reason="needs chromium")
 def test_a_browser_draws_every_page_and_asks_nobody(
     results: Path, filled: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    from playwright.sync_api import sync_playwright
-
     shots: Path | None = request.config.getoption("--screenshots")
     sites = {"hostile": results, "filled": filled}
     for name, folder in sites.items():
         publish(folder, tmp_path / name)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with boards.chromium() as browser:
         context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark", accept_downloads=True)
         page = context.new_page()
         asked: list[str] = []
@@ -291,6 +274,5 @@ def test_a_browser_draws_every_page_and_asks_nobody(
             assert download.value.path().read_bytes().startswith(beginning)
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement !== document.body")
-        browser.close()
     assert problems == []
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []

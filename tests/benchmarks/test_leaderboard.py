@@ -4,23 +4,19 @@ With --benchmark-only. The pages are measured in a real browser and need chromiu
 """
 
 import os
-import shutil
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import boards
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from builders import RATES, SCORES, make_curve, make_protocol
-from icmbench.leaderboard import derived, figures, listings, live_tables, views
+from icmbench.leaderboard import derived, figures, listings
 from icmbench.leaderboard.derived import Tables
 from icmbench.leaderboard.views import Choice, View
 from icmbench.schema.protocol import Protocol
@@ -29,8 +25,6 @@ from icmbench.schema.store import Store
 
 METHODS, UNTRAINED, SEEDS = 200, 3, 3
 PROTOCOLS = [make_protocol(name=f"many-v{number}") for number in range(1, 5)]
-APP = Path(live_tables.__file__).with_name("app.py")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def records(protocol: Protocol) -> Iterator[Record]:
@@ -63,8 +57,7 @@ class Filled:
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
     folder = tmp_path_factory.mktemp("leaderboard")
     for protocol in PROTOCOLS:
-        for record in records(protocol):
-            Store(folder / "results").write(record)
+        boards.write(folder / "results", records(protocol))
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("ICMBENCH_CACHE", str(folder / "cache"))
         start = time.perf_counter()
@@ -112,12 +105,11 @@ def test_what_a_page_computes(benchmark: BenchmarkFixture, filled: Filled, shown
     turns = iter(choices * 9)
 
     def overview() -> None:
-        listings.overview(filled.tables, next(turns)).html()
+        listings.overview(View(filled.tables, next(turns))).html()
 
     def curves() -> None:
-        choice = next(turns)
-        methods = views.method_names(filled.tables, choice)[:6]
-        figures.curves(View(filled.tables, choice), methods)
+        view = View(filled.tables, next(turns))
+        figures.curves(view, view.methods[:6])
 
     benchmark.pedantic({"overview": overview, "curves": curves}[shown], rounds=30)
     benchmark.extra_info |= info()
@@ -125,13 +117,11 @@ def test_what_a_page_computes(benchmark: BenchmarkFixture, filled: Filled, shown
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
+    if boards.CHROMIUM is None:
         pytest.skip("needs chromium")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with boards.chromium() as running:
         running.new_context().new_page().goto("about:blank")
         yield running
-        running.close()
 
 
 @dataclass(frozen=True)
@@ -150,24 +140,8 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(filled: Filled) -> Iterator[Served]:
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        port = found.getsockname()[1]
-    options = {"port": port, "headless": "true", "fileWatcherType": "none"}
-    words = [word for name, value in options.items() for word in (f"--server.{name}", str(value))]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", APP, "--browser.gatherUsageStats", "false", *words, "--", filled.results]
-    )
-    address = f"http://localhost:{port}"
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(f"{address}/_stcore/health", timeout=5)
-            break
-        except OSError:
-            time.sleep(0.1)
-    yield Served(address, process.pid)
-    process.terminate()
-    process.wait(30)
+    with boards.served(filled.results) as (address, process):
+        yield Served(address, process)
 
 
 def visit(browser: Browser, served: Served) -> Page:

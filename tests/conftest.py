@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -14,8 +15,10 @@ from PIL import Image
 
 import bundles
 from icmbench.api.classes import make_task
+from icmbench.base.files import locked
 from icmbench.plugins.find import Plugins
 
+Once = Callable[[str, Callable[[Path], object]], Path]
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("ICMBENCH_DATA", REPOSITORY.parent / "shared"))
 
@@ -72,9 +75,27 @@ def short(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_protocol(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Gives a file below a folder that the processes of this run share; the first one that asks makes it in its folder."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        path = root / name
+        with locked(path.parent.with_suffix(".lock")):
+            if not path.exists():
+                path.parent.mkdir(exist_ok=True)
+                make(path.parent)
+        return path
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def small_protocol(once: Once) -> Path:
     """`short` in a folder that all tests share."""
-    return short(tmp_path_factory.mktemp("protocol"))
+    return once("protocol/short.toml", short)
 
 
 @pytest.fixture
@@ -88,12 +109,12 @@ def short_protocol(small_protocol: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.fixture(scope="session")
-def honest(small_protocol: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def honest(small_protocol: Path, once: Once) -> Path:
     """The bundle of a small classical codec, honestly made."""
-    return bundles.make(tmp_path_factory.mktemp("honest"), small_protocol, "plain", bundles.PLAIN)
+    return once("honest/plain.zip", lambda folder: bundles.make(folder, small_protocol, "plain", bundles.PLAIN))
 
 
 @pytest.fixture(scope="session")
-def trained(small_protocol: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(small_protocol: Path, once: Once) -> Path:
     """The bundle of a trained codec, honestly made."""
-    return bundles.make(tmp_path_factory.mktemp("trained"), small_protocol, "task_loss")
+    return once("trained/task_loss.zip", lambda folder: bundles.make(folder, small_protocol, "task_loss"))

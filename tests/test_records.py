@@ -249,7 +249,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
 
 
 def _write_often(folder: Path, record: Record) -> None:
-    for _ in range(100):
+    for _ in range(40):
         Store(folder).write(record)
 
 

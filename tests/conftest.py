@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def short(folder: Path) -> Path:
-    """The embedded segmentation protocol with a budget of two steps, four of its images, and all rate points but the last."""
+    """The embedded segmentation protocol with two steps of two crops, four of its images, and all rate points but the last."""
     plugins = Plugins()
     rules = plugins.protocol("shapes-segmentation-v2")
     task = make_task(plugins, rules.task, rules.data, rules.recognizer)
@@ -66,7 +66,7 @@ def short(folder: Path) -> Path:
         tables.append(f'{split} = {{ images = "{folders["images"]}", masks = "{folders["masks"]}" }}')
     text = plugins.protocols()["shapes-segmentation-v2"].read_text()
     # Two steps at the protocol's own learning rate throw the codec about: whether two curves then meet depends on the machine.
-    fields = {"source": "\n".join(['"folders"', *tables]), "name": '"short-v1"', "steps": "2", "lr": "1e-4"}
+    fields = {"source": "\n".join(['"folders"', *tables]), "name": '"short-v1"', "steps": "2", "batch_size": "2", "lr": "1e-4"}
     for field, value in fields.items():
         text = re.sub(rf"^{field} = .*$", lambda _, field=field, value=value: f"{field} = {value}", text, flags=re.MULTILINE)
     path = folder / "short.toml"

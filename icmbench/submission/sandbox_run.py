@@ -15,8 +15,8 @@ from torch import Tensor
 from icmbench.base.errors import UserError
 from icmbench.base.files import cache_root, data_root
 from icmbench.codecs.neural import saved_metadata
-from icmbench.experiment.content import bind
 from icmbench.plugins.find import Plugins
+from icmbench.running.runner import bind
 from icmbench.schema.record import Record
 from icmbench.submission import sandbox
 from icmbench.submission.archive import Archive, Refused, opened

@@ -84,7 +84,8 @@ def classical(quality: int, bpp: float, score: float, protocol: Protocol | None 
     record = make_record(protocol)
     return record.model_copy(
         update={
-            "method": "jpeg", "start_sha256": "", "rate_index": QUALITIES.index(quality), "rate_point": {"quality": float(quality)},
+            "method": "jpeg", "start_sha256": "",
+            "rate_index": QUALITIES.index(quality), "rate_point": {"quality": float(quality)},
             "bpp": 1.1 * bpp, "scores": {"AP": score}, "cost": record.cost.model_copy(update={"steps": 0}),
         }
     )  # fmt: skip

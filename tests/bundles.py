@@ -93,8 +93,14 @@ def agree(files: Files) -> None:
             digests = {"rows_sha256": _sha(files[cell["rows"]]), "method_sha256": source}
             edit_record(files, cell["record"], digests)
         cell["bitstreams"] = [_sha(files[f"{cell['folder']}/{number:06d}.icm"]) for number in cell["shipped"]]
-    fields["files"] = {name: {"bytes": len(data), "sha256": _sha(data)} for name, data in files.items() if name != MANIFEST}
-    files[MANIFEST] = json.dumps(fields).encode()
+    edit_manifest(files, fields)
+    list_files(files)
+
+
+def list_files(files: Files) -> None:
+    """Make the manifest's sizes and digests agree with the members."""
+    described = {name: {"bytes": len(data), "sha256": _sha(data)} for name, data in files.items() if name != MANIFEST}
+    edit_manifest(files, {"files": described})
 
 
 def _sha(data: bytes) -> str:

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -14,8 +15,10 @@ from PIL import Image
 
 import bundles
 from icmbench.api.classes import make_task
+from icmbench.base.files import locked
 from icmbench.plugins.find import Plugins
 
+Once = Callable[[str, Callable[[Path], object]], Path]
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("ICMBENCH_DATA", REPOSITORY.parent / "shared"))
 
@@ -47,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def short(folder: Path) -> Path:
-    """The embedded segmentation protocol with a budget of two steps, four of its images, and all rate points but the last."""
+    """The embedded segmentation protocol with two steps of two crops, four of its images, and all rate points but the last."""
     plugins = Plugins()
     rules = plugins.protocol("shapes-segmentation-v2")
     task = make_task(plugins, rules.task, rules.data, rules.recognizer)
@@ -63,7 +66,7 @@ def short(folder: Path) -> Path:
         tables.append(f'{split} = {{ images = "{folders["images"]}", masks = "{folders["masks"]}" }}')
     text = plugins.protocols()["shapes-segmentation-v2"].read_text()
     # Two steps at the protocol's own learning rate throw the codec about: whether two curves then meet depends on the machine.
-    fields = {"source": "\n".join(['"folders"', *tables]), "name": '"short-v1"', "steps": "2", "lr": "1e-4"}
+    fields = {"source": "\n".join(['"folders"', *tables]), "name": '"short-v1"', "steps": "2", "batch_size": "2", "lr": "1e-4"}
     for field, value in fields.items():
         text = re.sub(rf"^{field} = .*$", lambda _, field=field, value=value: f"{field} = {value}", text, flags=re.MULTILINE)
     path = folder / "short.toml"
@@ -78,9 +81,27 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def small_protocol(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Gives a file below a folder that the processes of this run share; the first one that asks makes it in its folder."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        path = root / name
+        with locked(path.parent.with_suffix(".lock")):
+            if not path.exists():
+                path.parent.mkdir(exist_ok=True)
+                make(path.parent)
+        return path
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def small_protocol(once: Once) -> Path:
     """`short` in a folder that all tests share."""
-    return short(tmp_path_factory.mktemp("protocol"))
+    return once("protocol/short.toml", short)
 
 
 @pytest.fixture
@@ -94,12 +115,12 @@ def short_protocol(small_protocol: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.fixture(scope="session")
-def honest(small_protocol: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def honest(small_protocol: Path, once: Once) -> Path:
     """The bundle of a small classical codec, honestly made."""
-    return bundles.make(tmp_path_factory.mktemp("honest"), small_protocol, "plain", bundles.PLAIN)
+    return once("honest/plain.zip", lambda folder: bundles.make(folder, small_protocol, "plain", bundles.PLAIN))
 
 
 @pytest.fixture(scope="session")
-def trained(small_protocol: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(small_protocol: Path, once: Once) -> Path:
     """The bundle of a trained codec, honestly made."""
-    return bundles.make(tmp_path_factory.mktemp("trained"), small_protocol, "task_loss")
+    return once("trained/task_loss.zip", lambda folder: bundles.make(folder, small_protocol, "task_loss"))

@@ -93,8 +93,7 @@ def test_figures_are_written_for_screens_and_papers_and_the_same_each_time(tmp_p
     assert plt.get_fignums() == open_before
 
 
-def test_names_are_no_formulas(tmp_path: Path) -> None:
-    draw(group("task_loss", *HOSTILE), tmp_path)
+def test_names_are_no_formulas() -> None:
     figure = plot(group("task_loss", *HOSTILE))
     figure.canvas.draw()
     labels = figure.axes[0].get_legend().get_texts()

@@ -13,7 +13,7 @@ import pytest
 from icmbench.base.errors import UserError
 from icmbench.base.files import build_once, cache_root, data_root, locked, replacing, sha256, write_text
 
-SPAWN = multiprocessing.get_context("spawn")
+FORK = multiprocessing.get_context("fork")
 
 
 def names(folder: Path) -> list[str]:
@@ -105,7 +105,7 @@ def _ask_for(folder: Path) -> None:
 
 def test_several_processes_build_once(tmp_path: Path) -> None:
     folder = tmp_path / "cache" / "pictures"
-    processes = [SPAWN.Process(target=_ask_for, args=(folder,)) for _ in range(3)]
+    processes = [FORK.Process(target=_ask_for, args=(folder,)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
@@ -153,8 +153,8 @@ def _take(path: Path) -> None:
 
 def test_a_lock_excludes_others_and_is_freed_when_its_process_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
-    holder: BaseProcess = SPAWN.Process(target=_hold, args=(path,))
-    taker: BaseProcess = SPAWN.Process(target=_take, args=(path,))
+    holder: BaseProcess = FORK.Process(target=_hold, args=(path,))
+    taker: BaseProcess = FORK.Process(target=_take, args=(path,))
     holder.start()
     try:
         wait_for(path.with_suffix(".held").exists)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from icmbench.running.runner import bind
 from icmbench.schema.protocol import Protocol, override
 from icmbench.schema.store import Store
 
-SIZE = (96, 128)
+SIZE = (64, 64)
 
 
 def pictures(folder: Path, count: int) -> list[str]:
@@ -36,7 +37,7 @@ def coco(root: Path) -> None:
         names = pictures(root / "coco" / split, 2)
         images = [{"id": int(n), "file_name": f"{n}.jpg", "height": SIZE[0], "width": SIZE[1]} for n in names]
         boxes = [
-            {"id": int(n), "image_id": int(n), "category_id": 3, "bbox": [10, 10, 50, 60], "area": 3000, "iscrowd": 0}
+            {"id": int(n), "image_id": int(n), "category_id": 3, "bbox": [10, 10, 50, 40], "area": 2000, "iscrowd": 0}
             for n in names
         ]
         content = {"images": images, "annotations": boxes, "categories": categories}
@@ -55,9 +56,9 @@ def pascal_context(root: Path) -> None:
     (voc / "ImageSets/SegmentationContext/val.txt").write_text(names[2] + "\n")
 
 
-def shortened(name: str, root: Path) -> Protocol:
-    """The protocol with one step, one small crop, random weights, and images that the recogniser hardly enlarges."""
-    protocol = Plugins().protocol(name)
+def shortened(name: str, root: Path, others: dict[str, Any]) -> Protocol:
+    """The protocol with one step, small crops, random weights, images that the recogniser hardly enlarges, and `others`."""
+    protocol = override(Plugins().protocol(name), others)
     codec = NeuralCodec(build_model(protocol.codec), protocol.codec)
     codec.refit()
     codec.save(root / "start.safetensors")
@@ -67,12 +68,12 @@ def shortened(name: str, root: Path) -> Protocol:
         "training.batch_size": 2,
         "training.crop": 64,
         "recognizer.checkpoint": None,
-        "recognizer.scale": [160, 120],
+        "recognizer.scale": [96, 96],
         "rates": [{"lambda": 0.05, "start": start}],
         "evaluation.rate_tolerance": 1.0,
         "evaluation.score_noise": 100.0,
     }
-    return override(protocol, changes)
+    return override(protocol, changes | others)
 
 
 @pytest.mark.slow
@@ -82,7 +83,7 @@ def shortened(name: str, root: Path) -> Protocol:
 def test_the_whole_way_with_random_weights(name: str, data: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ICMBENCH_DATA", str(tmp_path))
     data(tmp_path)  # type: ignore[operator]
-    protocol = shortened(name, tmp_path)
+    protocol = shortened(name, tmp_path, {"codec.sizes.N": 16})
     parameters = (("position", "before_decoder"), ("alpha", 0.5))
     work(tmp_path)(Cell(bind(protocol, Plugins()), "aux_loss", parameters, 0, 0))
     [record], _ = Store(tmp_path / "results").read()

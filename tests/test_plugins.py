@@ -1,7 +1,5 @@
 """Plugins: built-in, installed and loose ones are found; a broken one is listed with its reason and harms no other."""
 
-import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,10 +40,9 @@ def loose(folder: Path, source: str, name: str = "mine.py") -> Plugins:
     return Plugins((path,))
 
 
-def run(code: str, path: Path | None = None) -> str:
-    """What a fresh Python process prints, with `path` on sys.path."""
-    environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+def run(code: str) -> str:
+    """What a fresh Python process prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -187,8 +184,8 @@ renamed = some_plugins.good:Mine
 
 
 @pytest.fixture
-def installed(tmp_path: Path) -> Path:
-    """A folder as pip would leave it: two packages and the metadata of a distribution."""
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of sys.path as pip would leave it: two packages and the metadata of a distribution."""
     for package, source in (("some_plugins", ""), ("raising_package", "raise RuntimeError('bad luck')\n")):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").write_text(source)
@@ -198,26 +195,23 @@ def installed(tmp_path: Path) -> Path:
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: some-plugins\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(ENTRY_POINTS)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("some_plugins", "some_plugins.good"):  # of another test
+        monkeypatch.delitem(sys.modules, name, raising=False)
     return tmp_path
 
 
-def test_installed_plugins_are_found_through_their_entry_points(installed: Path) -> None:
-    code = (
-        "from icmbench.plugins.find import Plugins; found = Plugins().find('methods')\n"
-        "for name in ('installed', 'renamed', 'broken', 'nowhere', 'in_ruins', 'task_loss'):\n"
-        "    print(name, '|', found[name].summary, '|', found[name].problem)"
-    )
-    lines = [re.split(r" \| ?", line) for line in run(code, installed).splitlines()]
-    listed = {name: (summary, problem) for name, summary, problem in lines}
-    assert listed["installed"] == listed["renamed"] == ("A method of one's own.", "")
-    assert "syntax error in line 1" in listed["broken"][1]
-    assert "no_such_package_anywhere" in listed["nowhere"][1]
-    assert "bad luck" in listed["in_ruins"][1]
-    assert listed["task_loss"][1] == ""
-
-
-def test_an_installed_plugin_is_loaded(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(installed)
+@pytest.mark.usefixtures("installed")
+def test_installed_plugins_are_found_and_loaded_through_their_entry_points() -> None:
+    found = Plugins().find("methods")
+    assert [found[name].summary for name in ("installed", "renamed")] == ["A method of one's own."] * 2
+    assert [found[name].problem for name in ("installed", "renamed", "task_loss")] == [""] * 3
+    for name, problem in (
+        ("broken", "syntax error in line 1"),
+        ("nowhere", "no_such_package_anywhere"),
+        ("in_ruins", "bad luck"),
+    ):
+        assert problem in found[name].problem
     assert method_class(Plugins(), "installed").__module__ == "some_plugins.good"
 
 
@@ -240,10 +234,7 @@ def test_the_digest_of_a_loose_plugin_is_that_of_its_file(tmp_path: Path) -> Non
     assert source_digest(plugin) != before
 
 
-def test_the_digest_of_an_installed_plugin_is_that_of_its_whole_package(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(installed)
-    for name in ("some_plugins", "some_plugins.good"):  # of another test
-        monkeypatch.delitem(sys.modules, name, raising=False)
+def test_the_digest_of_an_installed_plugin_is_that_of_its_whole_package(installed: Path) -> None:
     plugin = Plugins().find("methods")["installed"]
     assert [path.name for path in source_files(plugin)] == ["__init__.py", "good.py", "half.py"]
     before = source_digest(plugin)

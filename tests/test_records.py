@@ -9,16 +9,9 @@ from typing import Any
 import pytest
 
 from builders import LAMBDAS, make_protocol, make_record
-from icmbench.base.errors import UserError
 from icmbench.base.files import sha256
 from icmbench.schema.record import SCHEMA, Record, impossible, method_label, seal
 from icmbench.schema.store import Store
-
-
-def test_a_record_survives_the_file(tmp_path: Path) -> None:
-    record = make_record(method="aux_loss", parameters={"alpha": 0.5, "position": "mid"}, warnings=["a warning, λ"])
-    Store(tmp_path).write(record)
-    assert Store(tmp_path).read() == ([record], {})
 
 
 def test_a_codec_without_likelihoods_has_a_record_too(tmp_path: Path) -> None:
@@ -29,13 +22,25 @@ def test_a_codec_without_likelihoods_has_a_record_too(tmp_path: Path) -> None:
     json.loads(path.read_text(), parse_constant=pytest.fail)  # NaN is no JSON
 
 
-def test_the_path_spells_the_identity(tmp_path: Path) -> None:
-    record = make_record(
-        method="aux_loss", parameters={"position": "mid", "alpha": 0.5}, rate_point={"lambda": 0.3}, rate_index=1, seed=2
-    )
-    path = Store(tmp_path).write(record)
-    folder = f"tiny-v1@{record.protocol.hash}"
-    assert path == tmp_path / folder / "aux_loss,alpha=0.5,position=mid" / "lambda=0.3,seed=2.json"
+AUX = {"parameters": {"position": "mid", "alpha": 0.5}, "rate_point": {"lambda": 0.3}, "rate_index": 1, "seed": 2}
+JPEG = {"rate_point": {"quality": 10}, "rate_index": 6, "start_sha256": "", "estimated_bpp": 0.4}
+OTHER = {"trained_under": "other-v1@0123456789ab", "start_sha256": "f" * 64, "warnings": ["a warning, λ"]}
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "path"),
+    [
+        ("aux_loss", AUX, "aux_loss,alpha=0.5,position=mid/lambda=0.3,seed=2.json"),
+        ("jpeg", JPEG, "jpeg/quality=10,seed=0.json"),
+        ("task_loss", OTHER, "task_loss,trained_under=other-v1@0123456789ab/lambda=0.1,seed=0.json"),
+    ],
+)
+def test_a_record_is_found_again_and_its_path_spells_its_identity(
+    tmp_path: Path, method: str, changes: dict[str, Any], path: str
+) -> None:
+    record = make_record(method=method, **changes)
+    assert Store(tmp_path).write(record) == tmp_path / f"tiny-v1@{record.protocol.hash}" / path
+    assert Store(tmp_path).read() == ([record], {})
 
 
 def test_every_axis_has_a_path_of_its_own(tmp_path: Path) -> None:
@@ -65,19 +70,6 @@ def test_a_parameter_with_a_slash_stays_inside_the_folder_and_is_found(tmp_path:
 def test_the_label_does_not_depend_on_the_order_of_parameters() -> None:
     assert method_label("m", {"b": 1, "a": "x"}) == method_label("m", {"a": "x", "b": 1}) == "m,a=x,b=1"
     assert method_label("m", {}) == "m"
-
-
-def test_a_classical_codec_has_its_own_rate_point_and_no_start_codec(tmp_path: Path) -> None:
-    record = make_record(method="jpeg", rate_point={"quality": 10}, rate_index=6, start_sha256="", estimated_bpp=math.nan)
-    path = Store(tmp_path).write(record)
-    assert (path.parent.name, path.name, record.point) == ("jpeg", "quality=10,seed=0.json", "quality=10")
-
-
-def test_a_codec_of_another_protocol_has_a_path_of_its_own_and_its_own_start_codec(tmp_path: Path) -> None:
-    record = make_record(trained_under="other-v1@0123456789ab", start_sha256="f" * 64)
-    path = Store(tmp_path).write(record)
-    assert path.parent.name == "task_loss,trained_under=other-v1@0123456789ab"
-    assert Store(tmp_path).read() == ([record], {})
 
 
 def sealed(record: Record) -> dict[str, Any]:
@@ -200,27 +192,19 @@ def test_a_copy_under_another_name_does_not_count_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b'{"schema_version": 1}', b"[]", b"null", b"\xff\xfe\x00", b'{"bpp": NaN}', b"half"]
+    "content", [b"", b"{", b'{"schema_version": 1}', b"[]", b"null", b"\xff\xfe\x00", b'{"bpp": NaN}', b"half", b"1", b"99"]
 )
-def test_a_damaged_file_is_listed_with_its_reason(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_file_and_one_of_another_schema_are_listed_with_their_reason(tmp_path: Path, content: bytes) -> None:
     store, good = Store(tmp_path), make_record()
     bad = store.write(make_record(seed=1))
+    whole = bad.read_bytes()
+    other = whole.replace(b'"schema_version": %d' % SCHEMA, b'"schema_version": ' + content)
+    bad.write_bytes(other if content.isdigit() else whole[:300] if content == b"half" else content)
     store.write(good)
-    bad.write_bytes(bad.read_bytes()[:300] if content == b"half" else content)
     records, broken = store.read()
     assert records == [good]
     assert list(broken) == [bad]
-    assert broken[bad].strip()
-
-
-def test_a_record_of_another_schema_is_listed_with_its_reason(tmp_path: Path) -> None:
-    path = Store(tmp_path).write(make_record())
-    for other in (1, SCHEMA + 1):
-        path.write_text(path.read_text().replace(f'"schema_version": {SCHEMA}', f'"schema_version": {other}'))
-        records, broken = Store(tmp_path).read()
-        assert records == []
-        assert "schema_version" in broken[path]
-        path = Store(tmp_path).write(make_record())
+    assert ("schema_version" if content.isdigit() else "") in broken[bad].strip()
 
 
 def test_other_files_in_the_folder_are_no_records(tmp_path: Path) -> None:
@@ -243,20 +227,14 @@ def test_a_second_write_replaces_the_first(tmp_path: Path) -> None:
     assert [record.bpp for record in store.read()[0]] == [0.6]
 
 
-def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("no folder")
-    with pytest.raises(UserError, match="cannot write"):
-        Store(tmp_path / "file" / "results").write(make_record())
-
-
 def _write_often(folder: Path, record: Record) -> None:
-    for _ in range(100):
+    for _ in range(40):
         Store(folder).write(record)
 
 
 def test_two_processes_may_write_the_same_record(tmp_path: Path) -> None:
     record = make_record(warnings=["long enough to be seen half written: " + "x" * 100_000])
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     writers = [context.Process(target=_write_often, args=(tmp_path, record)) for _ in range(2)]
     for writer in writers:
         writer.start()

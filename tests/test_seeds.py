@@ -1,8 +1,6 @@
 """Random choices: pure functions of their named axes."""
 
 import random
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -58,10 +56,8 @@ def test_axes_do_not_run_together_and_their_order_and_number_count() -> None:
 
 
 def test_seeds_are_the_same_in_every_process_and_version() -> None:
-    code = "from icmbench.base.seeds import derive, batch_indices as b; print(derive('a', 0), *b(1, 2, 3, 10))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert out == [str(derive("a", 0)), *map(str, batch_indices(1, 2, 3, 10))]
     assert derive("a", 0) == 2785467599993610612
+    assert batch_indices(1, 2, 3, 10).tolist() == [7, 5, 2]
 
 
 def test_streams_of_different_axes_differ_and_of_equal_axes_agree() -> None:

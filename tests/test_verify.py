@@ -3,11 +3,15 @@
 import hashlib
 import io
 import json
+import multiprocessing
 import os
 import pickle
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, NoReturn
 
 import pandas as pd
 import pytest
@@ -18,35 +22,66 @@ from PIL import Image
 import bundles
 from bundles import Change, Files, edit_rows, forge, manifest, with_plugin
 from icmbench.api.classes import make_task
+from icmbench.api.task import Dataset
 from icmbench.cli.main import main
 from icmbench.experiment.evaluate import pixels_sha256
 from icmbench.extras.curves import external
 from icmbench.plugins.find import Plugins
 from icmbench.schema.protocol import parse
 from icmbench.schema.store import Store
-from icmbench.submission import registry, sandbox
+from icmbench.submission import registry, sandbox, worker
 from icmbench.submission.inspect import inspect
 from icmbench.submission.sandbox import Limits
 from icmbench.submission.verify import Verdict, verify
 
+Judge = Callable[..., Verdict]  # of a bundle, under the small protocol or another
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.skipif(bool(sandbox.why_not()), reason=sandbox.why_not())]
 
 
+class Forked(multiprocessing.get_context("fork").Process):  # type: ignore[misc,name-defined]
+    """Stands in for the process in the sandbox: a fork of this one, which has everything loaded, without any walls."""
+
+    def __init__(self, command: Sequence[str], stdout: IO[bytes], **_: object) -> None:
+        inside, out = (Path(command[command.index(f"/scratch/{name}") - 1]) for name in ("in", "out"))
+        super().__init__(target=self.work, args=(inside, out, stdout.fileno()))
+        self.start()
+
+    @staticmethod
+    def work(inside: Path, out: Path, printed: int) -> NoReturn:
+        sys.stdout = sys.stderr = os.fdopen(printed, "w", buffering=1)
+        os.chdir(out)
+        worker.IN, worker.OUT = inside, out
+        sys.exit(worker.main())
+
+    def poll(self) -> int | None:
+        return self.exitcode  # type: ignore[no-any-return]
+
+    def wait(self) -> int | None:
+        self.join()
+        return self.poll()
+
+
 @pytest.fixture
-def judged(small_protocol: Path) -> Callable[[Path], Verdict]:
+def isolated(small_protocol: Path) -> Judge:
     """Verify a bundle under the small protocol."""
-    return lambda path: verify(path, Plugins(), str(small_protocol))
+    return lambda path, protocol=small_protocol: verify(path, Plugins(), str(protocol))
 
 
-def test_honest_bundles_are_verified(honest: Path, trained: Path, judged: Callable[[Path], Verdict]) -> None:
-    for bundle in (honest, trained):
-        verdict = judged(bundle)
-        assert (verdict.status, verdict.reason) == ("verified", "")
-        assert all(cell.same == cell.images == 4 for cell in verdict.cells)
-        assert all(cell.score == pytest.approx(cell.claimed_score) for cell in verdict.cells)
+@pytest.fixture
+def judged(isolated: Judge, monkeypatch: pytest.MonkeyPatch) -> Judge:
+    """The same in a fork, for everything but the walls."""
+    monkeypatch.setattr(sandbox, "subprocess", SimpleNamespace(Popen=Forked, DEVNULL=None))
+    return isolated
 
 
-def test_a_package_is_verified_like_a_single_file(honest: Path, tmp_path: Path, judged: Callable[[Path], Verdict]) -> None:
+def test_an_honest_bundle_is_verified(trained: Path, isolated: Judge) -> None:
+    verdict = isolated(trained)
+    assert (verdict.status, verdict.reason) == ("verified", "")
+    assert all(cell.same == cell.images == 4 for cell in verdict.cells)
+    assert all(cell.score == pytest.approx(cell.claimed_score) for cell in verdict.cells)
+
+
+def test_a_package_is_verified_like_a_single_file(honest: Path, tmp_path: Path, judged: Judge) -> None:
     def change(files: Files) -> None:
         source = files.pop("plugin/plain.py")
         files["plugin/plain_codec/__init__.py"] = source.replace(
@@ -59,44 +94,30 @@ def test_a_package_is_verified_like_a_single_file(honest: Path, tmp_path: Path, 
     assert judged(forge(tmp_path / "package.zip", honest, change)).status == "verified"
 
 
-def test_the_protocol_may_ask_for_a_sample_of_the_bitstreams(small_protocol: Path, tmp_path: Path) -> None:
+def test_the_protocol_may_ask_for_a_sample_of_the_bitstreams(small_protocol: Path, tmp_path: Path, judged: Judge) -> None:
     protocol = tmp_path / "sampled.toml"
     protocol.write_text(small_protocol.read_text().replace('metric = "mIoU"', 'metric = "mIoU"\nsubmitted_bitstreams = 2'))
     bundle = bundles.make(tmp_path, protocol, "plain", bundles.PLAIN)
     assert sum(name.endswith(".icm") for name in bundles.read(bundle)) == 2 * 3
     assert [len(cell["bitstreams"]) for cell in manifest(bundles.read(bundle))["cells"]] == [4, 4, 4]
-    verdict = verify(bundle, Plugins(), str(protocol))
+    verdict = judged(bundle, protocol)
     assert (verdict.status, verdict.reason) == ("verified", "")
     assert [(cell.images, cell.same) for cell in verdict.cells] == [(2, 2)] * 3
 
 
-def test_claims_that_the_bitstreams_do_not_bear_out_are_rejected(
-    honest: Path, tmp_path: Path, judged: Callable[[Path], Verdict]
-) -> None:
-    def better(files: Files) -> None:
-        """The scores of the highest rate at the lowest: records, rows, seals and digests agree; only the bytes do not."""
-        low, *_, high = manifest(files)["cells"]
-        best = pd.read_parquet(io.BytesIO(files[high["rows"]]))
-        edit_rows(files, low["rows"], lambda rows: rows.assign(confusion=best["confusion"]))
-        bundles.edit_record(files, low["record"], {"scores": json.loads(files[high["record"]])["scores"]})
-
-    verdict = judged(forge(tmp_path / "better.zip", honest, better))
-    assert verdict.status == "rejected"
-    assert "the bundle claims" in verdict.reason
+def better(files: Files) -> None:
+    """The scores of the highest rate at the lowest: records, rows, seals and digests agree; only the bytes do not."""
+    low, *_, high = manifest(files)["cells"]
+    best = pd.read_parquet(io.BytesIO(files[high["rows"]]))
+    edit_rows(files, low["rows"], lambda rows: rows.assign(confusion=best["confusion"]))
+    bundles.edit_record(files, low["record"], {"scores": json.loads(files[high["record"]])["scores"]})
 
 
-def test_what_was_coded_on_a_gpu_and_decodes_to_something_else_here_stays_a_claim(
-    honest: Path, tmp_path: Path, judged: Callable[[Path], Verdict]
-) -> None:
-    def change(files: Files) -> None:
-        sharper(files)
-        for name in bundles.records(files):
-            environment = json.loads(files[name])["environment"] | {"device": "NVIDIA H100 80GB HBM3"}
-            bundles.edit_record(files, name, {"environment": environment})
-
-    verdict = judged(forge(tmp_path / "gpu.zip", honest, change))
-    assert verdict.status == "claimed"
-    assert "made on NVIDIA H100 80GB HBM3" in verdict.reason
+def on_a_gpu(files: Files) -> None:
+    sharper(files)
+    for name in bundles.records(files):
+        environment = json.loads(files[name])["environment"] | {"device": "NVIDIA H100 80GB HBM3"}
+        bundles.edit_record(files, name, {"environment": environment})
 
 
 def sharper(files: Files) -> None:
@@ -126,54 +147,16 @@ def other_images(files: Files) -> None:
         edit_rows(files, cell["rows"], lambda rows: rows.assign(image=[f"mine-{number}" for number in range(4)]))
 
 
-WRONG: dict[str, tuple[Change, str]] = {
-    "a decoder that gives other pictures": (sharper, "in its row"),
-    "a ceiling that is too high": (higher_ceiling, "for the ceiling, but here"),
-    "another recogniser": (other_recogniser, "another recogniser"),
-    "other images": (other_images, "mine-0"),
-}
-
-
-@pytest.mark.parametrize("what", WRONG)
-def test_other_experiments_are_rejected(honest: Path, tmp_path: Path, judged: Callable[[Path], Verdict], what: str) -> None:
-    change, reason = WRONG[what]
-    verdict = judged(forge(tmp_path / "wrong.zip", honest, change))
-    assert (verdict.status, reason in verdict.reason) == ("rejected", True), verdict.reason
-
-
-def test_training_on_the_validation_images_is_noticed(
-    trained: Path, small_protocol: Path, tmp_path: Path, judged: Callable[[Path], Verdict]
-) -> None:
-    rules = Plugins().protocol(str(small_protocol))
-    image = make_task(Plugins(), rules.task, rules.data, rules.recognizer).dataset("val")[2].image
-    digest = pixels_sha256(image).encode()
-    bundle = forge(tmp_path / "val.zip", trained, lambda files: files.update({"training-images.txt": digest + b"\n"}))
-    verdict = judged(bundle)
-    assert verdict.status == "rejected"
-    assert "trained on 1 of the images that it is scored on" in verdict.reason
-
-
 class Evil:
-    """A pickle that writes a file as it is loaded."""
+    """A pickle that ends the process as it is loaded."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
-        return os.system, (f"touch {self.path}",)
+    def __reduce__(self) -> tuple[Callable[[], NoReturn], tuple[()]]:
+        return os.abort, ()
 
 
-def test_weights_are_never_unpickled(trained: Path, tmp_path: Path, judged: Callable[[Path], Verdict]) -> None:
-    trace = tmp_path / "trace"
-
-    def change(files: Files) -> None:
-        for cell in manifest(files)["cells"]:
-            files[cell["codec"]] = pickle.dumps(Evil(trace))
-
-    verdict = judged(forge(tmp_path / "pickle.zip", trained, change))
-    assert verdict.status == "rejected"
-    assert "weights of a codec cannot be read" in verdict.reason
-    assert not trace.exists()
+def pickled(files: Files) -> None:
+    for cell in manifest(files)["cells"]:
+        files[cell["codec"]] = pickle.dumps(Evil())
 
 
 def with_weights(change: Callable[[dict[str, torch.Tensor], dict[str, str]], object]) -> Change:
@@ -191,59 +174,81 @@ def with_weights(change: Callable[[dict[str, torch.Tensor], dict[str, str]], obj
     return changed
 
 
-WEIGHTS: dict[str, tuple[Change, str]] = {
-    "another method's": (with_weights(lambda _, metadata: metadata.update(method="other")), "of another method"),
-    "other parameters'": (with_weights(lambda _, metadata: metadata.update(parameters='{"a": 1}')), "of other parameters"),
-    "more than declared": (with_weights(lambda tensors, _: tensors.update(table=torch.rand(4_000_000))), "declares take"),
-    "others than the architecture's": (with_weights(lambda tensors, _: tensors.update(table=torch.rand(9))), "cannot load codec"),
-}
-
-
-@pytest.mark.parametrize("what", WEIGHTS)
-def test_weights_that_are_not_the_codecs_are_rejected(
-    trained: Path, tmp_path: Path, judged: Callable[[Path], Verdict], what: str
-) -> None:
-    change, reason = WEIGHTS[what]
-    verdict = judged(forge(tmp_path / "weights.zip", trained, change))
-    assert (verdict.status, reason in verdict.reason) == ("rejected", True), verdict.reason
-
-
 def evil(line: str, where: str = "encode(self, image)") -> Change:
     """The plugin with a line of its own at the head of a function."""
     return with_plugin(bundles.PLAIN.replace(f"def {where}:", f"def {where}:\n        {line}"))
 
 
-HOSTILE: dict[str, tuple[Change, str, str]] = {
-    "it crashes": (evil("import os; os.kill(os.getpid(), 11)"), "rejected", "failed with status"),
-    "it ends": (evil("import os; os._exit(0)"), "rejected", "without returning every image"),
-    "it raises": (evil("raise RuntimeError('\x1b[31mno')"), "rejected", "no"),
-    "it hangs": (evil("import time; time.sleep(1e6)"), "rejected", "it gave no result for 15 s"),
+WRONG: dict[str, tuple[str, Change, str, str]] = {
+    "scores that the bitstreams do not bear out": ("honest", better, "rejected", "the bundle claims"),
+    "coded on a GPU, and decoded to something else here": ("honest", on_a_gpu, "claimed", "made on NVIDIA H100 80GB HBM3"),
+    "a decoder that gives other images": ("honest", sharper, "rejected", "in its row"),
+    "a ceiling that is too high": ("honest", higher_ceiling, "rejected", "for the ceiling, but here"),
+    "another recogniser": ("honest", other_recogniser, "rejected", "another recogniser"),
+    "other images": ("honest", other_images, "rejected", "mine-0"),
+    "weights that are pickled": ("trained", pickled, "rejected", "weights of a codec cannot be read"),
+    "weights of another method": (
+        "trained", with_weights(lambda _, metadata: metadata.update(method="other")), "rejected", "of another method"
+    ),
+    "weights of other parameters": (
+        "trained", with_weights(lambda _, metadata: metadata.update(parameters='{"a": 1}')), "rejected", "of other parameters"
+    ),
+    "more weights than declared": (
+        "trained", with_weights(lambda tensors, _: tensors.update(table=torch.rand(4_000_000))), "rejected", "declares take"
+    ),
+    "weights of another architecture": (
+        "trained", with_weights(lambda tensors, _: tensors.update(table=torch.rand(9))), "rejected", "cannot load codec"
+    ),
+    "it crashes": ("honest", evil("import os; os.kill(os.getpid(), 9)"), "rejected", "failed with status"),
+    "it ends": ("honest", evil("import os; os._exit(0)"), "rejected", "without returning every image"),
+    "it raises": ("honest", evil("raise RuntimeError('\x1b[31mno')"), "rejected", "no"),
+    "it hangs": ("honest", evil("import time; time.sleep(1e6)"), "rejected", "it gave no result for 2 s"),
     "it gives another size": (
-        evil("return torch.zeros(3, 8, 8, dtype=torch.uint8)", "decode(self, data)"), "rejected", "another size"
+        "honest", evil("return torch.zeros(3, 8, 8, dtype=torch.uint8)", "decode(self, data)"), "rejected", "another size"
     ),
     "it gives links": (
-        evil("import os; [os.symlink('/etc/passwd', name) for name in os.listdir('/scratch/in')]; os._exit(0)"),
+        "honest", evil("import os; [os.symlink('/etc/passwd', name) for name in os.listdir('../in')]; os._exit(0)"),
         "rejected", "without returning every image",
     ),
-    "it looks at the data set": (evil("import icmbench.tasks.segmentation"), "rejected", "imports tasks"),
-    "it needs what is not here": (evil("import a_package_that_nobody_has"), "claimed", "a_package_that_nobody_has"),
+    "it needs what is not here": (
+        "honest", evil("import a_package_that_nobody_has"), "claimed", "a_package_that_nobody_has"
+    ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", HOSTILE)
-def test_hostile_codecs_never_take_the_verifier_down(
-    honest: Path, tmp_path: Path, judged: Callable[[Path], Verdict], monkeypatch: pytest.MonkeyPatch, what: str
+@pytest.mark.parametrize("what", WRONG)
+def test_dishonest_and_hostile_bundles_are_not_verified(
+    tmp_path: Path, judged: Judge, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, what: str
 ) -> None:
-    change, status, reason = HOSTILE[what]
+    bundle, change, status, reason = WRONG[what]
     if what == "it hangs":
-        monkeypatch.setattr("icmbench.submission.sandbox_run.Limits", partial(Limits, idle_seconds=15))
-    verdict = judged(forge(tmp_path / "hostile.zip", honest, change))
+        monkeypatch.setattr("icmbench.submission.sandbox_run.Limits", partial(Limits, idle_seconds=2))
+    verdict = judged(forge(tmp_path / "wrong.zip", request.getfixturevalue(bundle), change))
     assert (verdict.status, reason in verdict.reason) == (status, True), verdict.reason
     assert "\x1b" not in verdict.reason
 
 
+def test_training_on_the_validation_images_is_noticed(trained: Path, small_protocol: Path, tmp_path: Path, judged: Judge) -> None:
+    digest = pixels_sha256(val_images(small_protocol)[2].image).encode()
+    bundle = forge(tmp_path / "val.zip", trained, lambda files: files.update({"training-images.txt": digest + b"\n"}))
+    verdict = judged(bundle)
+    assert verdict.status == "rejected"
+    assert "trained on 1 of the images that it is scored on" in verdict.reason
+
+
+def val_images(protocol: Path) -> Dataset:
+    """The images that are scored."""
+    rules = Plugins().protocol(str(protocol))
+    return make_task(Plugins(), rules.task, rules.data, rules.recognizer).dataset("val")
+
+
+def test_a_codec_has_no_access_to_the_data_set(honest: Path, tmp_path: Path, isolated: Judge) -> None:
+    verdict = isolated(forge(tmp_path / "looking.zip", honest, evil("import icmbench.tasks.segmentation")))
+    assert (verdict.status, "imports tasks" in verdict.reason) == ("rejected", True), verdict.reason
+
+
 HIDING = {
-    "in files beside the bitstream": """
+    "in files beside the bitstream": ("isolated", "No such file", """
     def encode(self, image):
         data = super().encode(image)
         name = __import__("hashlib").sha256(data).digest()[:8]
@@ -253,36 +258,35 @@ HIDING = {
 
     def decode(self, data):
         return super().decode(__import__("pathlib").Path("{folder}", data.hex()).read_bytes())
-""",
-    "in a table of the images": """
+"""),
+    "in a table of the images": ("judged", "knows the images", """
     def encode(self, image):
         digest = __import__("hashlib").sha256(super().encode(image)).digest()[:8]
         return digest if digest in TABLE else super().encode(image)
 
     def decode(self, data):
         return super().decode(TABLE.get(data, data))
-""",
-}
+"""),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("where", HIDING)
 def test_bits_hidden_outside_the_bitstream_are_noticed(
-    small_protocol: Path, tmp_path: Path, judged: Callable[[Path], Verdict], where: str
+    small_protocol: Path, tmp_path: Path, request: pytest.FixtureRequest, where: str
 ) -> None:
+    judge, reason, cheat = HIDING[where]
     (tmp_path / "hidden").mkdir()
-    cheat = HIDING[where].replace("{folder}", str(tmp_path / "hidden"))
     table = {}
-    rules = Plugins().protocol(str(small_protocol))
-    for sample in make_task(Plugins(), rules.task, rules.data, rules.recognizer).dataset("val"):
+    for sample in val_images(small_protocol):
         for quality in (10, 30, 60):
             out = io.BytesIO()
             Image.fromarray(sample.image.permute(1, 2, 0).numpy()).save(out, "JPEG", quality=quality)
             table[hashlib.sha256(out.getvalue()).digest()[:8]] = out.getvalue()
     source = bundles.PLAIN.replace("class Plain(ClassicalMethod)", "class Honest")
-    source += f"\n\nTABLE = {table!r}\n\n\nclass Cheat(Honest, ClassicalMethod):\n    rates = (10, 30, 60)\n{cheat}"
-    verdict = judged(bundles.make(tmp_path, small_protocol, "cheat", source))
-    assert verdict.status == "rejected"
-    assert ("No such file" if "files" in where else "knows the images") in verdict.reason
+    source += f"\n\nTABLE = {table!r}\n\n\nclass Cheat(Honest, ClassicalMethod):\n    rates = (10, 30, 60)\n"
+    source += cheat.replace("{folder}", str(tmp_path / "hidden"))
+    verdict = request.getfixturevalue(judge)(bundles.make(tmp_path, small_protocol, "cheat", source))
+    assert (verdict.status, reason in verdict.reason) == ("rejected", True), verdict.reason
 
 
 def test_an_unknown_protocol_leaves_the_claim_a_claim(honest: Path) -> None:

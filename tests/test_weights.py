@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from icmbench.base.errors import UserError
-from icmbench.plugins.weights import local_path, shipped_folder, verified_path
+from icmbench.plugins.weights import local_path, verified_path
 from icmbench.schema.protocol import Weights
 
 CONTENT = b"some weights"
@@ -41,13 +41,6 @@ def test_a_missing_file_is_named_with_where_it_should_lie(path: str) -> None:
     assert str(local_path(weights(path))) in str(caught.value)
 
 
-def test_a_file_url_is_not_read(tmp_path: Path) -> None:
-    path = tmp_path / "outside.pth"
-    path.write_bytes(CONTENT)
-    with pytest.raises(UserError, match="missing"):
-        verified_path(weights(path.as_uri()))
-
-
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="missing"):
         verified_path(weights(str(tmp_path)))
@@ -61,13 +54,6 @@ def test_another_file_of_the_same_name_is_refused(tmp_path: Path, sha256: str) -
         verified_path(weights("a.pth", sha256))
     assert SHA in str(caught.value)
     assert sha256 in str(caught.value)
-
-
-def test_shipped_weights_are_found_and_verified(tmp_path: Path) -> None:
-    shipped = sorted(shipped_folder().glob("*.safetensors"))
-    assert shipped
-    digest = hashlib.sha256(shipped[0].read_bytes()).hexdigest()
-    assert verified_path(weights(f"weights:{shipped[0].name}", digest)) == shipped[0]
 
 
 def test_a_download_that_is_already_there_is_verified_and_taken() -> None:

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from icmbench.base.errors import UserError
-from icmbench.base.files import data_root
+from icmbench.base.files import cache_root, data_root
 from icmbench.codecs.neural import saved_metadata
+from icmbench.plugins.find import Plugins
+from icmbench.running.runner import bind
 from icmbench.schema.record import Record
 from icmbench.submission import sandbox
 from icmbench.submission.archive import Archive, Refused, opened
@@ -84,10 +86,11 @@ class SandboxRun:
         _check_outcome(sandbox.run(["-m", WORKER], self.folder, limits, lambda files: show(min(files, total), total)))
 
     def check(self, task: str) -> Outcome:
-        """Test the contract of the bundle's method with a task, which the sandbox then contains too."""
+        """Test the contract of the bundle's method with a task, which the sandbox then contains too, with its data."""
         limits = Limits(seconds=600, idle_seconds=600)
-        self._put_job(limits, {"work": [], "task": task, "data": str(data_root().absolute())})
-        readable = [sandbox.package("icmbench.tasks"), *filter(Path.is_dir, [data_root().absolute()])]
+        folders = {"data": data_root().absolute(), "cache": cache_root().absolute()}
+        self._put_job(limits, {"work": [], "task": task} | {name: str(path) for name, path in folders.items()})
+        readable = [sandbox.package("icmbench.tasks"), *filter(Path.is_dir, folders.values())]
         return sandbox.run(["-m", WORKER], self.folder, limits, lambda files: None, readable)
 
     def _put_job(self, limits: Limits, what: dict[str, Any]) -> None:
@@ -122,6 +125,8 @@ def check(path: Path, task: str) -> tuple[int, str]:
 
     Raises UserError if the bundle is not valid or code cannot be isolated on this machine.
     """
+    plugins = Plugins()
+    bind(plugins.protocol(plugins.default_protocol(task)), plugins)  # images that are generated are made outside the sandbox
     with opened(path) as bundle, SandboxRun(bundle, contents(bundle), random.SystemRandom()) as run:
         outcome = run.check(task)
     stopped = f"\nIt was stopped: {outcome.broken_limit}." if outcome.broken_limit else ""

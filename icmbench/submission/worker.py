@@ -37,7 +37,7 @@ class Work(TypedDict):
 class Job(TypedDict):
     """The method `name` with `parameters`; `module` as in a manifest; the limits of every process in bytes and seconds.
 
-    `task`: instead of coding, test the method's contract with this task, whose data are below `data`.
+    `task`: instead of coding, test the method's contract with this task, whose data are below `data` and `cache`.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Job(TypedDict):
     work: list[Work]
     task: NotRequired[str]
     data: NotRequired[str]
+    cache: NotRequired[str]
     memory: int
     file_size: int
     seconds: int
@@ -75,7 +76,7 @@ def main() -> int:
 def _check(job: Job) -> int:
     from icmbench.extras.authoring.check import report
 
-    os.environ["ICMBENCH_DATA"] = job["data"]
+    os.environ |= {"ICMBENCH_DATA": job["data"], "ICMBENCH_CACHE": job["cache"]}
     return report(_plugins(job), job["name"], job["task"])
 
 

@@ -16,9 +16,8 @@ from playwright.sync_api import Browser, Page
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from builders import RATES, SCORES, make_curve, make_protocol
-from icmbench.leaderboard import derived, figures, listings
+from icmbench.leaderboard import derived
 from icmbench.leaderboard.derived import Tables
-from icmbench.leaderboard.views import Choice, View
 from icmbench.schema.protocol import Protocol
 from icmbench.schema.record import Record
 from icmbench.schema.store import Store
@@ -89,30 +88,8 @@ def test_the_tables_after_another_record(benchmark: BenchmarkFixture, filled: Fi
     assert heard == 3 * [PROTOCOLS[0].identity]
 
 
-def test_the_tables_when_nothing_changed(benchmark: BenchmarkFixture, filled: Filled) -> None:
-    derived.build(filled.results)
-    benchmark.pedantic(derived.build, (filled.results,), rounds=5)
-    benchmark.extra_info |= info()
-
-
 def test_looking_whether_anything_changed(benchmark: BenchmarkFixture, filled: Filled) -> None:
     benchmark.pedantic(derived.signature, (filled.results,), rounds=9)
-
-
-@pytest.mark.parametrize("shown", ["overview", "curves"])
-def test_what_a_page_computes(benchmark: BenchmarkFixture, filled: Filled, shown: str) -> None:
-    choices = [Choice(protocol.identity, anchor) for protocol in PROTOCOLS for anchor in ("task_loss", "method_199")]
-    turns = iter(choices * 9)
-
-    def overview() -> None:
-        listings.overview(View(filled.tables, next(turns))).html()
-
-    def curves() -> None:
-        view = View(filled.tables, next(turns))
-        figures.curves(view, view.methods[:6])
-
-    benchmark.pedantic({"overview": overview, "curves": curves}[shown], rounds=30)
-    benchmark.extra_info |= info()
 
 
 @pytest.fixture(scope="module")

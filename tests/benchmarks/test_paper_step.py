@@ -27,7 +27,6 @@ from icmbench.experiment.train import Batches, train
 from icmbench.plugins.find import Plugins
 from icmbench.running.runner import bind
 from icmbench.running.workers import machine_cores
-from icmbench.schema.protocol import override
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SIZES = {"training.crop": 256, "training.batch_size": 8, "training.steps": 60} if DEVICE == "cuda" else {"training.steps": 4}
@@ -70,7 +69,7 @@ def test_the_step_of_the_paper_in_bf16_beside_a_plain_float32_loop(
 ) -> None:
     monkeypatch.setenv("ICMBENCH_DATA", str(tmp_path))
     coco(tmp_path)
-    protocol = bind(override(shortened("coco2017-fasterrcnn-v1", tmp_path), SIZES), Plugins())
+    protocol = bind(shortened("coco2017-fasterrcnn-v1", tmp_path, SIZES), Plugins())
     cell = Cell(protocol, "task_loss", (), 0, 0)
     plain, exact = of_bare_loop(cell)
     ours, half = benchmark.pedantic(of_harness, (cell, tmp_path / "checkpoint.safetensors"), rounds=1)

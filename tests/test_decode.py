@@ -4,6 +4,8 @@ import contextlib
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,6 @@ from cells import INLINE
 from PIL import Image
 from safetensors import safe_open
 from test_codec import SPECS, make_codec, picture
-from test_command_line import icmbench
 
 from icmbench.base.errors import UserError
 from icmbench.cli.main import main as cli
@@ -309,7 +310,8 @@ def test_kept_bitstreams_are_those_the_score_came_from(finished: Path, tmp_path:
     assert files == {Path(row["image"]).stem: row["bits"] / 8 for _, row in rows.iterrows()}
     assert 8 * sum(files.values()) == rows["bits"].sum()
     assert json.loads(record.read_text())["bpp"] == pytest.approx(8 * sum(files.values()) / rows["pixels"].sum())
-    done = icmbench("decode", cell / "bitstreams", cell / "codec.safetensors", "out", cwd=tmp_path)
+    command = [sys.executable, "-m", "icmbench", "decode", cell / "bitstreams", cell / "codec.safetensors", "out"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     digests = {Path(row["image"]).stem: row["decoded_sha256"] for _, row in rows.iterrows()}
     assert {path.stem: png_sha256(path) for path in (tmp_path / "out").iterdir()} == digests

@@ -83,6 +83,8 @@ def test_what_is_left_of_all_follows_from_how_much_is_done(clock: Clock) -> None
     report(tracker, clock, 0, 0, "start")
     report(tracker, clock, 40, 0, "train", 50, 100)
     assert tracker.left_of_all() == pytest.approx(40 * 0.8 / 0.2)  # 0.4 of one cell of two
+    report(tracker, clock, 80, 0, "ceiling", 5, 10)
+    assert tracker.left_of_all() == pytest.approx(80 * 0.6 / 0.4)
     report(tracker, clock, 80, 0, "evaluate", 0, 10)
     assert tracker.left_of_all() == pytest.approx(80 * 0.6 / 0.4)
     report(tracker, clock, 100, 0, "done")

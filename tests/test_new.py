@@ -111,11 +111,6 @@ def test_the_command_says_what_it_wrote_and_what_comes_next(
     assert ("--editable" in printed) == (not single)
 
 
-def test_the_command_imports_no_torch(tmp_path: Path) -> None:
-    code = "import sys; from icmbench.cli.main import main; main(['new', 'task', 'mine']); assert 'torch' not in sys.modules"
-    python("-c", code, cwd=tmp_path)
-
-
 @pytest.mark.parametrize("single", [False, True])
 @pytest.mark.parametrize(
     ("name", "reason"),

@@ -64,11 +64,6 @@ class Profile:
     operations: int
     limit: float
 
-    @property
-    def speed(self) -> float:
-        """Operations a second."""
-        return self.operations / self.step
-
 
 def measure(cell: Cell, plugins: Plugins, device: Device, steps: int, trace: Path) -> Profile:
     """Train a cell for some steps, as `icmbench run` does, and write the trace of them, for chrome://tracing or Perfetto.
@@ -153,26 +148,19 @@ def run(job: Job, protocol: Protocol, runner: Runner, steps: int) -> None:
     console.print(f"a step takes {1000 * result.step:.1f} ms (median of {steps})\n", highlight=False)
     _print(console, "part of a step", result.parts, runner.device)
     _print(console, "operator (without what it calls)", result.operators, runner.device)
-    reached = (
-        f"{result.operations / 1e9:.1f} GFLOP a step: {result.speed / 1e9:.1f} GFLOP/s, {result.speed / result.limit:.0%} of the"
-    )
-    console.print(f"{reached} {result.limit / 1e9:.1f} that a large matrix product reaches here.", highlight=False)
+    speed, limit = result.operations / result.step, result.limit
+    reached = f"{result.operations / 1e9:.1f} GFLOP a step: {speed / 1e9:.1f} GFLOP/s"
+    share = f"{speed / limit:.0%} of the {limit / 1e9:.1f} that a large matrix product reaches here."
+    console.print(f"{reached}, {share}", highlight=False)
     console.print(f"trace: {trace}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _print(console: Console, title: str, spans: list[Span], device: Device) -> None:
-    columns = [
-        sheet.Column(title, short=True),
-        *(sheet.Column(name, True) for name in ("ms a step", "ms on the GPU", "calls a step")),
-    ]
-    lines = [
-        [
-            sheet.Cell(span.name.removeprefix("step: ")),
-            sheet.number(1000 * span.host, ".2f"),
-            sheet.number(1000 * span.device, ".2f"),
-            sheet.number(span.calls, ".1f"),
-        ]
-        for span in spans
-    ]
+    headers = ("ms a step", "ms on the GPU", "calls a step")
+    columns = [sheet.Column(title, short=True), *(sheet.Column(header, numeric=True) for header in headers)]
+    lines = []
+    for span in spans:
+        times = [sheet.number(1000 * seconds, ".2f") for seconds in (span.host, span.device)]
+        lines.append([sheet.Cell(span.name.removeprefix("step: ")), *times, sheet.number(span.calls, ".1f")])
     table = sheet.Sheet("profile", f"where the time goes, by {title}", columns, lines)
     (table if device.accelerator == "cuda" else table.only(title, "ms a step", "calls a step")).show(console)

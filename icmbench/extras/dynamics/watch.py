@@ -93,10 +93,9 @@ def layers_of(codec: nn.Module) -> dict[str, list[nn.Parameter]]:
 
 def gradient(term: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
     """Gradient of a scalar to each parameter, zeros where it does not depend on it; the graph is kept."""
-    gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True) if term.requires_grad else ()
-    return [
-        torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients or [None] * len(parameters), strict=True)
-    ]
+    if not term.requires_grad:
+        return [torch.zeros_like(p) for p in parameters]
+    return list(torch.autograd.grad(term, parameters, retain_graph=True, materialize_grads=True))
 
 
 def inner_products(gradients: Sequence[Tensor]) -> Tensor:

@@ -4,8 +4,10 @@ import os
 import re
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+import cells
 import hypothesis
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from PIL import Image
 
 import bundles
 from icmbench.api.classes import make_task
+from icmbench.cli.main import main
 from icmbench.plugins.find import Plugins
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -97,3 +100,20 @@ def honest(small_protocol: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def trained(small_protocol: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of a trained codec, honestly made."""
     return bundles.make(tmp_path_factory.mktemp("trained"), small_protocol, "task_loss")
+
+
+@pytest.fixture
+def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> cells.Refused:
+    """Checks that a command is refused in one sentence that contains a text, and changes nothing in the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def check(words: Sequence[str | Path], expected: str) -> None:
+        before = sorted(tmp_path.rglob("*"))
+        assert main(list(map(str, words))) == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert re.fullmatch(r"icmbench: [^\n]*\n", printed.err)
+        assert expected in printed.err
+        assert sorted(tmp_path.rglob("*")) == before
+
+    return check

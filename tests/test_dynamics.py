@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from cells import CPU, INLINE, bound, folders
+from cells import CPU, INLINE, Refused, bound, folders
 from PIL import Image
 from torch import Tensor, nn
 
@@ -249,12 +249,8 @@ def test_seeds_are_averaged() -> None:
         (["aux_loss", "detection", "--rates", "7"], "rate points of the protocol"),
     ],
 )
-def test_refusals(words: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["dynamics", *words, "--runs", str(tmp_path / "runs")]) == 2
-    said = capsys.readouterr().err
-    assert expected in said
-    assert said.count("\n") == 1
-    assert not (tmp_path / "runs").exists()
+def test_refusals(words: list[str], expected: str, refused: Refused) -> None:
+    refused(["dynamics", *words], expected)
 
 
 @pytest.mark.slow

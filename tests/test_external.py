@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from cells import Refused
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,9 +72,13 @@ def write(folder: Path, content: object, name: str = "curve.json") -> Path:
     return path
 
 
-def bring(path: Path, results: Path, *words: str, name: str = "doe", source: str = SOURCE) -> int:
-    """`icmbench import`."""
-    return main(["import", str(path), "--name", name, "--source", source, "--results", str(results), *words])
+def importing(path: Path, results: Path, *words: str) -> list[str]:
+    """The words of an import of `path` as doe."""
+    return ["import", str(path), "--name", "doe", "--source", SOURCE, "--results", str(results), *words]
+
+
+def bring(path: Path, results: Path, *words: str) -> int:
+    return main(importing(path, results, *words))
 
 
 def only(results: Path) -> ExternalCurve:
@@ -155,13 +160,9 @@ BROKEN = {
     ],
 )
 def test_a_broken_file_is_refused_in_one_sentence(
-    name: str, content: object, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, content: object, expected: str, tmp_path: Path, refused: Refused
 ) -> None:
-    assert bring(write(tmp_path, content, name), tmp_path / "r", "--metric", "AP") == 2
-    said = capsys.readouterr().err
-    assert expected in said
-    assert said.count("\n") == 1
-    assert not (tmp_path / "r").exists()
+    refused(importing(write(tmp_path, content, name), tmp_path / "r", "--metric", "AP"), expected)
 
 
 @pytest.mark.parametrize(
@@ -179,14 +180,8 @@ def test_a_broken_file_is_refused_in_one_sentence(
         (["--source", "a\udcff"], "source"),
     ],
 )
-def test_bad_words_about_a_curve_are_refused(
-    words: list[str], field: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert bring(write(tmp_path, CLIC), tmp_path / "r", "--metric", "psnr", *words) == 2
-    said = capsys.readouterr().err
-    assert f"curve.json: {field}: " in said
-    assert said.count("\n") == 1
-    assert not (tmp_path / "r").exists()
+def test_bad_words_about_a_curve_are_refused(words: list[str], field: str, tmp_path: Path, refused: Refused) -> None:
+    refused(importing(write(tmp_path, CLIC), tmp_path / "r", "--metric", "psnr", *words), f"curve.json: {field}: ")
 
 
 # Storage
@@ -202,11 +197,11 @@ def test_a_name_is_taken_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert bring(path, results, "--metric", "psnr") == 0
     assert "the same curve exists already" in capsys.readouterr().out
     assert bring(path, results, "--metric", "ms-ssim") == 2
-    assert bring(path, results, "--metric", "psnr", source="another") == 2
+    assert bring(path, results, "--metric", "psnr", "--source", "another") == 2
     said = capsys.readouterr().err
     assert said.count("other content") == said.count("\n") == 2
     assert stored.read_text() == earlier
-    assert bring(path, results, "--metric", "ms-ssim", name="doe2") == 0
+    assert bring(path, results, "--metric", "ms-ssim", "--name", "doe2") == 0
     stored.write_text("mine")  # no curve
     assert bring(path, results, "--metric", "psnr") == 2
     assert stored.read_text() == "mine"
@@ -407,17 +402,14 @@ def test_a_psnr_that_json_cannot_hold_is_left_out(tmp_path: Path) -> None:
     assert set(json.loads(path.read_text(), parse_constant=pytest.fail)["results"]) == {"bpp", "AP"}
 
 
-def test_export_into_the_results_or_from_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_into_the_results_or_from_none_is_refused(tmp_path: Path, refused: Refused) -> None:
     results = tmp_path / "r"
     store(results, make_curve("aux_loss", RATES, SCORES))
     (tmp_path / "file").touch()
-    before = set(results.rglob("*"))
     for out, where, expected in (
         (results, results, "the results folder itself"),
         (tmp_path / "x" / ".." / "r", results, "the results folder itself"),
         (tmp_path / "file", results, "cannot write"),
         (tmp_path / "out", tmp_path / "nowhere", "no results folder"),
     ):
-        assert main(["export", str(out), "--results", str(where)]) == 2
-        assert expected in capsys.readouterr().err
-    assert set(results.rglob("*")) == before
+        refused(["export", out, "--results", where], expected)

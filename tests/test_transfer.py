@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cells import INLINE, bound, folders
+from cells import INLINE, Refused, bound, folders
 from matplotlib import pyplot as plt
 
 from builders import CONTENT, curve, make_protocol
@@ -43,22 +43,14 @@ NEAR, FAR = make_protocol(name="near-v1"), make_protocol(name="far-v1")
         (["--device", "gpu"], "no device called 'gpu'"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_sentence(
-    words: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["transfer", *words]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert expected in said
-    assert list(tmp_path.iterdir()) == []
+def test_what_is_wrong_is_said_in_a_sentence(words: list[str], expected: str, refused: Refused) -> None:
+    refused(["transfer", *words], expected)
 
 
-def test_protocols_of_different_anchors_need_a_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_protocols_of_different_anchors_need_a_method(tmp_path: Path, refused: Refused) -> None:
     path = tmp_path / "other.toml"
     path.write_text(PLUGINS.protocols()[SEGMENTATION].read_text().replace('anchor = "task_loss"', 'anchor = "mse"'))
-    assert main(["transfer", "--protocols", DETECTION, str(path)]) == 2
-    assert "different anchors (mse, task_loss): name the method" in capsys.readouterr().err
+    refused(["transfer", "--protocols", DETECTION, path], "different anchors (mse, task_loss): name the method")
 
 
 def both() -> list[Protocol]:

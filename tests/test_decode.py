@@ -84,21 +84,18 @@ def test_the_number_of_threads_changes_neither_bytes_nor_pictures(spec: Any) -> 
 def test_decode_writes_every_picture_and_prints_its_digest(
     coded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert decode(coded / "bits", coded / "codec.safetensors", tmp_path / "new" / "out") == 0
-    codec = make_codec(SPECS["bmshj2018-factorized"])
+    out, codec = tmp_path / "new" / "out", make_codec(SPECS["bmshj2018-factorized"])
+    assert decode(coded / "bits", coded / "codec.safetensors", out) == 0
     lines = capsys.readouterr().out.splitlines()
     for number, size in enumerate([(37, 53), (64, 64), (1, 1)]):
         digest = pixels_sha256(codec.decode(codec.encode(picture(*size))))
-        assert png_sha256(tmp_path / "new" / "out" / f"{number}.png") == digest
+        assert png_sha256(out / f"{number}.png") == digest
         assert lines[number] == f"{digest}  {number}.png"
-    assert sorted(path.name for path in (tmp_path / "new" / "out").iterdir()) == ["0.png", "1.png", "2.png"]
-
-
-def test_decode_takes_one_file_and_replaces_an_earlier_picture(coded: Path, tmp_path: Path) -> None:
-    (tmp_path / "1.png").write_bytes(b"an earlier picture")
-    assert decode(coded / "bits" / "1.icm", coded / "codec.safetensors", tmp_path) == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["1.png"]
-    assert len(png_sha256(tmp_path / "1.png")) == 64
+    (out / "1.png").write_bytes(b"an earlier picture")
+    assert decode(coded / "bits" / "1.icm", coded / "codec.safetensors", out) == 0
+    assert capsys.readouterr().out.splitlines() == [lines[1]]
+    assert f"{png_sha256(out / '1.png')}  1.png" == lines[1]
+    assert sorted(path.name for path in out.iterdir()) == ["0.png", "1.png", "2.png"]
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,6 @@ from icmbench.schema.store import Store
 VERSION_KEYS = ("size", "ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created", "modify")
 
 
-def is_url(text: str) -> bool:
-    """Whether the text is a URL that fsspec opens, and not a path."""
-    return "://" in text
-
-
 class Remote:
     """The results at `url`, and `folder`, their local copy. Raises UserError for a URL that fsspec cannot open."""
 
@@ -162,4 +157,4 @@ class RemoteStore(Store):
 
 def open_store(address: str) -> Store:
     """The store at a path or at a URL. Raises UserError for a URL that fsspec cannot open."""
-    return RemoteStore(Remote(address).folder, address) if is_url(address) else Store(Path(address))
+    return RemoteStore(Remote(address).folder, address) if "://" in address else Store(Path(address))

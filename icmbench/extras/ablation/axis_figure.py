@@ -43,17 +43,6 @@ class Panel:
     log: bool
     width: float
 
-    @property
-    def labels(self) -> list[str]:
-        """The values as tick labels."""
-        return [_label(entry.names["value"]) for entry in self.entries]
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """The range of x: half a gap beyond the first and the last value."""
-        margin = 0.5 * _gap(self.x) + 0.02 * (self.x[-1] - self.x[0])
-        return self.x[0] - margin, self.x[-1] + margin
-
 
 def panel_of(name: str, entries: Sequence[Entry]) -> Panel:
     """Numbers are drawn at their values (at their logarithm if they span more than a decade), unless labels would overlap."""
@@ -100,12 +89,6 @@ def _limits(entries: Sequence[Entry]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _missing(entries: Sequence[Entry]) -> list[str]:
-    """The values without a BD-rate, with the reason."""
-    missing = [entry for entry in entries if entry.bd_rate is None]
-    return [f"{e.names['axis']} = {e.names['value']}: {'the anchor itself' if e.is_anchor else e.notes[0]}" for e in missing]
-
-
 def _rows(panels: Sequence[Panel]) -> list[list[Panel]]:
     """The panels side by side, in as many rows as their widths need."""
     rows: list[list[Panel]] = [[]]
@@ -122,7 +105,12 @@ def plot(entries: Sequence[Entry], title: str, anchor: str) -> Figure:
     panels = [panel_of(name, [entry for entry in entries if entry.names["axis"] == name]) for name in names]
     rows = _rows(panels)
     width = max(6.5, max(sum(panel.width for panel in row) for row in rows) + 0.8)
-    below = [line for text in _missing(entries) for line in textwrap.wrap(text, int(width / 0.075))]
+    missing = [
+        f"{e.names['axis']} = {e.names['value']}: {'the anchor itself' if e.is_anchor else e.notes[0]}"
+        for e in entries
+        if e.bd_rate is None
+    ]
+    below = [line for text in missing for line in textwrap.wrap(text, int(width / 0.075))]
     figure = plt.figure(figsize=(width, 3.1 * len(rows) + 0.9 + 0.16 * len(below)), layout="constrained")
     limits = _limits(entries)
     outer = figure.add_gridspec(len(rows), 1)
@@ -158,8 +146,9 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         spread = [[estimate.value - low], [high - estimate.value]] if estimate.interval else None
         look = STYLES[_style(entry.row)] | MARK
         axes.errorbar(x, estimate.value, yerr=spread, markersize=7, elinewidth=1.6, capsize=4, zorder=3, **look)
-    axes.set_xlim(panel.range)
-    axes.set_xticks(panel.x, panel.labels, fontsize=9)
+    margin = 0.5 * _gap(panel.x) + 0.02 * (panel.x[-1] - panel.x[0])
+    axes.set_xlim(panel.x[0] - margin, panel.x[-1] + margin)
+    axes.set_xticks(panel.x, [_label(entry.names["value"]) for entry in panel.entries], fontsize=9)
     for tick, entry in zip(axes.get_xticklabels(), panel.entries, strict=True):
         tick.set_fontweight("bold" if entry.mark else "normal")
     axes.set_xlabel(plain(f"{panel.name} (log scale)" if panel.log else panel.name))

@@ -79,16 +79,15 @@ def read(results: Path) -> tuple[list[ExternalCurve], dict[Path, str]]:
 
 
 def external_rows(curves: Iterable[ExternalCurve], table: Sequence[Row]) -> list[Row]:
-    """A row for every curve that can be compared with the anchor in `table`, the rows of one protocol."""
+    """A row for every curve that can be compared with the anchor of its protocol in `table`."""
     sides = _sides(table)
     return [_row(curve, sides[curve.protocol or ""]) for curve in curves if not _why_not(curve, sides)]
 
 
 def with_external(curves: Sequence[ExternalCurve], table: Sequence[Row]) -> list[Row]:
     """The rows of `table`, each protocol's followed by its external curves."""
-    protocols = dict.fromkeys(row.protocol for row in table)
-    groups = [[row for row in table if row.protocol == protocol] for protocol in protocols]
-    return [row for group in groups for row in (*group, *external_rows(curves, group))]
+    protocols = list(dict.fromkeys(row.protocol for row in table))
+    return sorted([*table, *external_rows(curves, table)], key=lambda row: protocols.index(row.protocol))
 
 
 def not_comparable(curves: Iterable[ExternalCurve], table: Sequence[Row]) -> list[tuple[ExternalCurve, str]]:

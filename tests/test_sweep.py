@@ -155,7 +155,7 @@ def setting(axis: str, value: Any, label: str, protocol: Protocol | None = None,
 def sample() -> tuple[list[Setting], list[Record]]:
     """Two axes: BD-rates that are resolved, not resolved and of one seed, a curve too short for one, and no records."""
     records = [
-        record for seed in (0, 1) for record in [*curve("task_loss", seed=seed), *curve("m", 0.8 + 0.02 * seed, seed=seed)]
+        record for seed in (0, 1) for record in [*curve("task_loss", seed=seed), *curve("m", 0.8 + 0.002 * seed, seed=seed)]
     ]
     records += [*curve("m", 1.25, parameters={"a": 1.0}), *make_curve("m", (0.1, 0.2), (20, 28), parameters={"a": 9.0})]
     for seed, factor in enumerate((0.5, 1.5)):
@@ -170,10 +170,13 @@ def test_the_numbers_are_those_of_the_table() -> None:
     entries = entries_of(found, records, no_resamples)
     table = {(row.protocol, row.method): row for row in rows(records)}
     for one, entry in zip(found, entries, strict=True):
-        assert entry.row == table.get((one.protocol.identity, one.label))
+        row = table.get((one.protocol.identity, one.label))
+        assert entry.bd_rate == (row and row.bd_rate)
+    assert [entry.row.comparisons for entry in entries if entry.row] == [2, 0, 0, 2, 2]  # the axes are one family
+    assert [entry.row.resolved for entry in entries if entry.row] == [True, False, False, True, False]
     values = [entry.bd_rate.value if entry.bd_rate else None for entry in entries]
     assert values == [
-        pytest.approx(100 * ((0.8 * 0.82) ** 0.5 - 1)),
+        pytest.approx(100 * ((0.8 * 0.802) ** 0.5 - 1)),
         pytest.approx(25),
         None,
         values[0],
@@ -201,9 +204,10 @@ def test_the_tables_in_files(tmp_path: Path) -> None:
     assert content[4]["row"]["bd_rate"]["value"] == pytest.approx(100 * (0.75**0.5 - 1))
     assert content[5]["row"] is None
     markdown = (tmp_path / "table.md").read_text().splitlines()
-    assert markdown[0] == "| axis | value | seeds | BD-rate | 95 % interval | BD-metric | Akima | overlap | note |"
-    assert {line.replace("\\|", "").count("|") for line in markdown} == {10}
+    assert markdown[0].startswith("| axis | value | seeds | BD-rate | 95 % interval | resolvable | leave one out |")
+    assert {line.replace("\\|", "").count("|") for line in markdown[:8]} == {11}
     assert "| a | 1.0 | 1 | +25.0 % | — |" in markdown[3]
+    assert r"- none\|v1: no BD-rate: there are no records" in markdown
 
 
 def test_the_table_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

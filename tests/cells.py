@@ -2,7 +2,7 @@
 
 import io
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from icmbench.schema.protocol import Protocol, override
 from icmbench.schema.store import Store
 
 CPU = Device()
+Refused = Callable[[Sequence[str | Path], str], None]  # the fixture `refused`
 INLINE = ("--device", "cpu", "--engine", "inline")
 
 

@@ -4,9 +4,10 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import cells
 import hypothesis
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from PIL import Image
 import bundles
 from icmbench.api.classes import make_task
 from icmbench.base.files import locked
+from icmbench.cli.main import main
 from icmbench.plugins.find import Plugins
 
 Once = Callable[[str, Callable[[Path], object]], Path]
@@ -124,3 +126,20 @@ def honest(small_protocol: Path, once: Once) -> Path:
 def trained(small_protocol: Path, once: Once) -> Path:
     """The bundle of a trained codec, honestly made."""
     return once("trained/task_loss.zip", lambda folder: bundles.make(folder, small_protocol, "task_loss"))
+
+
+@pytest.fixture
+def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> cells.Refused:
+    """Checks that a command is refused in one sentence that contains a text, and changes nothing in the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def check(words: Sequence[str | Path], expected: str) -> None:
+        before = sorted(tmp_path.rglob("*"))
+        assert main(list(map(str, words))) == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert re.fullmatch(r"icmbench: [^\n]*\n", printed.err)
+        assert expected in printed.err
+        assert sorted(tmp_path.rglob("*")) == before
+
+    return check

@@ -11,7 +11,7 @@ from cells import INLINE
 from builders import make_curve, make_protocol
 from icmbench.base.errors import UserError
 from icmbench.cli.main import main
-from icmbench.extras.remote import Remote, is_url
+from icmbench.extras.remote import Remote
 from icmbench.schema.store import Store
 
 PROTOCOL = make_protocol()
@@ -39,13 +39,6 @@ def put(remote: Remote, name: str, text: str) -> None:
     path = remote.folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"), [("s3://bucket/results", True), ("results", False), ("/a/b", False), ("a:b", False)]
-)
-def test_what_is_a_url(text: str, expected: bool) -> None:
-    assert is_url(text) == expected
 
 
 def test_what_one_machine_sends_another_gets(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from icmbench.experiment.cell import Cell
 from icmbench.experiment.compute import training_batches
 from icmbench.experiment.devices import device_name, torch_device
 from icmbench.experiment.folders import Device, Share
-from icmbench.experiment.train import BACKWARD, BATCH, CHECK, FORWARD, UPDATE, Batches, train
+from icmbench.experiment.train import BACKWARD, BATCH, CHECK, FORWARD, UPDATE, train
 from icmbench.plugins.find import Plugins
 from icmbench.running.job import Job
 from icmbench.running.runner import Runner, plan
@@ -64,11 +64,6 @@ class Profile:
     operations: int
     limit: float
 
-    @property
-    def speed(self) -> float:
-        """Operations a second."""
-        return self.operations / self.step
-
 
 def measure(cell: Cell, plugins: Plugins, device: Device, steps: int, trace: Path) -> Profile:
     """Train a cell for some steps, as `icmbench run` does, and write the trace of them, for chrome://tracing or Perfetto.
@@ -77,57 +72,40 @@ def measure(cell: Cell, plugins: Plugins, device: Device, steps: int, trace: Pat
     """
     torch.set_num_threads(1 if device.accelerator == "cpu" else torch.get_num_threads())
     short = replace(cell, protocol=override(cell.protocol, {"training.steps": WARM_UP + steps}))
-    training = Training(short, plugins, device)
-    seconds, traced = _plain(training), _traced(training, steps, trace)
-    spans = {event.key: _span(event, steps) for event in traced.key_averages()}
+    ends: list[float] = []
+    _train(short, plugins, device, lambda: ends.append(time.perf_counter()))
+    seconds = [end - start for start, end in pairwise(ends[WARM_UP - 1 :])]
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.accelerator == "cuda")
+    traced = schedule(wait=WARM_UP - 1, warmup=1, active=steps, repeat=1)
+    with profile(activities=activities, schedule=traced, on_trace_ready=partial(_write, path=trace)) as profiler:
+        _train(short, plugins, device, profiler.step)
+    spans = {event.key: _span(event, steps) for event in profiler.key_averages()}
     parts = [spans[name] for name in PARTS if name in spans]
     by_cost = sorted((s for s in spans.values() if s.name.startswith("aten::")), key=lambda s: -max(s.host, s.device))
     where = torch_device(device)
+    with FlopCounterMode(display=False) as counter:
+        batch = training_batches(short, plugins, device, Share())[0].to(where, torch.contiguous_format)
+        torch.autograd.backward(_method(short, plugins, device).to(where).loss(batch)["loss"])
     limit = _limit(where, cell.protocol.training.precision)
-    return Profile(device_name(where), statistics.median(seconds), parts, by_cost[:OPERATORS], _operations(training), limit)
+    operations = int(counter.get_total_flops())
+    return Profile(device_name(where), statistics.median(seconds), parts, by_cost[:OPERATORS], operations, limit)
 
 
-@dataclass(frozen=True)
-class Training:
-    """A training that keeps nothing."""
-
-    cell: Cell
-    plugins: Plugins
-    device: Device
-
-    def method(self) -> TrainedMethod:
-        """The method at the start of its training. Raises UserError for one that is not trained."""
-        method = build_method(self.cell, self.plugins, self.device)
-        if not isinstance(method, TrainedMethod):
-            raise UserError(f"{self.cell.method} is not trained, so it has no training step to profile; name a trained method.")
-        return method
-
-    def batches(self) -> Batches:
-        """Its batches."""
-        return training_batches(self.cell, self.plugins, self.device, Share())
-
-    def run(self, after_step: Callable[[], None]) -> None:
-        """Train to the end of the budget."""
-        precision = self.cell.protocol.training.precision
-        fabric = Fabric(accelerator=self.device.accelerator, devices=1, precision=precision)
-        with tempfile.TemporaryDirectory() as folder:
-            checkpoint = Path(folder) / "checkpoint.safetensors"
-            train(self.method(), self.batches(), fabric, checkpoint, "", lambda step, terms: after_step(), 1, inf)
+def _method(cell: Cell, plugins: Plugins, device: Device) -> TrainedMethod:
+    """The method at the start of its training. Raises UserError for one that is not trained."""
+    method = build_method(cell, plugins, device)
+    if not isinstance(method, TrainedMethod):
+        raise UserError(f"{cell.method} is not trained, so it has no training step to profile; name a trained method.")
+    return method
 
 
-def _plain(training: Training) -> list[float]:
-    """Seconds of the steps after the first ones. A step ends when its loss terms are known, which waits for the GPU."""
-    ends: list[float] = []
-    training.run(lambda: ends.append(time.perf_counter()))
-    return [end - start for start, end in pairwise(ends[WARM_UP - 1 :])]
-
-
-def _traced(training: Training, steps: int, path: Path) -> Any:
-    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (training.device.accelerator == "cuda")
-    plan = schedule(wait=WARM_UP - 1, warmup=1, active=steps, repeat=1)
-    with profile(activities=activities, schedule=plan, on_trace_ready=partial(_write, path=path)) as profiler:
-        training.run(profiler.step)
-    return profiler
+def _train(cell: Cell, plugins: Plugins, device: Device, after_step: Callable[[], None]) -> None:
+    """Train a cell and keep nothing. A step ends when its loss terms are known, which waits for the GPU."""
+    method, batches = _method(cell, plugins, device), training_batches(cell, plugins, device, Share())
+    fabric = Fabric(accelerator=device.accelerator, devices=1, precision=cell.protocol.training.precision)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder) / "checkpoint.safetensors"
+        train(method, batches, fabric, checkpoint, "", lambda step, terms: after_step(), log_every=1, save_seconds=inf)
 
 
 def _write(profiler: profile, path: Path) -> None:
@@ -142,14 +120,6 @@ def _span(event: Any, steps: int) -> Span:
         (event.cpu_time_total, event.device_time_total) if own else (event.self_cpu_time_total, event.self_device_time_total)
     )
     return Span(event.key, host / 1e6 / steps, device / 1e6 / steps, event.count / steps)
-
-
-def _operations(training: Training) -> int:
-    where = torch_device(training.device)
-    method, batch = training.method().to(where), training.batches()[0].to(where, torch.contiguous_format)
-    with FlopCounterMode(display=False) as counter:
-        torch.autograd.backward(method.loss(batch)["loss"])
-    return int(counter.get_total_flops())
 
 
 def _limit(device: torch.device, precision: str) -> float:
@@ -178,20 +148,19 @@ def run(job: Job, protocol: Protocol, runner: Runner, steps: int) -> None:
     console.print(f"a step takes {1000 * result.step:.1f} ms (median of {steps})\n", highlight=False)
     _print(console, "part of a step", result.parts, runner.device)
     _print(console, "operator (without what it calls)", result.operators, runner.device)
-    reached = (
-        f"{result.operations / 1e9:.1f} GFLOP a step: {result.speed / 1e9:.1f} GFLOP/s, {result.speed / result.limit:.0%} of the"
-    )
-    console.print(f"{reached} {result.limit / 1e9:.1f} that a large matrix product reaches here.", highlight=False)
+    speed, limit = result.operations / result.step, result.limit
+    reached = f"{result.operations / 1e9:.1f} GFLOP a step: {speed / 1e9:.1f} GFLOP/s"
+    share = f"{speed / limit:.0%} of the {limit / 1e9:.1f} that a large matrix product reaches here."
+    console.print(f"{reached}, {share}", highlight=False)
     console.print(f"trace: {trace}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _print(console: Console, title: str, spans: list[Span], device: Device) -> None:
-    on_gpu = device.accelerator == "cuda"
-    headers = ("ms a step", *(["ms on the GPU"] if on_gpu else []), "calls a step")
+    headers = ("ms a step", "ms on the GPU", "calls a step")
+    columns = [sheet.Column(title, short=True), *(sheet.Column(header, numeric=True) for header in headers)]
     lines = []
     for span in spans:
-        times = [1000 * seconds for seconds in ((span.host, span.device) if on_gpu else (span.host,))]
-        figures = [*(sheet.number(time, ".2f") for time in times), sheet.number(span.calls, ".1f")]
-        lines.append([sheet.Cell(span.name.removeprefix("step: ")), *figures])
-    columns = [sheet.Column(title, short=True), *(sheet.Column(header, numeric=True) for header in headers)]
-    sheet.Sheet("profile", f"where the time goes, by {title}", columns, lines).show(console)
+        times = [sheet.number(1000 * seconds, ".2f") for seconds in (span.host, span.device)]
+        lines.append([sheet.Cell(span.name.removeprefix("step: ")), *times, sheet.number(span.calls, ".1f")])
+    table = sheet.Sheet("profile", f"where the time goes, by {title}", columns, lines)
+    (table if device.accelerator == "cuda" else table.only(title, "ms a step", "calls a step")).show(console)

@@ -6,7 +6,7 @@ All other code reads and writes the local folder. Files that could not be sent s
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,25 +20,21 @@ from icmbench.schema.store import Store
 VERSION_KEYS = ("size", "ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created", "modify")
 
 
-def is_url(text: str) -> bool:
-    """Whether the text is a URL that fsspec opens, and not a path."""
-    return "://" in text
-
-
 class Remote:
     """The results at `url`, and `folder`, their local copy. Raises UserError for a URL that fsspec cannot open."""
 
     def __init__(self, url: str) -> None:
         import fsspec
+        from fsspec.implementations.dirfs import DirFileSystem
 
         self.url = url
         home = cache_root() / "results" / hashlib.sha256(url.encode()).hexdigest()[:16]
         self.folder, self._seen_path = home / "records", home / "seen.json"
         try:
-            self._files, root = fsspec.core.url_to_fs(url)
+            files, root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
             raise UserError(f"cannot open {url}: {error}") from error
-        self._root = str(root).rstrip("/")
+        self._files = DirFileSystem(root, files)
         self._pulled: set[str] = set()
 
     def pull(self) -> None:
@@ -65,7 +61,8 @@ class Remote:
             files = (path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith("."))
             names = {path.relative_to(self.folder).as_posix() for path in files}
             for name in self._pulled - names:
-                self._remove(name)
+                with suppress(FileNotFoundError):
+                    self._files.rm_file(name)
                 seen.pop(name, None)
             self._pulled &= names
             for name in sorted(names, key=lambda name: name.endswith(".json")):
@@ -104,31 +101,24 @@ class Remote:
         """Name -> version of all files there."""
         self._files.invalidate_cache()
         try:
-            infos = self._files.find(self._root, detail=True)
+            infos = self._files.find("", detail=True)
         except FileNotFoundError:
             return {}
-        names = {path[len(self._root) :].lstrip("/"): _version(info) for path, info in infos.items()}
-        return {name: version for name, version in names.items() if not Path(name).name.startswith(".")}
+        return {name: _version(info) for name, info in infos.items() if not Path(name).name.startswith(".")}
 
     def _fetch(self, name: str) -> None:
         with replacing(self.folder / name) as temporary:
-            self._files.get_file(f"{self._root}/{name}", str(temporary))
+            self._files.get_file(name, str(temporary))
 
     def _send(self, name: str) -> str:
         """Send under a temporary name first, because some file systems show files that are being written."""
-        path = f"{self._root}/{name}"
-        temporary = f"{path.rpartition('/')[0]}/.{uuid4().hex}"
-        self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+        folder = Path(name).parent.as_posix()
+        temporary = f"{folder}/.{uuid4().hex}"
+        self._files.makedirs(folder, exist_ok=True)
         self._files.put_file(str(self.folder / name), temporary)
-        self._files.mv(temporary, path)
+        self._files.mv(temporary, name)
         self._files.invalidate_cache()
-        return _version(self._files.info(path))
-
-    def _remove(self, name: str) -> None:
-        try:
-            self._files.rm_file(f"{self._root}/{name}")
-        except FileNotFoundError:
-            return
+        return _version(self._files.info(name))
 
 
 def _version(info: dict[str, Any]) -> str:
@@ -167,4 +157,4 @@ class RemoteStore(Store):
 
 def open_store(address: str) -> Store:
     """The store at a path or at a URL. Raises UserError for a URL that fsspec cannot open."""
-    return RemoteStore(Remote(address).folder, address) if is_url(address) else Store(Path(address))
+    return RemoteStore(Remote(address).folder, address) if "://" in address else Store(Path(address))

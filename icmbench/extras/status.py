@@ -1,18 +1,17 @@
 """The running jobs, for `icmbench status` in another terminal: a small file per job under runs/jobs. No torch."""
 
-import json
 import os
 import shlex
 import socket
 import sys
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
 import psutil
+from pydantic import BaseModel
 
 from icmbench.base.errors import UserError
 from icmbench.base.files import write_text
@@ -23,8 +22,7 @@ KEPT_SECONDS = 24 * 3600.0  # how long a job that has ended is shown
 SILENT_SECONDS = 600.0  # after which a job on another machine, whose process cannot be checked, counts as dead
 
 
-@dataclass(frozen=True)
-class Running:
+class Running(BaseModel):
     """A cell that is being computed. `seconds_left`: of its phase; None if not known yet."""
 
     name: str
@@ -34,8 +32,7 @@ class Running:
     seconds_left: float | None
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(BaseModel):
     """A job: its process, its cells, and the remaining time at `updated` (seconds since 1970).
 
     `process` distinguishes it from a later one with the same `pid`. `elsewhere`: cells that another run computes. `ended`:
@@ -56,7 +53,7 @@ class Status:
     elsewhere: int
     waiting: int
     seconds_left: float | None
-    running: list[Running] = field(default_factory=list)
+    running: list[Running] = []
     ended: str = ""
 
     def alive(self) -> bool:
@@ -99,8 +96,7 @@ class StatusFile:
 
     def __enter__(self) -> "StatusFile":
         for path, status in read(self.runs).items():
-            again = (status.command, status.folder) == (self.command, str(Path.cwd()))
-            if not status.alive() and (again or _old(status)):
+            if not status.alive() and (status.command, status.folder) == (self.command, str(Path.cwd())):
                 path.unlink(missing_ok=True)
         return self
 
@@ -120,12 +116,8 @@ class StatusFile:
             self._write(tracker)
 
     def _write(self, tracker: Tracker, ended: str = "") -> None:
-        with suppress(UserError):  # a full disk must not end a job because of this file
-            write_text(self.path, json.dumps(asdict(self._status(tracker, ended)), indent=1, ensure_ascii=False) + "\n")
-        self.written = time.monotonic()
-
-    def _status(self, tracker: Tracker, ended: str) -> Status:
-        return Status(
+        running = [(tracker.names[number], tracker.states[number], tracker.left(number)) for number in tracker.running()]
+        status = Status(
             command=self.command,
             pid=os.getpid(),
             process=_process(os.getpid()),
@@ -140,47 +132,38 @@ class StatusFile:
             elsewhere=tracker.count(ELSEWHERE),
             waiting=tracker.count(WAITING),
             seconds_left=tracker.left_of_all(),
-            running=[] if ended else [_running(tracker, number) for number in tracker.running()],
+            running=[
+                Running(name=name, phase=state.phase, done=state.done, total=state.total, seconds_left=left)
+                for name, state, left in ([] if ended else running)
+            ],
             ended=ended,
         )
-
-
-def _running(tracker: Tracker, number: int) -> Running:
-    state = tracker.states[number]
-    return Running(tracker.names[number], state.phase, state.done, state.total, tracker.left(number))
-
-
-def _old(status: Status) -> bool:
-    return not status.alive() and time.time() - status.updated > KEPT_SECONDS
+        with suppress(UserError):  # a full disk must not end a job because of this file
+            write_text(self.path, status.model_dump_json(indent=1) + "\n")
+        self.written = time.monotonic()
 
 
 def read(runs: Path) -> dict[Path, Status]:
-    """The jobs of a runs folder, the latest last, without files that are damaged or of another version."""
+    """The jobs of a runs folder, the latest last, without damaged files. Removes files of jobs that ended long ago."""
     jobs = {}
     for path in folder_of(runs).glob("*.json"):
-        try:
-            fields = json.loads(path.read_text())
-            jobs[path] = Status(**fields | {"running": [Running(**cell) for cell in fields["running"]]})
-        except (OSError, ValueError, TypeError, KeyError):
-            continue
+        with suppress(OSError, ValueError):
+            status = Status.model_validate_json(path.read_text())
+            if status.alive() or time.time() - status.updated <= KEPT_SECONDS:
+                jobs[path] = status
+            else:
+                path.unlink()
     return dict(sorted(jobs.items(), key=lambda item: item[1].started))
 
 
 def jobs(runs: Path, results: Path | None = None) -> list[Status]:
-    """The jobs that run and those that ended lately, of one results folder if named; files of older ones are removed."""
-    shown = []
-    for path, status in read(runs).items():
-        if _old(status):
-            path.unlink(missing_ok=True)
-        elif results is None or status.results == str(results.absolute()):
-            shown.append(status)
-    return shown
+    """The jobs that run and those that ended lately, of one results folder if named."""
+    return [job for job in read(runs).values() if results is None or job.results == str(results.absolute())]
 
 
 def describe(status: Status) -> str:
-    """A job in a few lines; one line for a job that has ended."""
-    since, cells = _time(status.started), f"{status.done} of {status.cells} cells done"
-    cells += f", {status.failed} failed" if status.failed else ""
+    """A job in a few lines; two lines for a job that has ended."""
+    cells = f"{status.done} of {status.cells} cells done" + (f", {status.failed} failed" if status.failed else "")
     if not status.alive():
         again = "; run the same command again to continue" if not status.ended.startswith("finished") else ""
         return f"{status.command}\n  {status.state()} {_time(status.updated)}: {cells}{again}"
@@ -188,16 +171,14 @@ def describe(status: Status) -> str:
     where = f"{status.host} " if status.host != socket.gethostname() else ""
     counts = {"running": len(status.running), "in another run": status.elsewhere, "waiting": status.waiting}
     cells = ", ".join([cells, *(f"{count} {what}" for what, count in counts.items() if count)])
-    left = _left(status.seconds_left, age)
-    lines = [f"{status.command}", f"  {where}pid {status.pid}, since {since} ({duration(time.time() - status.started)})"]
-    lines.append(f"  {cells}{'; ' if left else ''}{left}")
-    return "\n".join([*lines, *(f"  {_line(cell, age)}" for cell in status.running)])
-
-
-def _line(cell: Running, age: float) -> str:
-    progress = f" {cell.done}/{cell.total}" if cell.total else ""
-    left = _left(cell.seconds_left, age)
-    return f"{cell.name}: {cell.phase}{progress}{', ' if left else ''}{left}"
+    lines = [
+        f"{where}pid {status.pid}, since {_time(status.started)} ({duration(time.time() - status.started)})",
+        "; ".join(filter(None, [cells, _left(status.seconds_left, age)])),
+    ]
+    for cell in status.running:
+        progress = f"{cell.name}: {cell.phase}" + (f" {cell.done}/{cell.total}" if cell.total else "")
+        lines.append(", ".join(filter(None, [progress, _left(cell.seconds_left, age)])))
+    return "\n  ".join([status.command, *lines])
 
 
 def _left(seconds: float | None, age: float) -> str:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 from icmbench.cli import options
@@ -23,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     jobs = status.jobs(arguments.runs, arguments.only.folder if arguments.only else None)
     if arguments.json:
-        print(json.dumps([{"state": job.state(), **asdict(job)} for job in jobs], indent=1, ensure_ascii=False))
+        print(json.dumps([{"state": job.state(), **job.model_dump()} for job in jobs], indent=1, ensure_ascii=False))
     else:
         where = status.folder_of(arguments.runs)
         print("\n\n".join(map(status.describe, jobs)) or f"no job has run lately (looked in {where})")

@@ -5,7 +5,6 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from matplotlib import pyplot as plt
@@ -13,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from icmbench.compare.row import Row
 from icmbench.extras.ablation.report import Entry
-from icmbench.show.figure import plain, save
+from icmbench.show.figure import plain
 from icmbench.show.markup import broken
 from icmbench.show.palette import BLACK, BLUE, VERMILLION
 
@@ -23,11 +23,12 @@ NARROWEST, WIDEST_NUMERIC, WIDEST_ROW = 2.6, 5.0, 11.0
 DECADE = 10
 WRAP = 13
 RESOLVED, UNRESOLVED, ONE_SEED = "resolved (Holm)", "not resolved (Holm)", "one seed: no interval"
-STYLES = {  # colour, marker, whether it is filled
-    RESOLVED: (BLUE, "o", True),
-    UNRESOLVED: (VERMILLION, "o", False),
-    ONE_SEED: ("dimgrey", "D", False),
+STYLES: dict[str, dict[str, Any]] = {
+    RESOLVED: {"color": BLUE, "marker": "o"},
+    UNRESOLVED: {"color": VERMILLION, "marker": "o", "markerfacecolor": "white"},
+    ONE_SEED: {"color": "dimgrey", "marker": "D", "markerfacecolor": "white"},
 }
+MARK: dict[str, Any] = {"linestyle": "none", "markeredgewidth": 1.6}
 MISSING = "dimgrey"
 
 
@@ -42,19 +43,8 @@ class Panel:
     log: bool
     width: float
 
-    @property
-    def labels(self) -> list[str]:
-        """The values as tick labels."""
-        return [_label(entry.names["value"]) for entry in self.entries]
 
-    @property
-    def range(self) -> tuple[float, float]:
-        """The range of x: half a gap beyond the first and the last value."""
-        margin = 0.5 * _gap(self.x) + 0.02 * (self.x[-1] - self.x[0])
-        return self.x[0] - margin, self.x[-1] + margin
-
-
-def panel(name: str, entries: Sequence[Entry]) -> Panel:
+def panel_of(name: str, entries: Sequence[Entry]) -> Panel:
     """Numbers are drawn at their values (at their logarithm if they span more than a decade), unless labels would overlap."""
     values = [entry.names["value"] for entry in entries]
     numeric = len(values) > 1 and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
@@ -83,34 +73,20 @@ def _label(value: Any) -> str:
     return plain(broken(f"{value:g}" if isinstance(value, float) else str(value), WRAP))
 
 
-def draw(entries: Sequence[Entry], title: str, anchor: str, folder: Path) -> list[Path]:
-    """Write sweep.png, sweep.svg and sweep.pdf into `folder`; returns the paths."""
-    names = dict.fromkeys(entry.names["axis"] for entry in entries)
-    panels = [panel(name, [entry for entry in entries if entry.names["axis"] == name]) for name in names]
-    return save(plot(panels, title, anchor), folder, "sweep")
+def _style(row: Row) -> str:
+    """How a row with a BD-rate is drawn."""
+    return RESOLVED if row.resolved else UNRESOLVED if row.bd_rate and row.bd_rate.interval else ONE_SEED
 
 
-def _style(entry: Entry) -> str:
-    assert entry.row is not None
-    assert entry.bd_rate is not None
-    return ONE_SEED if entry.bd_rate.interval is None else RESOLVED if entry.row.resolved else UNRESOLVED
-
-
-def _limits(panels: Sequence[Panel]) -> tuple[float, float]:
+def _limits(entries: Sequence[Entry]) -> tuple[float, float]:
     """The range of BD-rates of all panels. Intervals are cut at ± 100 % unless a value lies beyond."""
-    estimates = [entry.bd_rate for panel in panels for entry in panel.entries if entry.bd_rate]
+    estimates = [entry.bd_rate for entry in entries if entry.bd_rate]
     values = [0.0, *(estimate.value for estimate in estimates)]
     ends = [end for estimate in estimates for end in estimate.interval or ()]
     low = min([*values, *(max(end, -100.0) for end in ends)])
     high = max([*values, *(min(end, 100.0) for end in ends)])
     room = 0.08 * (high - low) or 1.0
     return low - room, high + room
-
-
-def _missing(panels: Sequence[Panel]) -> list[str]:
-    """The values without a BD-rate, with the reason."""
-    entries = [entry for panel in panels for entry in panel.entries if entry.bd_rate is None]
-    return [f"{e.names['axis']} = {e.names['value']}: {'the anchor itself' if e.is_anchor else e.notes[0]}" for e in entries]
 
 
 def _rows(panels: Sequence[Panel]) -> list[list[Panel]]:
@@ -123,13 +99,20 @@ def _rows(panels: Sequence[Panel]) -> list[list[Panel]]:
     return rows
 
 
-def plot(panels: Sequence[Panel], title: str, anchor: str) -> Figure:
+def plot(entries: Sequence[Entry], title: str, anchor: str) -> Figure:
     """The panels in rows, and below them the values without a BD-rate."""
+    names = dict.fromkeys(entry.names["axis"] for entry in entries)
+    panels = [panel_of(name, [entry for entry in entries if entry.names["axis"] == name]) for name in names]
     rows = _rows(panels)
     width = max(6.5, max(sum(panel.width for panel in row) for row in rows) + 0.8)
-    below = [line for text in _missing(panels) for line in textwrap.wrap(text, int(width / 0.075))]
+    missing = [
+        f"{e.names['axis']} = {e.names['value']}: {'the anchor itself' if e.is_anchor else e.notes[0]}"
+        for e in entries
+        if e.bd_rate is None
+    ]
+    below = [line for text in missing for line in textwrap.wrap(text, int(width / 0.075))]
     figure = plt.figure(figsize=(width, 3.1 * len(rows) + 0.9 + 0.16 * len(below)), layout="constrained")
-    limits = _limits(panels)
+    limits = _limits(entries)
     outer = figure.add_gridspec(len(rows), 1)
     for number, row in enumerate(rows):
         grid = outer[number].subgridspec(1, len(row), width_ratios=[panel.width for panel in row])
@@ -141,7 +124,7 @@ def plot(panels: Sequence[Panel], title: str, anchor: str) -> Figure:
                 axes.set_ylabel(plain(f"BD-rate against {anchor} (%)"))
             else:
                 axes.tick_params(labelleft=False)
-    _legend(figure, panels, anchor, plain("\n".join(textwrap.wrap(title, int(width / 0.09)))))
+    _legend(figure, entries, anchor, plain("\n".join(textwrap.wrap(title, int(width / 0.09)))))
     if below:
         figure.supxlabel(plain("\n".join(below)), x=0.01, ha="left", fontsize=8, color=MISSING)
     return figure
@@ -149,48 +132,34 @@ def plot(panels: Sequence[Panel], title: str, anchor: str) -> Figure:
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.axhline(0, color=BLACK, linestyle="--", linewidth=1)
-    shown = [(x, entry, entry.bd_rate) for x, entry in zip(panel.x, panel.entries, strict=True) if entry.bd_rate]
     if panel.numeric:
-        axes.plot(
-            [x for x, _, _ in shown], [estimate.value for _, _, estimate in shown], color="lightgrey", linewidth=1.2, zorder=1
-        )
-    for x, entry, estimate in shown:
-        colour, marker, filled = STYLES[_style(entry)]
+        shown = [(x, entry.bd_rate.value) for x, entry in zip(panel.x, panel.entries, strict=True) if entry.bd_rate]
+        axes.plot(*zip(*shown, strict=True), color="lightgrey", linewidth=1.2, zorder=1)
+    for x, entry in zip(panel.x, panel.entries, strict=True):
+        if entry.row is None or (estimate := entry.bd_rate) is None:
+            axes.text(
+                x, 0.03, "anchor" if entry.is_anchor else "none", transform=axes.get_xaxis_transform(), rotation=90,
+                ha="center", va="bottom", fontsize=9, color=MISSING,
+            )  # fmt: skip
+            continue
         low, high = estimate.interval or (estimate.value, estimate.value)
         spread = [[estimate.value - low], [high - estimate.value]] if estimate.interval else None
-        axes.errorbar(
-            x, estimate.value, yerr=spread, color=colour, fmt=marker, markersize=7, markerfacecolor=colour if filled else "white",
-            markeredgewidth=1.6, elinewidth=1.6, capsize=4, zorder=3,
-        )  # fmt: skip
-    for x, entry in zip(panel.x, panel.entries, strict=True):
-        if entry.bd_rate is None:
-            text = "anchor" if entry.is_anchor else "none"
-            axes.text(
-                x, 0.03, text, transform=axes.get_xaxis_transform(), rotation=90, ha="center", va="bottom",
-                fontsize=9, color=MISSING,
-            )  # fmt: skip
-    axes.set_xlim(panel.range)
-    axes.set_xticks(panel.x, panel.labels, fontsize=9)
+        look = STYLES[_style(entry.row)] | MARK
+        axes.errorbar(x, estimate.value, yerr=spread, markersize=7, elinewidth=1.6, capsize=4, zorder=3, **look)
+    margin = 0.5 * _gap(panel.x) + 0.02 * (panel.x[-1] - panel.x[0])
+    axes.set_xlim(panel.x[0] - margin, panel.x[-1] + margin)
+    axes.set_xticks(panel.x, [_label(entry.names["value"]) for entry in panel.entries], fontsize=9)
     for tick, entry in zip(axes.get_xticklabels(), panel.entries, strict=True):
         tick.set_fontweight("bold" if entry.mark else "normal")
     axes.set_xlabel(plain(f"{panel.name} (log scale)" if panel.log else panel.name))
     axes.grid(axis="y", alpha=0.3)
 
 
-def _used(panels: Sequence[Panel]) -> list[str]:
-    styles = {_style(entry) for panel in panels for entry in panel.entries if entry.bd_rate}
-    return [style for style in STYLES if style in styles]
-
-
-def _legend(figure: Figure, panels: Sequence[Panel], anchor: str, title: str) -> None:
+def _legend(figure: Figure, entries: Sequence[Entry], anchor: str, title: str) -> None:
     """The title is part of the legend, because the layout does not separate a legend from a `suptitle`."""
+    used = {_style(entry.row) for entry in entries if entry.row and entry.bd_rate}
     handles = [Line2D([], [], color=BLACK, linestyle="--", linewidth=1, label=plain(f"anchor {anchor}"))]
-    for style in _used(panels):
-        colour, marker, filled = STYLES[style]
-        face = colour if filled else "white"
-        handles.append(
-            Line2D([], [], color=colour, marker=marker, markerfacecolor=face, markeredgewidth=1.6, linestyle="none", label=style)
-        )
-    if any(entry.mark for panel in panels for entry in panel.entries):
+    handles += [Line2D([], [], label=style, **look, **MARK) for style, look in STYLES.items() if style in used]
+    if any(entry.mark for entry in entries):
         handles.append(Line2D([], [], linestyle="none", label="bold: default"))
     figure.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=8, frameon=False, title=title, title_fontsize=11)

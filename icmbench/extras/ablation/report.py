@@ -8,13 +8,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from icmbench.base.files import write_text
 from icmbench.compare import verdict
-from icmbench.compare.row import Row
+from icmbench.compare.row import ANCHOR, Row
+from icmbench.running.runner import Runner
 from icmbench.show import bdrate_table, markup
-from icmbench.show.figure import interactive
+from icmbench.show.figure import interactive, save
 from icmbench.show.sheet import Cell, Column, Sheet, print_line
 from icmbench.stats.confidence import Estimate
 
@@ -47,7 +49,7 @@ class Entry:
     @property
     def is_anchor(self) -> bool:
         """Whether it is the anchor itself, which has no BD-rate."""
-        return self.row is not None and self.row.reason == "anchor"
+        return self.row is not None and self.row.reason == ANCHOR
 
     @property
     def notes(self) -> list[str]:
@@ -55,14 +57,32 @@ class Entry:
         return bdrate_table.notes(self.row) if self.row else [NO_RECORDS]
 
 
+def publish(entries: Sequence[Entry], figure: Figure, name: str, folder: Path, runner: Runner) -> None:
+    """Print the tables, write them and the figure NAME into `folder`, and print the paths of the files."""
+    show(entries, runner.console)
+    for path in [*save(figure, folder, name), *write(entries, folder)]:
+        print_line(str(path), runner.console)
+    print_line(f"interactive view: {interactive(str(runner.folders.store))}", runner.console)
+
+
 def write(entries: Sequence[Entry], folder: Path) -> list[Path]:
-    """Write table.csv, table.json and table.md; returns their paths."""
+    """Write table.csv (numbers unrounded), table.json (the whole rows) and table.md; returns their paths."""
     first, second = entries[0].names
-    markdown = sheet(entries).only(first, second, *SHOWN, "BD-metric", "Akima", "overlap").markdown()
-    renderings = {"csv": to_csv(entries), "json": to_json(entries), "md": markdown}
-    for ending, text in renderings.items():
+    lines = [
+        entry.names | {"mark": entry.mark, "note": "; ".join(entry.notes)}
+        | (bdrate_table.numbers(entry.row) if entry.row else {"seeds": 0})
+        for entry in entries
+    ]  # fmt: skip
+    headers = list(dict.fromkeys(name for line in lines for name in line))
+    items = [e.names | {"mark": e.mark, "row": asdict(e.row) if e.row else None, "notes": e.notes} for e in entries]
+    texts = {
+        "csv": markup.to_csv(headers, [[line.get(name) for name in headers] for line in lines]),
+        "json": json.dumps(items, indent=1, ensure_ascii=False),
+        "md": sheet(entries, first).only(first, second, *SHOWN, "BD-metric", "Akima", "overlap").markdown(),
+    }
+    for ending, text in texts.items():
         write_text(folder / f"table.{ending}", text)
-    return [folder / f"table.{ending}" for ending in renderings]
+    return [folder / f"table.{ending}" for ending in texts]
 
 
 def corrected(entries: Sequence[Entry]) -> list[Entry]:
@@ -72,8 +92,8 @@ def corrected(entries: Sequence[Entry]) -> list[Entry]:
     return [replace(e, row=family[e.row.protocol, e.row.method]) if e.row else e for e in entries]
 
 
-def sheet(entries: Sequence[Entry]) -> Sheet:
-    """The entries' names before the columns of the BD-rate table, with their notes."""
+def sheet(entries: Sequence[Entry], caption: str) -> Sheet:
+    """The entries' names before the columns of the BD-rate table, with their notes; `caption` before its legend."""
     first, second = entries[0].names
     columns = [Column(first), Column(second, names=True), *bdrate_table.COLUMNS]
     lines = [
@@ -84,23 +104,8 @@ def sheet(entries: Sequence[Entry]) -> Sheet:
         ]
         for entry in entries
     ]
-    caption = "; ".join([first, *bdrate_table.legend([bdrate_table.numbers(entry.row) for entry in entries if entry.row])])
-    return Sheet("table", caption, columns, lines, [entry.notes for entry in entries])
-
-
-def to_json(entries: Sequence[Entry]) -> str:
-    """A list with the names, the whole row (null where there are no records) and the notes of each entry."""
-    items = [e.names | {"mark": e.mark, "row": asdict(e.row) if e.row else None, "notes": e.notes} for e in entries]
-    return json.dumps(items, indent=1, ensure_ascii=False)
-
-
-def to_csv(entries: Sequence[Entry]) -> str:
-    """One line per entry: its names before the numbers of its row, unrounded."""
-    numbers = [bdrate_table.numbers(entry.row) if entry.row else {"seeds": 0} for entry in entries]
-    own = [entry.names | {"mark": entry.mark, "note": "; ".join(entry.notes)} for entry in entries]
-    headers = list(dict.fromkeys(name for line in (*own, *numbers) for name in line))
-    lines = [names | row for names, row in zip(own, numbers, strict=True)]
-    return markup.to_csv(headers, [[line.get(name) for name in headers] for line in lines])
+    legend = bdrate_table.legend([bdrate_table.numbers(entry.row) for entry in entries if entry.row])
+    return Sheet("table", "; ".join([caption, *legend]), columns, lines, [entry.notes for entry in entries])
 
 
 def show(entries: Sequence[Entry], console: Console) -> None:
@@ -108,14 +113,7 @@ def show(entries: Sequence[Entry], console: Console) -> None:
     first, second = entries[0].names
     for title in dict.fromkeys(str(entry.names[first]) for entry in entries):
         group = [entry for entry in entries if str(entry.names[first]) == title]
-        table = sheet(group)
-        replace(table, caption=table.caption.replace(first, f"{first}: {title}", 1)).only(second, *SHOWN).show(console)
-
-
-def print_paths(paths: Sequence[Path], results: Path | str, console: Console) -> None:
-    """Print the written files, and how to see the interactive figures of `results`."""
-    for line in (*map(str, paths), f"interactive view: {interactive(results)}"):
-        print_line(line, console)
+        sheet(group, f"{first}: {title}").only(second, *SHOWN).show(console)
 
 
 def folder_name(*parts: str) -> str:

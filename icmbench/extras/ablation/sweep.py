@@ -3,7 +3,6 @@
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin
 
 from icmbench.api.classes import method_class
@@ -15,7 +14,7 @@ from icmbench.extras.ablation import axis_figure, report
 from icmbench.extras.ablation.report import Entry
 from icmbench.running.job import Job
 from icmbench.running.runner import Runner, cells_of, own_parameters
-from icmbench.schema.protocol import Protocol, Strict
+from icmbench.schema.protocol import Protocol
 from icmbench.schema.record import Record, method_label
 
 PROTOCOL = "protocol"
@@ -42,20 +41,31 @@ def settings(job: Job, over: dict[str, list[Any]], bind: Bind) -> list[Setting]:
 
     Raises UserError for unknown names, wrong values, values that give the same experiment, and the anchor against itself.
     """
-    return [setting for name, values in over.items() for setting in _axis(job, name, values or _choices(job, name), bind)]
+    found = []
+    known = method_class(job.plugins, job.method).Parameters.model_fields
+    for name, given in over.items():
+        of_protocol = name == PROTOCOL or "." in name
+        if not of_protocol and name not in known:
+            raise unknown(f"parameter of {job.method}", name, known)
+        values = given or ([] if of_protocol else choices(known[name].annotation))
+        if not values:
+            raise UserError(f"{name} has no fixed choices: write --over {name}=VALUE,VALUE.")
+        found += _axis(job, name, values, bind)
+    return found
 
 
 def _axis(job: Job, name: str, values: Sequence[Any], bind: Bind) -> list[Setting]:
     settings: dict[tuple[str, str], Setting] = {}
-    default = _experiment(_without(job, name), bind)
+    default = _without(job, name)
+    usual = _experiment(default, bind)
     for value in values:
-        varied = _varied(job, name, value)
+        varied = _varied(default, name, value)
         protocol, label = _experiment(varied, bind)
         key = protocol.identity, label
         if key in settings:
             raise UserError(f"on the axis {name}, {settings[key].value} and {value} are the same experiment; name one of them.")
         cells = tuple(cells_of(varied, protocol))
-        settings[key] = Setting(name, value, protocol, label, cells, key == (default[0].identity, default[1]))
+        settings[key] = Setting(name, value, protocol, label, cells, key == (usual[0].identity, usual[1]))
     if all(setting.label == setting.protocol.anchor for setting in settings.values()):
         raise UserError(f"along the axis {name}, {job.method} is the anchor itself: there is nothing to compare it with.")
     return list(settings.values())
@@ -73,34 +83,13 @@ def _varied(job: Job, name: str, value: Any) -> Job:
         return replace(job, protocol=str(value))
     if "." in name:
         return replace(job, fields=job.fields | {name: value})
-    if name not in (known := _parameters(job).model_fields):
-        raise unknown(f"parameter of {job.method}", name, known)
     return replace(job, parameters=job.parameters | {name: value})
 
 
-def _parameters(job: Job) -> type[Strict]:
-    return method_class(job.plugins, job.method).Parameters
-
-
-def _choices(job: Job, name: str) -> list[Any]:
-    """All values of a parameter that has choices. Raises UserError if the user has to list them."""
-    if name == PROTOCOL or "." in name:
-        raise UserError(f"--over {name} needs values: write --over {name}=VALUE,VALUE.")
-    if name not in (known := _parameters(job).model_fields):
-        raise unknown(f"parameter of {job.method}", name, known)
-    if not (values := choices(known[name].annotation)):
-        raise UserError(f"the parameter {name} has no fixed choices: write --over {name}=VALUE,VALUE.")
-    return values
-
-
 def choices(annotation: Any) -> list[Any]:
-    """The values of a Literal, an Enum, a bool, or a union of these; none for other types."""
-    if annotation is bool:
-        return [False, True]
-    if annotation is type(None):
-        return [None]
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return [member.value for member in annotation]
+    """The values of a Literal, a bool, or a union of these with None; none for other types."""
+    if annotation in (bool, type(None)):
+        return [False, True] if annotation is bool else [None]
     if get_origin(annotation) is Literal:
         return list(get_args(annotation))
     if get_origin(annotation) in (Union, types.UnionType):
@@ -117,15 +106,12 @@ def _experiment(job: Job, bind: Bind) -> tuple[Protocol, str]:
 
 def run(job: Job, settings: Sequence[Setting], runner: Runner) -> int:
     """Compute the missing cells, then show the figure and the table. Returns 1 if a cell failed."""
-    store = runner.folders.store
     once = list({runner.folders.record(cell): cell for setting in settings for cell in setting.cells}.values())
     complete = runner.fill(once)
-    entries = entries_of(settings, runner.records_of(once), source(store, runner.plugins))
-    folder = runner.folders.runs / "sweeps" / folder_name(job, settings)
-    report.show(entries, runner.console)
-    anchors = sorted({setting.protocol.anchor for setting in settings})
-    drawn = axis_figure.draw(entries, title(job, settings), " or ".join(anchors), folder)
-    report.print_paths([*drawn, *report.write(entries, folder)], str(store), runner.console)
+    entries = entries_of(settings, runner.records_of(once), source(runner.folders.store, runner.plugins))
+    anchors = " or ".join(sorted({setting.protocol.anchor for setting in settings}))
+    figure = axis_figure.plot(entries, title(job, settings), anchors)
+    report.publish(entries, figure, "sweep", runner.folders.runs / "sweeps" / folder_name(job, settings), runner)
     return 0 if complete else 1
 
 

@@ -1,7 +1,9 @@
 """`icmbench transfer`: codecs trained under one protocol, scored under the others."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from icmbench.api.classes import method_class
@@ -36,9 +38,9 @@ class Matrix:
 def protocols(plugins: Plugins, names: Sequence[str], fields: dict[str, Any]) -> list[Protocol]:
     """The protocols of these names, with changed fields. Raises UserError for unknown or repeated ones and for fewer than two."""
     protocols = [override(plugins.protocol(name), fields) for name in names]
-    called = [protocol.name for protocol in protocols]
-    if twice := next((name for name in called if called.count(name) > 1), None):
-        raise UserError(f"the protocol {twice} is named twice; name each one once.")
+    [(name, times)] = Counter(protocol.name for protocol in protocols).most_common(1)
+    if times > 1:
+        raise UserError(f"the protocol {name} is named twice; name each one once.")
     if len(protocols) < 2:
         raise UserError("transfer needs at least two protocols: --protocols NAME NAME.")
     return protocols
@@ -69,7 +71,7 @@ def matrix(plugins: Plugins, protocols: Sequence[Protocol], method: str | None, 
         for cell in at_home[home.identity]
         if there is not home and cell.label == label
     ]
-    return Matrix(label, tuple(protocols), (*(cell for cells in at_home.values() for cell in cells), *elsewhere))
+    return Matrix(label, tuple(protocols), (*chain.from_iterable(at_home.values()), *elsewhere))
 
 
 def run(matrix: Matrix, runner: Runner) -> int:
@@ -78,9 +80,8 @@ def run(matrix: Matrix, runner: Runner) -> int:
     entries = entries_of(matrix, runner.records_of(matrix.cells), source(runner.folders.store, runner.plugins))
     name = report.folder_name(matrix.label, *(protocol.identity for protocol in matrix.protocols))
     folder = runner.folders.runs / "transfer" / name
-    report.show(entries, runner.console)
-    drawn = matrix_figure.draw(entries, f"{matrix.label}: BD-rate against the anchor of the protocol that scores", folder)
-    report.print_paths([*drawn, *report.write(entries, folder)], str(runner.folders.store), runner.console)
+    title = f"{matrix.label}: BD-rate against the anchor of the protocol that scores"
+    report.publish(entries, matrix_figure.plot(entries, title), "transfer", folder, runner)
     return 0 if complete else 1
 
 

@@ -5,22 +5,19 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from icmbench.api.classes import method_class, task_class
 from icmbench.base.errors import UserError, unknown
-from icmbench.extras.authoring.trials import STEPS, Broken, members
-from icmbench.extras.authoring.trials.method import MethodTrial
-from icmbench.extras.authoring.trials.task import TaskTrial
+from icmbench.extras.authoring.trials import Broken
+from icmbench.extras.authoring.trials.method import method_points
+from icmbench.extras.authoring.trials.task import task_points
 from icmbench.plugins.find import Plugin, Plugins
-from icmbench.running.runner import bind
-from icmbench.schema.protocol import override
 
-TINY = {"training.steps": STEPS, "training.batch_size": 2}
-LOADED = "can be loaded"
 LONGEST = 400  # characters of a reported error
+Point = Callable[[], None]  # its docstring is what it tests
 
 
 @dataclass(frozen=True)
@@ -42,14 +39,15 @@ def check(plugins: Plugins, name: str, task: str = "segmentation") -> list[Resul
         raise unknown("method or task", name, [*methods, *tasks])
     if name in methods and task not in tasks:
         raise unknown("task", task, tasks)
-    with tempfile.TemporaryDirectory() as folder, _one_thread():
+    with tempfile.TemporaryDirectory() as folder:
         if name in methods:
-            return list(_results(methods[name], lambda: _method_points(plugins, name, task, Path(folder))))
-        return list(_results(tasks[name], lambda: _task_points(plugins, name)))
+            return list(_results(methods[name], partial(method_points, plugins, name, task, Path(folder))))
+        return list(_results(tasks[name], partial(task_points, plugins, name)))
 
 
 def report(plugins: Plugins, name: str, task: str) -> int:
     """Check a plugin and print which points hold and which do not. Returns the exit status."""
+    torch.set_num_threads(1)  # as in the workers of a run; with batches this small, more threads are several times slower
     results = check(plugins, name, task)
     for result in results:
         verdict = "FAIL" if result.problem else "ok  " if result.tried else "-   "
@@ -69,40 +67,18 @@ def summary(results: Sequence[Result]) -> str:
     return f"{failed} of {len(results)} points fail{'s' if failed == 1 else ''}{rest}."
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """With batches this small, more threads are several times slower; the workers of a run also have one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _method_points(plugins: Plugins, name: str, task: str, folder: Path) -> list[Callable[[], None]]:
-    members.require_method(method_class(plugins, name))
-    protocol = bind(override(plugins.protocol(plugins.default_protocol(task)), TINY), plugins)
-    return MethodTrial(plugins, name, protocol, folder).points()
-
-
-def _task_points(plugins: Plugins, name: str) -> list[Callable[[], None]]:
-    members.require_task(task_class(plugins, name))
-    return TaskTrial(plugins, override(plugins.protocol(plugins.default_protocol(name)), TINY)).points()
-
-
-def _results(plugin: Plugin, load: Callable[[], list[Callable[[], None]]]) -> Iterator[Result]:
+def _results(plugin: Plugin, load: Callable[[], list[Point]]) -> Iterator[Result]:
     """The result of every point. If the first one fails, the others, which depend on it, are not tested."""
-    points: list[Callable[[], None]] = []
-    yield Result(LOADED, _problem(plugin, lambda: points.extend(load())))
+    points: list[Point] = []
+    yield Result("can be loaded", _problem(plugin, lambda: points.extend(load())))
     basic = True
     for number, point in enumerate(points):
-        result = Result((point.__doc__ or point.__name__).rstrip("."), _problem(plugin, point) if basic else "", basic)
+        result = Result((point.__doc__ or "").rstrip("."), _problem(plugin, point) if basic else "", basic)
         basic = basic and (number > 0 or not result.problem)
         yield result
 
 
-def _problem(plugin: Plugin, trial: Callable[[], None]) -> str:
+def _problem(plugin: Plugin, trial: Point) -> str:
     """The error, with the line of the plugin where it happened; empty if there was none."""
     try:
         trial()

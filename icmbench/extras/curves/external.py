@@ -1,7 +1,6 @@
 """External curves: published figures shown beside computed ones and never ranked with them. Needs no torch."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,7 @@ from icmbench.base.files import write_text
 from icmbench.compare.row import ANCHOR, Point, Row
 from icmbench.schema.protocol import Strict
 from icmbench.schema.store import read_models
-from icmbench.stats.bdrate import BDRate, Curve, bd_rate, stability
+from icmbench.stats.bdrate import BDRate, bd_rate, stability
 from icmbench.stats.confidence import Estimate
 
 
@@ -79,76 +78,49 @@ def read(results: Path) -> tuple[list[ExternalCurve], dict[Path, str]]:
     return read_models(paths, ExternalCurve, lambda curve: path_of(results, curve.name))
 
 
-@dataclass(frozen=True)
-class Group:
-    """The side of a comparison with external curves: a protocol's identity, score and anchor.
-
-    `curve`: (bpp, score) of the anchor, averaged over seeds; empty without records of it.
-    """
-
-    identity: str
-    metric: str
-    anchor: str
-    ceiling: float
-    curve: Curve
-
-
-def groups_of(table: Sequence[Row]) -> list[Group]:
-    """A group for each protocol of the rows."""
-    groups = {}
-    for row in table:
-        if row.protocol not in groups or row.reason == ANCHOR:
-            curve = [(point.bpp.value, point.score.value) for point in row.points] if row.reason == ANCHOR else []
-            anchor = row.method if row.reason == ANCHOR else ""
-            groups[row.protocol] = Group(row.protocol, row.metric, anchor, row.ceiling, curve)
-    return list(groups.values())
-
-
-def why_not(curve: ExternalCurve, group: Group) -> str:
-    """Why a curve cannot be compared with the group's anchor; "" if it can."""
-    if curve.protocol != group.identity:
-        return _other_protocol(curve)
-    if curve.metric != group.metric:
-        return f"other metric: {curve.metric} instead of {group.metric}"
-    if curve.anchor and group.anchor and curve.anchor != group.anchor:
-        return f"other anchor: {curve.anchor} instead of {group.anchor}"
-    return ""
-
-
 def external_rows(curves: Iterable[ExternalCurve], table: Sequence[Row]) -> list[Row]:
-    """A row for every curve that can be compared with the anchor in `table`, the rows of one protocol."""
-    return [_row(curve, group) for group in groups_of(table) for curve in curves if not why_not(curve, group)]
+    """A row for every curve that can be compared with the anchor of its protocol in `table`."""
+    sides = _sides(table)
+    return [_row(curve, sides[curve.protocol or ""]) for curve in curves if not _why_not(curve, sides)]
 
 
 def with_external(curves: Sequence[ExternalCurve], table: Sequence[Row]) -> list[Row]:
     """The rows of `table`, each protocol's followed by its external curves."""
-    protocols = dict.fromkeys(row.protocol for row in table)
-    groups = [[row for row in table if row.protocol == protocol] for protocol in protocols]
-    return [row for group in groups for row in (*group, *external_rows(curves, group))]
+    protocols = list(dict.fromkeys(row.protocol for row in table))
+    return sorted([*table, *external_rows(curves, table)], key=lambda row: protocols.index(row.protocol))
 
 
 def not_comparable(curves: Iterable[ExternalCurve], table: Sequence[Row]) -> list[tuple[ExternalCurve, str]]:
     """The curves that cannot be compared with any protocol of `table`, with the reason."""
-    groups = {group.identity: group for group in groups_of(table)}
-    reasons = [
-        (curve, why_not(curve, groups[curve.protocol]) if curve.protocol in groups else _other_protocol(curve))
-        for curve in curves
-    ]
-    return [(curve, reason) for curve, reason in reasons if reason]
+    sides = _sides(table)
+    return [(curve, reason) for curve in curves if (reason := _why_not(curve, sides))]
 
 
-def _other_protocol(curve: ExternalCurve) -> str:
-    return f"other protocol: {curve.protocol}" if curve.protocol else "other protocol: it names no protocol of icmbench"
+def _sides(table: Sequence[Row]) -> dict[str, Row]:
+    """What curves are compared with, by protocol: the row of the anchor, or any row if the anchor has no records."""
+    return {row.protocol: row for row in sorted(table, key=lambda row: row.reason == ANCHOR)}
 
 
-def _row(curve: ExternalCurve, group: Group) -> Row:
-    result = _against(group, curve)
+def _why_not(curve: ExternalCurve, sides: dict[str, Row]) -> str:
+    """Why a curve cannot be compared; "" if it can."""
+    side = sides.get(curve.protocol or "")
+    if side is None:
+        return f"other protocol: {curve.protocol or 'it names no protocol of icmbench'}"
+    if curve.metric != side.metric:
+        return f"other metric: {curve.metric} instead of {side.metric}"
+    if side.reason == ANCHOR and curve.anchor not in (None, side.method):
+        return f"other anchor: {curve.anchor} instead of {side.method}"
+    return ""
+
+
+def _row(curve: ExternalCurve, side: Row) -> Row:
+    result = _against(side, curve)
     note = f"external: as published by {curve.source}, not computed here; no interval, not ranked"
     return Row(
-        protocol=group.identity,
+        protocol=side.protocol,
         method=curve.name,
-        metric=group.metric,
-        ceiling=group.ceiling,
+        metric=side.metric,
+        ceiling=side.ceiling,
         seeds=0,
         points=tuple(Point("", Estimate(bpp), Estimate(score)) for bpp, score in sorted(curve.points)),
         bd_rate=None if result.percent is None else Estimate(result.percent),
@@ -164,10 +136,10 @@ def _row(curve: ExternalCurve, group: Group) -> Row:
     )
 
 
-def _against(group: Group, curve: ExternalCurve) -> BDRate:
-    if not group.curve:
+def _against(side: Row, curve: ExternalCurve) -> BDRate:
+    if side.reason != ANCHOR:
         return BDRate(None, reason="the anchor has no records")
     try:
-        return bd_rate(group.curve, curve.points)
+        return bd_rate([(point.bpp.value, point.score.value) for point in side.points], curve.points)
     except (ArithmeticError, ValueError):  # differences of finite figures may still overflow
         return BDRate(None, reason="the points are too far apart for a calculation")

@@ -3,16 +3,32 @@
 import csv
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from icmbench.base.errors import UserError, unknown
 from icmbench.base.files import write_text
+from icmbench.schema.protocol import describe_errors, validated
 from icmbench.schema.record import Record
+from icmbench.show.markup import to_csv
 
-COLUMNS = ("bpp", "quality")
+
+class Line(BaseModel):
+    """A line of a CSV file; other columns are ignored."""
+
+    bpp: Annotated[FiniteFloat, Field(gt=0)]
+    quality: FiniteFloat
+
+
+class RDFile(BaseModel):
+    """What is read of CompressAI's RD JSON: lists of numbers by name, one number for each point."""
+
+    model_config = ConfigDict(strict=True)
+    results: dict[str, list[FiniteFloat]]
 
 
 def read_curve(path: Path) -> list[tuple[float, float]]:
@@ -20,69 +36,56 @@ def read_curve(path: Path) -> list[tuple[float, float]]:
 
     Raises UserError with one sentence, and the line if there is one, for anything that cannot be read as a curve.
     """
+    lines = _text(path).splitlines()
+    first = next(filter(str.strip, lines), "")
+    reader = csv.reader(lines, delimiter=max(",;\t", key=first.count), skipinitialspace=True)
     try:
-        return list(_rows(path, _text(path).splitlines()))
+        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except csv.Error as error:
         raise UserError(f"{path} is not a CSV file: {error}.") from None
-
-
-def _rows(path: Path, lines: list[str]) -> Iterator[tuple[float, float]]:
-    first = next((line for line in lines if line.strip()), None)
-    if first is None:
-        raise UserError(f"{path} is empty; a curve needs a line with {','.join(COLUMNS)} and a line for each point.")
-    reader = csv.reader(lines, delimiter=max(",;\t", key=first.count), skipinitialspace=True)
-    header: list[str] = []
-    count = 0
-    for row in reader:
-        cells = [cell.strip() for cell in row]
-        if not any(cells):
-            continue
-        if not header:
-            header = cells
-            _check_header(path, header)
-            continue
-        if any(cells[len(header) :]):  # for example, because of a decimal comma
-            raise UserError(f"{path}, line {reader.line_num}: more cells than the header's {len(header)} columns.")
-        rate, quality = (_number(path, reader.line_num, name, cells, header.index(name)) for name in COLUMNS)
-        if rate <= 0:
-            raise UserError(f"{path}, line {reader.line_num}: bpp must be above 0, not {rate:g}.")
-        count += 1
-        yield rate, quality
-    if not count:
-        raise UserError(f"{path} has no point below its header.")
-
-
-def _check_header(path: Path, header: list[str]) -> None:
-    for name in COLUMNS:
+    rows = [(number, cells) for number, cells in rows if any(cells)]
+    if not rows:
+        raise UserError(f"{path} is empty; a curve needs a line with bpp,quality and a line for each point.")
+    (_, header), *rows = rows
+    for name in Line.model_fields:
         if header.count(name) != 1:
             raise UserError(f"{path} needs one column called '{name}'; its columns are: {', '.join(header)}.")
-
-
-def _number(path: Path, line: int, name: str, cells: list[str], column: int) -> float:
-    text = cells[column] if column < len(cells) else ""
-    try:
-        value = float(text)
-    except ValueError:
-        raise UserError(f"{path}, line {line}: {name} is not a number: '{text}'.") from None
-    if not math.isfinite(value):
-        raise UserError(f"{path}, line {line}: {name} must be finite, not '{text}'.")
-    return value
+    if not rows:
+        raise UserError(f"{path} has no point below its header.")
+    points = []
+    for number, cells in rows:
+        if any(cells[len(header) :]):  # for example, because of a decimal comma
+            raise UserError(f"{path}, line {number}: more cells than the header's {len(header)} columns.")
+        line = validated(Line, dict(zip(header, cells, strict=False)), f"{path}, line {number}")
+        points.append((line.bpp, line.quality))
+    return points
 
 
 def read_points(path: Path, metric: str | None) -> tuple[str, list[tuple[float, float]]]:
     """Metric and (bpp, score) of a published curve: CSV with columns `bpp` and `quality`, else CompressAI's RD JSON.
 
     `metric` may be None if the file has only one. As in CompressAI, `psnr` and `psnr-rgb` are the same.
-    Raises UserError if the file cannot be read, has no such metric or has impossible values.
+    Raises UserError if the file cannot be read or has no such metric.
     """
     if path.suffix.lower() == ".csv":
         if metric is None:
             raise UserError(f"{path} does not say what its column 'quality' holds; name it with --metric.")
         return metric, read_curve(path)
-    results = _results(_text(path), path)
-    key = _key(results, metric, path)
-    rates, scores = (_numbers(results[name], f"'{name}' in {path}") for name in ("bpp", key))
-    return metric or key, _points(rates, scores, path)
+    try:
+        results = RDFile.model_validate_json(_text(path)).results
+    except ValidationError as error:
+        raise UserError(f"{path} is not CompressAI's RD JSON: {describe_errors(error)}.") from error
+    metrics = [name for name in results if name != "bpp" and not name.endswith("_time")]
+    if metric is None and len(metrics) != 1:
+        raise UserError(f"{path} has {len(metrics)} metrics; name one with --metric: {', '.join(metrics) or 'none'}.")
+    metric = metric or metrics[0]
+    key = next((key for key in (metric, f"{metric}-rgb", metric.removesuffix("-rgb")) if key in metrics), None)
+    if key is None:
+        raise unknown(f"metric in {path}", metric, metrics)
+    rates, scores = results.get("bpp", []), results[key]
+    if len(rates) != len(scores):
+        raise UserError(f"{path} has {len(rates)} rates ('bpp') but {len(scores)} scores.")
+    return metric, list(zip(rates, scores, strict=True))
 
 
 def _text(path: Path) -> str:
@@ -92,50 +95,6 @@ def _text(path: Path) -> str:
         raise UserError(f"cannot read {path}: {error.strerror or error}.") from error
     except ValueError as error:
         raise UserError(f"{path} is not a text file.") from error
-
-
-def _points(rates: list[float], scores: list[float], path: Path) -> list[tuple[float, float]]:
-    if len(rates) != len(scores):
-        raise UserError(f"{path} has {len(rates)} rates but {len(scores)} scores.")
-    if not rates:
-        raise UserError(f"{path} has no points.")
-    for rate, score in zip(rates, scores, strict=True):
-        if not (math.isfinite(rate) and math.isfinite(score) and rate > 0):
-            raise UserError(f"{path} has the impossible point ({rate:g} bits per pixel, score {score:g}).")
-    return list(zip(rates, scores, strict=True))
-
-
-def _results(text: str, path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON: {error}.") from error
-    results = content.get("results") if isinstance(content, dict) else None
-    if not isinstance(results, dict) or "bpp" not in results:
-        raise UserError(f"{path} is not CompressAI's RD JSON: it has no 'results' with 'bpp'.")
-    return results
-
-
-def _key(results: dict[str, Any], metric: str | None, path: Path) -> str:
-    lists = [name for name, values in results.items() if isinstance(values, list)]
-    metrics = [name for name in lists if name != "bpp" and not name.endswith("_time")]
-    if metric is None:
-        if len(metrics) != 1:
-            raise UserError(f"{path} has {len(metrics)} metrics; name one with --metric: {', '.join(metrics) or 'none metrics'}.")
-        return metrics[0]
-    keys = (metric, f"{metric}-rgb", metric.removesuffix("-rgb"))
-    if not any(key in metrics for key in keys):
-        raise unknown(f"metric in {path}", metric, metrics)
-    return next(key for key in keys if key in metrics)
-
-
-def _numbers(values: Any, what: str) -> list[float]:
-    if not isinstance(values, list) or any(type(value) not in (int, float) for value in values):
-        raise UserError(f"{what} is not a list of numbers.")
-    try:
-        return [float(value) for value in values]
-    except OverflowError as error:
-        raise UserError(f"{what} holds a number that is too large.") from error
 
 
 def export(records: Iterable[Record], folder: Path, form: Literal["compressai", "csv"]) -> list[Path]:
@@ -163,5 +122,5 @@ def _rd_json(curve: list[Record]) -> str:
 
 
 def _csv(curve: list[Record]) -> str:
-    lines = [",".join(map(repr, (record.bpp, record.scores[record.metric], *record.rate_point.values()))) for record in curve]
-    return "\n".join([",".join(["bpp", "quality", *curve[0].rate_point]), *lines]) + "\n"
+    points = [(record.bpp, record.scores[record.metric], *record.rate_point.values()) for record in curve]
+    return to_csv(["bpp", "quality", *curve[0].rate_point], points)

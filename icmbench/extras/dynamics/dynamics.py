@@ -1,11 +1,12 @@
 """`icmbench dynamics`: watch the missing cells train, then draw and summarise the results."""
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from statistics import fmean
 from typing import Any
 
 import numpy as np
+from pydantic_core import to_json
 from rich.console import Console
 
 from icmbench.api.classes import method_class
@@ -16,7 +17,7 @@ from icmbench.experiment.build import load_task
 from icmbench.experiment.cell import Cell
 from icmbench.extras.dynamics.allocation import bit_map, object_mask
 from icmbench.extras.dynamics.figures import START, ImageMaps, Study, draw
-from icmbench.extras.dynamics.watch import Dynamics, Gradients, Values, WatchCell, ready_start_codec
+from icmbench.extras.dynamics.watch import Dynamics, WatchCell, ready_start_codec
 from icmbench.running.job import Job
 from icmbench.running.runner import Runner, plan
 from icmbench.schema.protocol import Protocol
@@ -48,17 +49,15 @@ def run(job: Job, protocol: Protocol, runner: Runner) -> int:
 def _finish(cells: Sequence[Cell], work: WatchCell, console: Console) -> None:
     """Write figures, numbers and summary of the cells of one rate point, which have their results."""
     results: dict[str, list[Dynamics]] = {}
-    for cell in cells:
-        result = work.result(cell)
-        assert result is not None
-        results.setdefault(cell.label, []).append(result)
+    for result in filter(None, map(work.result, cells)):
+        results.setdefault(result.label, []).append(result)
     protocol, lmbda, label = cells[0].protocol, cells[0].rate.lmbda, cells[-1].label
     images = _images([cell for cell in cells if cell.seed == 0], work)
     study = Study(protocol.identity, lmbda, results, images)
     folder = work.folders.runs / protocol.identity / "dynamics" / label / f"lambda={lmbda:g}"
     numbers = summary(study)
     paths = [*draw(study, folder), folder / "numbers.json", *map(work.path, cells)]
-    write_text(folder / "numbers.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
+    write_text(folder / "numbers.json", to_json(numbers, indent=1, inf_nan_mode="null").decode() + "\n")
     console.print("\n".join([describe(numbers), *map(str, paths)]), highlight=False, markup=False, soft_wrap=True)
 
 
@@ -77,7 +76,7 @@ def _images(cells: Sequence[Cell], work: WatchCell) -> list[ImageMaps]:
 
 
 def summary(study: Study) -> dict[str, Any]:
-    """The figures in short, as means over the seeds; None for absent ones.
+    """The figures in short, as means over the seeds; nan for absent ones.
 
     For each method: norms [part][term] as [start, end], each of `ENDS` probes; cosines [part][term] with the task's gradient,
     over all probes; bits per pixel, and the share of the bits inside objects; seconds a step, and a probe.
@@ -86,38 +85,36 @@ def summary(study: Study) -> dict[str, Any]:
     return {
         "protocol": study.protocol,
         "lambda": study.lmbda,
-        "area_inside": _mean([start.area_share]),
-        "start": {"bpp": start.bpp, "bits_inside": _mean([start.bits_share])},
+        "area_inside": start.area_share,
+        "start": {"bpp": start.bpp, "bits_inside": start.bits_share},
         "methods": {label: _summary_of(runs) for label, runs in study.results.items()},
     }
 
 
 def _summary_of(runs: Sequence[Dynamics]) -> dict[str, Any]:
+    parts = {part: [run.parts[part] for run in runs] for part in runs[0].parts}
+    ends = (slice(ENDS), slice(-ENDS, None))
     return {
         "seeds": [run.seed for run in runs],
-        "norms": {part: _norms([run.parts[part] for run in runs]) for part in runs[0].parts},
-        "cosines": {part: _cosines([run.parts[part] for run in runs]) for part in runs[0].parts},
-        "bpp": _mean([run.after.bpp for run in runs]),
-        "bits_inside": _mean([run.after.bits_share for run in runs]),
-        "seconds_per_step": _mean([run.train_seconds / (run.steps[-1] + 1) for run in runs]),
-        "seconds_per_probe": _mean([run.probe_seconds / len(run.probed) for run in runs]),
+        "norms": {
+            part: {term: [_mean(v for g in of_seeds for v in g.norms[term][end]) for end in ends] for term in of_seeds[0].norms}
+            for part, of_seeds in parts.items()
+        },
+        "cosines": {
+            part: {term: _mean(v for g in of_seeds for v in g.cosines[term]) for term in of_seeds[0].cosines}
+            for part, of_seeds in parts.items()
+        },
+        "bpp": _mean(run.after.bpp for run in runs),
+        "bits_inside": _mean(run.after.bits_share for run in runs),
+        "seconds_per_step": _mean(run.train_seconds / (run.steps[-1] + 1) for run in runs),
+        "seconds_per_probe": _mean(run.probe_seconds / len(run.probed) for run in runs),
     }
 
 
-def _norms(of_seeds: Sequence[Gradients]) -> dict[str, list[float | None]]:
-    def over(term: str, ends: slice) -> float | None:
-        return _mean([value for g in of_seeds for value in g.norms[term][ends]])
-
-    return {term: [over(term, slice(ENDS)), over(term, slice(-ENDS, None))] for term in of_seeds[0].norms}
-
-
-def _cosines(of_seeds: Sequence[Gradients]) -> dict[str, float | None]:
-    return {term: _mean([value for g in of_seeds for value in g.cosines[term]]) for term in of_seeds[0].cosines}
-
-
-def _mean(values: Values) -> float | None:
-    known = [value for value in values if value is not None and not math.isnan(value)]
-    return sum(known) / len(known) if known else None
+def _mean(values: Iterable[float]) -> float:
+    """Mean of the values that are known; nan if none is."""
+    known = [value for value in values if not math.isnan(value)]
+    return fmean(known) if known else math.nan
 
 
 def describe(numbers: dict[str, Any]) -> str:
@@ -125,20 +122,17 @@ def describe(numbers: dict[str, Any]) -> str:
     lines = [f"{numbers['protocol']}, λ = {numbers['lambda']:g}: gradients of the single terms, without λ and other weights"]
     for label, figures in numbers["methods"].items():
         for part, norms in figures["norms"].items():
-            ends = (f"{term} {a:.3g} → {b:.3g}" for term, (a, b) in norms.items() if a is not None and b is not None)
+            ends = (f"{term} {a:.3g} → {b:.3g}" for term, (a, b) in norms.items() if not math.isnan(a + b))
             lines.append(f"{label}: gradient norm in the {part}, start → end: {', '.join(ends)}")
         for part, cosines in figures["cosines"].items():
-            known = [f"{term} {value:+.2f}" for term, value in cosines.items() if value is not None and term != "loss"]
+            known = [f"{term} {value:+.2f}" for term, value in cosines.items() if not math.isnan(value) and term != "loss"]
             if known:
                 lines.append(f"{label}: mean cosine with the task's gradient in the {part}: {', '.join(known)}")
-    lines.append(_bits(numbers))
-    return "\n".join(lines)
-
-
-def _bits(numbers: dict[str, Any]) -> str:
     codecs = {START: numbers["start"]} | numbers["methods"]
-    if numbers["area_inside"] is None:
-        rates = (f"{name} {numbers_of['bpp']:.3f}" for name, numbers_of in codecs.items())
-        return f"bits per pixel: {', '.join(rates)}; the task does not say where objects are, so shares of bits are unknown"
-    shares = (f"{name} {numbers_of['bits_inside']:.1%} of {numbers_of['bpp']:.3f} bpp" for name, numbers_of in codecs.items())
-    return f"bits inside objects: {', '.join(shares)}; objects cover {numbers['area_inside']:.1%} of the area"
+    if math.isnan(numbers["area_inside"]):
+        rates = ", ".join(f"{name} {of['bpp']:.3f}" for name, of in codecs.items())
+        lines.append(f"bits per pixel: {rates}; the task does not say where objects are, so shares of bits are unknown")
+    else:
+        shares = ", ".join(f"{name} {of['bits_inside']:.1%} of {of['bpp']:.3f} bpp" for name, of in codecs.items())
+        lines.append(f"bits inside objects: {shares}; objects cover {numbers['area_inside']:.1%} of the area")
+    return "\n".join(lines)

@@ -1,13 +1,14 @@
 """Figures of `icmbench dynamics`."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -22,8 +23,6 @@ TERMS = {"loss": "total loss", "rate": "rate", "task": "task loss", "aux": "auxi
 UNITS = {"rate": "bits per pixel"}
 NOT_TERMS = {"gradient_norm", "lr"}
 DIVERGING, SEQUENTIAL = "PuOr", "viridis"
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -65,22 +64,10 @@ class Study:
         return list(dict.fromkeys(t for runs in self.results.values() for t in runs[0].curves if t not in NOT_TERMS))
 
 
-def term_name(term: str) -> str:
-    """The name of a loss term in figures."""
-    return TERMS.get(term, term)
-
-
-def over_seeds(runs: Sequence[Dynamics], values: Callable[[Dynamics], Sequence[float | None]]) -> tuple[Floats, Floats, Floats]:
-    """Mean, lowest and highest of the seeds at each step; nan where a value is absent."""
-    table = np.array([[math.nan if v is None else v for v in values(run)] for run in runs])
-    with np.errstate(invalid="ignore"):
-        return table.mean(0), table.min(0), table.max(0)
-
-
-def smooth(values: Floats) -> Floats:
-    """Running mean over a twentieth of the points."""
-    window = np.ones(max(1, len(values) // 20))
-    return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
+def over_seeds(values: Sequence[Sequence[float]]) -> pd.DataFrame:
+    """Mean, lowest and highest of the seeds at each step, from the values of each seed."""
+    table = np.array(values)
+    return pd.DataFrame({"mean": table.mean(0), "low": table.min(0), "high": table.max(0)})
 
 
 def draw(study: Study, folder: Path) -> list[Path]:
@@ -94,25 +81,23 @@ def _panels(count: int, width: float, height: float, **options: Any) -> tuple[Fi
     return figure, list(axes[0])
 
 
-def _line(axes: Axes, steps: Sequence[int], curve: tuple[Floats, Floats, Floats], **style: Any) -> None:
+def _line(axes: Axes, steps: Sequence[int], curve: pd.DataFrame, **style: Any) -> None:
     """A mean with the range of the seeds."""
-    mean, low, high = curve
-    axes.plot(steps, mean, **style)
-    axes.fill_between(steps, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    axes.plot(steps, curve["mean"], **style)
+    axes.fill_between(steps, curve["low"], curve["high"], color=style["color"], alpha=0.15, linewidth=0)
 
 
 def _losses(study: Study) -> Figure:
     figure, panels = _panels(len(study.terms), 3.6, 3.4)
     for axes, term in zip(panels, study.terms, strict=True):
         for label, runs in study.results.items():
-            style = study.style(label)
             if term in runs[0].curves:
-                mean, low, high = over_seeds(runs, lambda run, term=term: run.curves[term])  # type: ignore[misc]
-                axes.plot(runs[0].steps, mean, color=style.colour, alpha=0.25, linewidth=0.8)
-                curve = (smooth(mean), smooth(low), smooth(high))
+                style, steps, curve = study.style(label), runs[0].steps, over_seeds([run.curves[term] for run in runs])
+                axes.plot(steps, curve["mean"], color=style.colour, alpha=0.25, linewidth=0.8)
+                smooth = curve.rolling(max(1, len(steps) // 20), center=True, min_periods=1).mean()
                 look = {"color": style.colour, "linestyle": style.line, "zorder": style.order}
-                _line(axes, runs[0].steps, curve, label=plain(label), **look)
-        axes.set(title=term_name(term), xlabel="training step", ylabel=UNITS.get(term, "loss"))
+                _line(axes, steps, smooth, label=plain(label), **look)
+        axes.set(title=TERMS.get(term, term), xlabel="training step", ylabel=UNITS.get(term, "loss"))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     figure.suptitle(f"Loss terms (thin: each batch; thick: running mean)\n{study.title}", fontsize=11)
@@ -123,14 +108,14 @@ def _gradients(study: Study) -> Figure:
     figure, panels = _panels(len(PARTS), 4.2, 4.2, sharey=True)
     for axes, part in zip(panels, PARTS, strict=True):
         for label, runs in study.results.items():
-            for term, values in runs[0].parts[part].norms.items() if part in runs[0].parts else ():
-                if any(value is not None for value in values):
-                    curve = over_seeds(runs, lambda run, part=part, term=term: run.parts[part].norms[term])  # type: ignore[misc]
+            for term in runs[0].parts[part].norms if part in runs[0].parts else ():
+                curve = over_seeds([run.parts[part].norms[term] for run in runs])
+                if curve["mean"].notna().any():
                     _line(axes, runs[0].probed, curve, linestyle=study.style(label).line, **_term_style(study, term))
         axes.set(title=part, xlabel="training step", yscale="log")
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("gradient norm (loss per unit of weight)")
-    keys = [Line2D([], [], label=term_name(term), **_term_style(study, term)) for term in study.terms]
+    keys = [Line2D([], [], label=TERMS.get(term, term), **_term_style(study, term)) for term in study.terms]
     keys += [Line2D([], [], color=BLACK, linestyle=study.style(label).line, label=plain(label)) for label in study.results]
     figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize=9)
     figure.suptitle(f"Gradient of each loss term, without λ and other weights\n{study.title}", fontsize=11)
@@ -144,56 +129,39 @@ def _term_style(study: Study, term: str) -> dict[str, Any]:
     return {"color": COLOURS[study.terms.index(term) % len(COLOURS)], "linewidth": 1.5}
 
 
-@dataclass(frozen=True)
-class Map:
-    """Cosines [layers, probes] of the task's gradient and another term's in one method; nan where there is none."""
+def cosine_maps(study: Study) -> dict[str, pd.DataFrame]:
+    """Cosines [layer, probed step] of the task's gradient and another term's, by title for each method and term but the total.
 
-    title: str
-    layers: list[str]
-    steps: list[int]
-    values: Floats
-
-
-def cosine_maps(study: Study) -> list[Map]:
-    """The cosine maps of every method and term but the total, over the layers where any of them has a value."""
-    rows: dict[str, dict[str, Floats]] = {}
-    steps: dict[str, list[int]] = {}
+    All have the layers where any of them has a value; nan where one has none.
+    """
+    maps = {}
     for label, runs in study.results.items():
         for term in next(iter(runs[0].layers.values())).cosines:
             if term != "loss":
-                title = f"{term_name(term)}, {label}"
-                steps[title] = runs[0].probed
-                rows[title] = {
-                    layer: over_seeds(runs, lambda run, layer=layer, term=term: run.layers[layer].cosines[term])[0]  # type: ignore[misc]
-                    for layer in runs[0].layers
-                }
-    layers = [
-        layer
-        for layer in dict.fromkeys(layer for of_layer in rows.values() for layer in of_layer)
-        if any(np.isfinite(of_layer.get(layer, np.array([math.nan]))).any() for of_layer in rows.values())
-    ]
-    return [
-        Map(
-            title, layers, steps[title], np.stack([of_layer.get(layer, np.full(len(steps[title]), math.nan)) for layer in layers])
-        )
-        for title, of_layer in rows.items()
-        if layers
-    ]
+                rows = {layer: np.mean([run.layers[layer].cosines[term] for run in runs], axis=0) for layer in runs[0].layers}
+                maps[f"{TERMS.get(term, term)}, {label}"] = pd.DataFrame(rows, index=runs[0].probed).T
+    if not maps:
+        return {}
+    layers = pd.concat(maps.values(), axis=1).dropna(how="all").index
+    return {title: cosines.reindex(layers) for title, cosines in maps.items()} if len(layers) else {}
 
 
 def _cosines(study: Study) -> Figure | None:
     maps = cosine_maps(study)
     if not maps:
         return None
-    figure, panels = _panels(len(maps), 4.0, 1.9 + 0.27 * len(maps[0].layers), sharey=True)
-    for axes, cosines in zip(panels, maps, strict=True):
+    layers = next(iter(maps.values())).index
+    figure, panels = _panels(len(maps), 4.0, 1.9 + 0.27 * len(layers), sharey=True)
+    for axes, (title, cosines) in zip(panels, maps.items(), strict=True):
         axes.set_facecolor("lightgrey")
         axes.spines[:].set_visible(False)
-        image = axes.imshow(cosines.values, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
-        ticks = np.linspace(0, len(cosines.steps) - 1, min(5, len(cosines.steps))).astype(int)
-        axes.set_xticks(ticks, [str(cosines.steps[tick]) for tick in ticks])
-        axes.set_yticks(range(len(cosines.layers)), cosines.layers, fontsize=8)
-        axes.set_title(f"task loss and {cosines.title}\nmean {_mean_text(cosines.values)}", fontsize=10)
+        image = axes.imshow(cosines, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
+        steps = list(cosines.columns)
+        ticks = np.linspace(0, len(steps) - 1, min(5, len(steps))).astype(int)
+        axes.set_xticks(ticks, [str(steps[tick]) for tick in ticks])
+        axes.set_yticks(range(len(layers)), layers, fontsize=8)
+        mean = np.nanmean(cosines) if cosines.notna().any(axis=None) else None
+        axes.set_title(f"task loss and {title}\nmean {'none' if mean is None else f'{mean:+.2f}'}", fontsize=10)
         axes.set_xlabel("training step")
     panels[0].set_ylabel("layer")
     figure.colorbar(image, ax=panels, label="cosine", shrink=0.9)
@@ -201,25 +169,16 @@ def _cosines(study: Study) -> Figure | None:
     return figure
 
 
-def _mean_text(values: Floats) -> str:
-    known = values[np.isfinite(values)]
-    return f"{known.mean():+.2f}" if known.size else "none"
-
-
-def colour_scale(study: Study) -> float:
-    """Upper end of the common colour scale of the bit maps: 99 % of the pixels lie below."""
-    return float(np.quantile(np.concatenate([m.ravel() for p in study.images for m in p.maps.values()]), 0.99))
-
-
 def _bits(study: Study) -> Figure:
     codecs, rows = [START, *study.results], len(study.images)
     figure = plt.figure(figsize=(2.3 * (1 + len(codecs)) + 3.2, 2.35 * rows + 0.8), layout="constrained")
     left, right = cast(Any, figure.subfigures(1, 2, width_ratios=(2.3 * (1 + len(codecs)) + 0.6, 2.6)))
     panels = left.subplots(rows, 1 + len(codecs), squeeze=False)
+    most = np.quantile(np.concatenate([bits.ravel() for image in study.images for bits in image.maps.values()]), 0.99)
     for row, image in zip(panels, study.images, strict=True):
         row[0].imshow(image.image)
         for axes, codec in zip(row[1:], codecs, strict=True):
-            bits = axes.imshow(image.maps[codec], cmap=SEQUENTIAL, vmin=0, vmax=colour_scale(study), interpolation="nearest")
+            bits = axes.imshow(image.maps[codec], cmap=SEQUENTIAL, vmin=0, vmax=most, interpolation="nearest")
             inside = "" if image.mask is None else f", {image.share(codec):.0%} inside"
             axes.set_title(f"{image.maps[codec].mean():.3f} bpp{inside}", fontsize=8)
         for axes in row:
@@ -242,7 +201,8 @@ def _shares(axes: Axes, study: Study) -> None:
         axes.text(0.5, 0.5, "the task does not say\nwhere objects are", ha="center", va="center")
         axes.set_axis_off()
         return
-    bars = {"area": [100 * start.area_share]} | bit_shares(study)
+    bars = {"area": [100 * start.area_share], START: [100 * start.bits_share]}
+    bars |= {label: [100 * run.after.bits_share for run in runs] for label, runs in study.results.items()}
     colours = ["white", "grey", *(study.style(label).colour for label in study.results)]
     for number, values in enumerate(bars.values()):
         mean = float(np.mean(values))
@@ -254,11 +214,3 @@ def _shares(axes: Axes, study: Study) -> None:
     axes.set_xticks(range(len(bars)), list(bars), rotation=30, ha="right", fontsize=9)
     axes.set_ylabel("share inside objects (%)")
     axes.set_title(f"area and bits inside objects,\nall {len(start.bits)} val images", fontsize=9)
-
-
-def bit_shares(study: Study) -> dict[str, list[float]]:
-    """Percent of the bits inside objects by codec, one value per seed."""
-    start = next(iter(study.results.values()))[0].before
-    return {START: [100 * start.bits_share]} | {
-        label: [100 * run.after.bits_share for run in runs] for label, runs in study.results.items()
-    }

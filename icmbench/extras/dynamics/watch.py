@@ -10,13 +10,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 from torch import Tensor, nn
 
 from icmbench.api.method import Trainable, TrainedMethod
@@ -41,17 +41,17 @@ LOGGED = 1000  # points of a curve, at most about
 
 Part = Literal["encoder", "entropy model", "decoder"]
 PARTS: tuple[Part, ...] = ("encoder", "entropy model", "decoder")
-Values = list[float | None]
+Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]  # JSON has no nan
 
 
 class Gradients(BaseModel):
-    """The gradients of some parameters at the probed steps, by loss term; None where a term does not reach them.
+    """The gradients of some parameters at the probed steps, by loss term; nan where a term does not reach them.
 
     `norms`: Euclidean norms. `cosines`: between the gradient of the task loss and that of each other term.
     """
 
-    norms: dict[str, Values]
-    cosines: dict[str, Values]
+    norms: dict[str, list[Number]]
+    cosines: dict[str, list[Number]]
 
 
 class Dynamics(BaseModel):
@@ -93,10 +93,9 @@ def layers_of(codec: nn.Module) -> dict[str, list[nn.Parameter]]:
 
 def gradient(term: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
     """Gradient of a scalar to each parameter, zeros where it does not depend on it; the graph is kept."""
-    gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True) if term.requires_grad else ()
-    return [
-        torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients or [None] * len(parameters), strict=True)
-    ]
+    if not term.requires_grad:
+        return [torch.zeros_like(p) for p in parameters]
+    return list(torch.autograd.grad(term, parameters, retain_graph=True, materialize_grads=True))
 
 
 def inner_products(gradients: Sequence[Tensor]) -> Tensor:
@@ -173,17 +172,13 @@ def summarise(terms: Sequence[str], products: Sequence[NDArray[np.float64]]) -> 
     """Norms and cosines from the inner products [terms, terms] of gradients at each step."""
     table = np.stack(products)
     norms = np.sqrt(np.diagonal(table, axis1=1, axis2=2))
-    norms[norms == 0] = np.nan
-    summary = Gradients(norms={name: _known(norms[:, k]) for k, name in enumerate(terms)}, cosines={})
+    norms[norms == 0] = math.nan
+    cosines = {}
     if "task" in terms:
         task = terms.index("task")
-        cosines = table[:, task] / (norms[:, task, None] * norms)
-        summary.cosines = {name: _known(cosines[:, k]) for k, name in enumerate(terms) if k != task}
-    return summary
-
-
-def _known(values: NDArray[np.float64]) -> Values:
-    return [None if np.isnan(value) else float(value) for value in values]
+        of_terms = table[:, task] / (norms[:, task, None] * norms)
+        cosines = {name: of_terms[:, k].tolist() for k, name in enumerate(terms) if k != task}
+    return Gradients(norms={name: norms[:, k].tolist() for k, name in enumerate(terms)}, cosines=cosines)
 
 
 def ready_start_codec(cell: Cell, device: Device) -> NeuralCodec:

@@ -1,67 +1,73 @@
 """The contract of a method."""
 
 import contextlib
+import copy
+import inspect
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import safetensors.torch
 import torch
-from compressai.models import CompressionModel
 from lightning_fabric import Fabric
 from PIL import Image
 from torch import Tensor
 
 from icmbench.api.classes import method_class
-from icmbench.api.method import ClassicalMethod, Method, TrainedMethod
-from icmbench.api.task import Dataset, Task
+from icmbench.api.method import ClassicalMethod, Method, Trainable, TrainedMethod
 from icmbench.codecs.neural import Codec, build_model
 from icmbench.experiment.build import build_method, load_task, parameters_of, saved_codec
 from icmbench.experiment.compute import save_codec, train_cell, training_batches
 from icmbench.experiment.folders import Device, Folders, Share
 from icmbench.experiment.train import Batches, train
-from icmbench.extras.authoring.trials import STEPS, require
+from icmbench.extras.authoring.trials import STEPS, has_gradient, require, require_defined, require_strict
 from icmbench.plugins.find import Plugins
-from icmbench.running.runner import plan
-from icmbench.schema.protocol import Protocol
+from icmbench.running.runner import bind, plan
+from icmbench.schema.protocol import Protocol, override
 from icmbench.schema.store import Store
 
 
-def _fingerprint(module: torch.nn.Module) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in module.state_dict().items()}
+def method_points(plugins: Plugins, name: str, task: str, folder: Path) -> list[Callable[[], None]]:
+    """The points of the contract of a method, on a task's default protocol, shortened, in the order in which they are tested.
+
+    Raises Broken if members of its class are missing or have the wrong form.
+    """
+    kind = method_class(plugins, name)
+    require_defined(kind)
+    require_strict("Parameters", kind.Parameters)
+    bare = [name for name, field in kind.Parameters.model_fields.items() if field.is_required()]
+    require(not bare, f"{', '.join(bare)} in Parameters has no default; every parameter needs one")
+    if issubclass(kind, ClassicalMethod):
+        _require_constructor(kind, "parameters", "rate")
+        absent = [name for name in ("rate_parameter", "rates") if not hasattr(kind, name)]
+        require(not absent, f"{kind.__name__} does not define {' and '.join(absent)}")
+        require(len(kind.rates) > 0, "rates is empty; it lists the values that make a curve, from the lowest rate to the highest")
+    else:
+        _require_constructor(kind, "parameters", "codec", "task", "lmbda")
+    if issubclass(kind, TrainedMethod):
+        require(kind.loss is not Trainable.loss, f"{kind.__name__} does not define loss(self, batch)")
+        made = "extend must be a class method: @classmethod above def extend(cls, codec, parameters)"
+        require(isinstance(inspect.getattr_static(kind, "extend"), classmethod), made)
+    changes = {"training.steps": STEPS, "training.batch_size": 2}
+    protocol = bind(override(plugins.protocol(plugins.default_protocol(task)), changes), plugins)
+    return MethodTrial(plugins, name, protocol, folder).points()
 
 
-def _same(before: dict[str, Tensor], after: dict[str, Tensor]) -> bool:
-    return before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
-
-
-def _gets_gradient(module: torch.nn.Module) -> bool:
-    return any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in module.parameters())
-
-
-@contextlib.contextmanager
-def _watched(task: Task) -> Iterator[set[str]]:
-    """Collect the splits that are requested from the task while the block runs."""
-    asked: set[str] = set()
-    real = task.dataset
-
-    def dataset(split: str) -> Dataset:
-        asked.add(split)
-        return real(split)
-
-    task.dataset = dataset  # type: ignore[method-assign]
+def _require_constructor(kind: type[Method], *names: str) -> None:
     try:
-        yield asked
-    finally:
-        del task.dataset  # the class's own again
+        inspect.signature(kind).bind(*names)
+    except TypeError:
+        instead = "; what it needs is made in build(self)" if issubclass(kind, TrainedMethod) else ""
+        require(False, f"__init__ must take (self, {', '.join(names)}), or be left out{instead}")
 
 
 class _Interrupted(Exception):
-    pass
+    """Ends a training early."""
 
 
 class MethodTrial:
@@ -94,22 +100,17 @@ class MethodTrial:
     def batches(self) -> Batches:
         return training_batches(self.cell, self.plugins, self.device, Share())
 
-    def codec_at(self, rate: float) -> Codec:
-        kind = self.kind
-        assert issubclass(kind, ClassicalMethod)
-        return kind(self.parameters, rate)
-
     def rates(self) -> None:
         """More bits from each rate point to the next."""
         image, kind = self.task.dataset("val")[0].image, self.kind
         assert issubclass(kind, ClassicalMethod)
-        bits = [8 * len(self.codec_at(rate).encode(image)) for rate in kind.rates]
+        bits = [8 * len(kind(self.parameters, rate).encode(image)) for rate in kind.rates]
         require(bits == sorted(set(bits)), f"{kind.rate_parameter} {kind.rates} gave {bits} bits")
 
     def sizes(self) -> None:
         """An image of any size comes back in that size, 8-bit RGB."""
         codec, image = self.codec(), self.task.dataset("val")[0].image
-        for height, width in ((image.shape[1], image.shape[2]), (37, 51), (1, 1)):
+        for height, width in (image.shape[1:], (37, 51), (1, 1)):
             decoded = codec.decode(codec.encode(image[:, :height, :width].contiguous()))
             good = decoded.dtype == torch.uint8 and tuple(decoded.shape) == (3, height, width)
             require(good, f"3x{height}x{width} came back as {decoded.dtype} {tuple(decoded.shape)}")
@@ -141,8 +142,10 @@ class MethodTrial:
 
     @cached_property
     def undisturbed(self) -> list[float]:
-        with _watched(self.task) as self.asked:
-            return self.losses(self.folder / "undisturbed.safetensors")
+        with mock.patch.object(self.task, "dataset", wraps=self.task.dataset) as dataset:
+            losses = self.losses(self.folder / "undisturbed.safetensors")
+        self.asked = {split for call in dataset.call_args_list for split in (*call.args, *call.kwargs.values())}
+        return losses
 
     @cached_property
     def begun(self) -> list[float]:
@@ -168,16 +171,18 @@ class MethodTrial:
         cut = "was it cut off by detach(), item(), torch.no_grad() or a rounding?"
         require(loss.requires_grad, f"'loss' does not depend on anything that trains; {cut}")
         torch.autograd.backward(loss)
-        require(_gets_gradient(codec), f"'loss' sends no gradient to the codec; {cut}")
-        encoder_trains = any(p.requires_grad for p in codec.g_a.parameters())
-        require(_gets_gradient(codec.g_a) or not encoder_trains, f"'loss' sends no gradient to the encoder; {cut}")
+        require(any(map(has_gradient, codec.parameters())), f"'loss' sends no gradient to the codec; {cut}")
+        encoder = [p for p in codec.g_a.parameters() if p.requires_grad]
+        require(not encoder or any(map(has_gradient, encoder)), f"'loss' sends no gradient to the encoder; {cut}")
 
     def frozen(self) -> None:
         """The recogniser is the same after training."""
-        before = _fingerprint(self.task.recognizer)
+        network = self.task.recognizer
+        before = copy.deepcopy(network.state_dict())
         _ = self.undisturbed
-        require(_same(before, _fingerprint(self.task.recognizer)), "the recogniser's weights or statistics changed")
-        require(not any(p.requires_grad for p in self.task.recognizer.parameters()), "the recogniser's parameters train")
+        same = all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+        require(same, "the recogniser's weights or statistics changed")
+        require(not any(p.requires_grad for p in network.parameters()), "the recogniser's parameters train")
 
     def unseen(self) -> None:
         """Training never asks for the validation images."""
@@ -189,16 +194,12 @@ class MethodTrial:
         """What exists in training only is absent from the saved codec."""
         train_cell(self.cell, self.plugins, self.folders, self.device, Share())  # unless `losses` has saved its codec
         saved = set(safetensors.torch.load_file(self.folders.codec(self.cell)))
-        plain = set(self.architecture().state_dict())
-        odd = ", ".join(sorted(saved ^ plain)[:5])
-        require(saved == plain, f"the saved codec and the architecture differ in {odd}; what stays in it is added in extend()")
-
-    def architecture(self) -> CompressionModel:
-        """The protocol's codec, freshly built, with the modules that the method adds to it."""
         codec = build_model(self.protocol.codec)
         if issubclass(self.kind, TrainedMethod):
             self.kind.extend(codec, self.parameters)
-        return codec
+        plain = set(codec.state_dict())
+        odd = ", ".join(sorted(saved ^ plain)[:5])
+        require(saved == plain, f"the saved codec and the architecture differ in {odd}; what stays in it is added in extend()")
 
     def two_processes(self) -> None:
         """What one process encodes, another decodes to the same image."""

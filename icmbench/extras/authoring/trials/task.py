@@ -10,18 +10,32 @@ import torch
 from torch import Tensor
 
 from icmbench.api import Metric, Sample, Task
-from icmbench.api.classes import make_task
+from icmbench.api.classes import make_task, task_class
 from icmbench.base.errors import UserError
 from icmbench.experiment.build import load_task
 from icmbench.experiment.folders import Device
 from icmbench.experiment.train import Batches
-from icmbench.extras.authoring.trials import Broken, require
+from icmbench.extras.authoring.trials import Broken, has_gradient, require, require_defined, require_strict
 from icmbench.plugins.find import Plugins
-from icmbench.schema.protocol import Protocol
+from icmbench.schema.protocol import Protocol, override
 
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"
+
+
+def task_points(plugins: Plugins, name: str) -> list[Callable[[], None]]:
+    """The points of the contract of a task, on its default protocol, in the order in which they are tested.
+
+    Raises Broken if members of its class are missing or have the wrong form.
+    """
+    kind = task_class(plugins, name)
+    require_defined(kind)
+    for options in ("DataOptions", "RecognizerOptions"):
+        require(hasattr(kind, options), f"{kind.__name__} does not define {options}, a class derived from icmbench.api.Strict")
+        require_strict(options, getattr(kind, options))
+    protocol = override(plugins.protocol(plugins.default_protocol(name)), {"training.batch_size": 2})
+    return TaskTrial(plugins, protocol).points()
 
 
 class TaskTrial:
@@ -36,9 +50,9 @@ class TaskTrial:
         training = [self.differentiable, self.features, self.own_targets, self.object_masks, self.branch]
         return [self.samples, self.fingerprints, self.crops, self.frozen, *training, self.scores, self.merges, self.tallies]
 
-    def batch_at(self, step: int) -> tuple[Tensor, list[object]]:
-        training = self.protocol.training
-        batch = Batches(self.task.batch, self.task.dataset("train"), training, 0)[step]
+    def batch(self) -> tuple[Tensor, list[object]]:
+        """Images float [B, 3, H, W] of a training batch, and their targets."""
+        batch = Batches(self.task.batch, self.task.dataset("train"), self.protocol.training, seed=0)[0]
         return batch.images, list(batch.targets)
 
     def samples(self) -> None:
@@ -74,28 +88,28 @@ class TaskTrial:
 
     def differentiable(self) -> None:
         """The loss is a finite scalar with a gradient to the images."""
-        images, targets = self.batch_at(0)
+        images, targets = self.batch()
         images.requires_grad_(True)
         loss = self.task.loss(images, targets)
         require(isinstance(loss, Tensor) and loss.numel() == 1, f"the loss is not a tensor with one number: {loss}")
         require(bool(torch.isfinite(loss)), f"the loss is {float(loss)}")
         require(loss.requires_grad, "the loss does not depend on the images; was it cut off by detach() or torch.no_grad()?")
         torch.autograd.backward(loss)
-        require(images.grad is not None and bool(images.grad.abs().sum() > 0), "no gradient reaches the images")
+        require(has_gradient(images), "no gradient reaches the images")
 
     def features(self) -> None:
         """The feature maps, if the task says which, are differentiable."""
-        images, _ = self.batch_at(0)
+        images, _ = self.batch()
         with contextlib.suppress(UserError):
             maps = self.task.features(images.requires_grad_(True))
             shapes = [tuple(level.shape) for level in maps]
             require(bool(maps) and all(len(shape) == 4 and shape[0] == len(images) for shape in shapes), f"they are {shapes}")
             torch.autograd.backward(torch.stack([level.square().mean() for level in maps]).sum())
-            require(images.grad is not None and bool(images.grad.abs().sum() > 0), "no gradient reaches the images")
+            require(has_gradient(images), "no gradient reaches the images")
 
     def own_targets(self) -> None:
         """The recogniser's own predictions, if the task says what they are, serve as targets."""
-        images, _ = self.batch_at(0)
+        images, _ = self.batch()
         with contextlib.suppress(UserError):
             own = self.task.own_targets(images)
             require(len(own) == len(images), f"{len(images)} images gave {len(own)} targets")
@@ -103,7 +117,7 @@ class TaskTrial:
 
     def object_masks(self) -> None:
         """The masks of objects, if the task has any, fit the images."""
-        images, targets = self.batch_at(0)
+        images, targets = self.batch()
         count, _, height, width = images.shape
         with contextlib.suppress(UserError):
             masks = self.task.object_masks(targets, (height, width))
@@ -111,40 +125,37 @@ class TaskTrial:
             require(masks.is_floating_point(), f"they are {masks.dtype}")
             require(bool(((masks == 0) | (masks == 1)).all()), "they have values other than 0 and 1")
 
-    def _metric_over(self, indices: list[int]) -> Metric:
-        metric, dataset = self.task.metric(), self.task.dataset("val")
-        for index in indices:
-            metric.update(dataset[index], self.task.predict(dataset[index].image, dataset[index]))
-        return metric
-
-    def scores(self) -> None:
-        """The metric gives the protocol's score, between 0 and 100."""
-        score = self._score(self._metric_over([0, 1]))
-        require(0 <= score <= 100, f"{self.protocol.evaluation.metric} is {score}")
+    def _scored(self, *indices: int) -> tuple[Metric, pd.DataFrame]:
+        """A metric that has seen these images of `val`, and their rows."""
+        metric, samples = self.task.metric(), [self.task.dataset("val")[index] for index in indices]
+        return metric, pd.DataFrame([dict(metric.update(s, self.task.predict(s.image, s))) for s in samples])
 
     def _score(self, metric: Metric) -> float:
         name, scores = self.protocol.evaluation.metric, metric.compute()
         require(name in scores, f"the protocol reports {name} (evaluation.metric), compute() gives {_listed(scores)}")
         return scores[name]
 
+    def scores(self) -> None:
+        """The metric gives the protocol's score, between 0 and 100."""
+        score = self._score(self._scored(0, 1)[0])
+        require(0 <= score <= 100, f"{self.protocol.evaluation.metric} is {score}")
+
     def merges(self) -> None:
         """Two merged metrics give what one gives that saw all."""
-        together, first, second = (self._metric_over(part) for part in ([0, 1], [0], [1]))
+        (together, _), (first, _), (second, _) = self._scored(0, 1), self._scored(0), self._scored(1)
         first.merge(second)
         whole, merged = together.compute(), first.compute()
         require(whole == merged, f"{whole} became {merged}")
 
     def tallies(self) -> None:
         """What the images contribute, if the metric says so, gives the same score."""
-        metric, dataset, name = self.task.metric(), self.task.dataset("val"), self.protocol.evaluation.metric
+        (metric, rows), name = self._scored(0, 1), self.protocol.evaluation.metric
         if metric.tally is None:
             return
         kind, called = self.plugins.tally(metric.tally.name), metric.tally.name
         if kind is None:
             advice = "give its file with --plugin, or name it as an entry point of the group icmbench.tallies"
             raise Broken(f"no tally called '{called}' is found where records are read; {advice}")
-        samples = [dataset[index] for index in (0, 1)]
-        rows = pd.DataFrame([dict(metric.update(s, self.task.predict(s.image, s))) for s in samples])
         absent = set(kind.columns) - set(rows)
         require(not absent, f"the tally '{called}' needs the column {_listed(absent)} from update()")
         try:
@@ -159,10 +170,10 @@ class TaskTrial:
         points = self.task.branch_points
         require("mid_recognizer" in points, f"branch_points must have 'mid_recognizer' among them; there is {_listed(points)}")
         tap = points["mid_recognizer"]
-        images, targets = self.batch_at(0)
+        images, targets = self.batch()
         with tap.capture() as features:
             self.task.loss(images.requires_grad_(True), targets)
         require(features[0].shape[1] == tap.channels, f"{tap.channels} channels announced, {features[0].shape[1]} came")
         head = self.task.light_head(tap.channels, tap.stride)
         torch.autograd.backward(head.loss(features[0], targets))
-        require(images.grad is not None and bool(images.grad.abs().sum() > 0), "the branch's loss reaches no image")
+        require(has_gradient(images), "the branch's loss reaches no image")

@@ -41,7 +41,7 @@ def refusal(words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
 def test_list_names_methods_tasks_and_protocols(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     printed = capsys.readouterr().out
-    for name in ("aux_loss", "task_loss", "detection", "segmentation", "shapes-detection-v2", "coco2017-fasterrcnn-v1"):
+    for name in ("aux_loss", "task_loss", "detection", "segmentation", "shapes-detection-v3", "coco2017-fasterrcnn-v1"):
         assert name in printed
 
 
@@ -92,8 +92,8 @@ def test_run_says_exactly_which_files_are_missing(
     [
         (["run", "aux_los", "detection"], "did you mean 'aux_loss'?"),
         (["run", "aux_loss", "detectoin"], "did you mean 'detection'?"),
-        (["run", "aux_loss", "detection", "--protocol", "shapes-detectoin-v2"], "did you mean 'shapes-detection-v2'?"),
-        (["run", "aux_loss", "detection", "--protocol", "shapes-segmentation-v2"], "not of detection"),
+        (["run", "aux_loss", "detection", "--protocol", "shapes-detectoin-v2"], "did you mean 'shapes-detection-v3'?"),
+        (["run", "aux_loss", "detection", "--protocol", "shapes-segmentation-v3"], "not of detection"),
         (["run", "aux_loss", "detection", "--set", "alpha=-1"], "alpha: Input should be greater than or equal to 0"),
         (["run", "aux_loss", "detection", "--set", "alhpa=1"], "alhpa"),
         (["run", "aux_loss", "detection", "--set", "alpha"], "KEY=VALUE"),

@@ -154,7 +154,7 @@ def test_classes_have_their_names() -> None:
     assert all(name == name.strip() for name in classes.COCO)
     annotations = Plugins().protocol("coco2017-fasterrcnn-v1")
     assert classes.names(annotations.data) == classes.COCO
-    assert classes.names(Plugins().protocol("shapes-detection-v2").data) == classes.SHAPES
+    assert classes.names(Plugins().protocol("shapes-detection-v3").data) == classes.SHAPES
     assert classes.names({"source": "coco", "val": {"annotations": "mine.json"}}) == ()
     assert classes.names({"classes": ["sky"]}) == ["sky"]
 

@@ -256,7 +256,7 @@ def test_refusals(words: list[str], expected: str, refused: Refused) -> None:
 @pytest.mark.slow
 def test_the_gradient_of_the_loss_is_the_sum_of_its_terms(tmp_path: Path) -> None:
     plugins = Plugins()
-    protocol = bound("shapes-detection-v2", {"training.batch_size": 2})
+    protocol = bound("shapes-detection-v3", {"training.batch_size": 2})
     method, task = build_method(Cell(protocol, "aux_loss", (), 1, 0), plugins, CPU), load_task(protocol, plugins, CPU)
     assert isinstance(method, TrainedMethod)
     terms = method.loss(Batches(task.batch, task.dataset("train"), protocol.training, 0)[0])

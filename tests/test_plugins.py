@@ -62,7 +62,7 @@ def test_listing_imports_no_torch_and_no_plugin() -> None:
     code = (
         "import sys; from icmbench.plugins.find import Plugins; p = Plugins(); "
         "names = [*p.find('methods'), *p.find('tasks'), *p.protocols()]; p.default_protocol('detection'); "
-        "p.protocol('shapes-detection-v2'); "
+        "p.protocol('shapes-detection-v3'); "
         "print(len(names) > 4, [m for m in ('torch', 'compressai', 'icmbench.tasks.detection') if m in sys.modules])"
     )
     assert run(code) == "True []"
@@ -146,14 +146,14 @@ def test_an_unknown_name_gives_the_nearest_known_one(tmp_path: Path) -> None:
         method_class(plugins, "tsk_loss")
     with pytest.raises(UserError, match=r"no task is called 'detecton'; did you mean 'detection'\?"):
         task_class(plugins, "detecton")
-    with pytest.raises(UserError, match=r"no protocol is called .*; did you mean 'shapes-detection-v2'\?"):
+    with pytest.raises(UserError, match=r"no protocol is called .*; did you mean 'shapes-detection-v3'\?"):
         plugins.protocol("shapes-detectoin-v2")
     with pytest.raises(UserError, match=r"no method is called 'qqqqq'; known: .*task_loss"):
         method_class(plugins, "qqqqq")
 
 
 def test_a_protocol_of_an_unknown_task_is_refused(tmp_path: Path) -> None:
-    start = Plugins().protocols()["shapes-detection-v2"].read_text()
+    start = Plugins().protocols()["shapes-detection-v3"].read_text()
     path = tmp_path / "mine.toml"
     path.write_text(start.replace('task = "detection"', 'task = "detektion"'))
     with pytest.raises(UserError, match=r"no task is called 'detektion'; did you mean 'detection'\?"):

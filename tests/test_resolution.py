@@ -52,7 +52,7 @@ def test_power_then_converge_then_table(
     ("words", "expected"),
     [
         (["detectoin"], "did you mean 'detection'?"),
-        (["detection", "--protocol", "shapes-segmentation-v2"], "not of detection"),
+        (["detection", "--protocol", "shapes-segmentation-v3"], "not of detection"),
         (["detection", "--protocol", "nowhere.toml"], "cannot read nowhere.toml"),
         (["detection", "--plugin", "nowhere.py"], "no plugin file nowhere.py"),
     ],

@@ -21,16 +21,16 @@ NAMES = sorted(path.stem for path in shipped_folder().glob("*.safetensors"))
 PUBLISHED = {  # digest of the fields that a trained codec depends on
     "coco128-nanodet-v1": "8b6183540120",
     "coco2017-fasterrcnn-v1": "2ef44772585e",
-    "shapes-detection-deep-v1": "f9caac8f2bcf",
-    "shapes-detection-v2": "0976ff1bb829",
+    "shapes-detection-deep-v2": "9469ef209827",
+    "shapes-detection-v3": "2d9bfb0c53a2",
     "camvid-deeplabv3plus-v1": "12fbc155a4a9",
     "pascalcontext59-deeplabv3plus-v1": "492296efbb47",
-    "shapes-segmentation-v2": "ce35acd62f56",
+    "shapes-segmentation-v3": "16af591290f8",
 }
 EMBEDDED = {
-    "shapes-detection-deep-v1": "c1ef890af5bf",
-    "shapes-detection-v2": "9e15297922cd",
-    "shapes-segmentation-v2": "aa0658df570e",
+    "shapes-detection-deep-v2": "4fa1471d025f",
+    "shapes-detection-v3": "3c46b6a52533",
+    "shapes-segmentation-v3": "6b0e64a12c67",
 }
 
 
@@ -66,9 +66,9 @@ def test_weights_are_the_described_file_of_the_current_recipe(name: str) -> None
 @pytest.mark.parametrize(
     ("protocol", "weights"),
     [
-        ("shapes-detection-v2", "shapes-detector"),
-        ("shapes-detection-deep-v1", "shapes-detector-deep"),
-        ("shapes-segmentation-v2", "shapes-segmenter"),
+        ("shapes-detection-v3", "shapes-detector"),
+        ("shapes-detection-deep-v2", "shapes-detector-deep"),
+        ("shapes-segmentation-v3", "shapes-segmenter"),
     ],
 )
 def test_recognizers_reach_their_recorded_accuracy(protocol: str, weights: str) -> None:

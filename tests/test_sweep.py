@@ -57,8 +57,8 @@ def bind(protocol: Protocol) -> Protocol:
         (["aux_loss", "--over", "=0.1"], "takes AXIS or AXIS=VALUE,VALUE"),
         (["aux_loss", "--over", "training.stepps=1,2"], "training.stepps"),
         (["aux_loss", "--over", "training.steps=100,0"], "training.steps: Input should be greater than or equal to 1"),
-        (["aux_loss", "--over", "protocol=shapes-detection-v2,shapes-segmentation-v2"], "not of detection"),
-        (["aux_loss", "--over", "protocol=shapes-detection-v2,shapes-detectoin-v2"], "did you mean 'shapes-detection-v2'?"),
+        (["aux_loss", "--over", "protocol=shapes-detection-v3,shapes-segmentation-v3"], "not of detection"),
+        (["aux_loss", "--over", "protocol=shapes-detection-v3,shapes-detectoin-v2"], "did you mean 'shapes-detection-v3'?"),
         (["aux_loss", "--over", "alpha=1", "--rates", "7"], "rate points of the protocol"),
         (["aux_loss", "--over", "alpha=1", "--set", "width=7"], "width: Input should be"),
         (["task_loss", "--over", "training.steps=1,2"], "task_loss is the anchor itself"),
@@ -111,11 +111,11 @@ def test_each_axis_is_varied_by_itself_and_what_axes_share_is_planned_once() -> 
 
 
 def test_a_value_that_the_protocol_has_leaves_it_as_it_is() -> None:
-    published = bind(Plugins().protocol("shapes-detection-v2"))
+    published = bind(Plugins().protocol("shapes-detection-v3"))
     short, own, long = settings(job(), {"training.steps": [100, 200, 400]}, bind)
     assert own.protocol == published
     assert (own.default, short.default, long.default) == (True, False, False)
-    assert (short.protocol.name, short.protocol.training.steps) == ("shapes-detection-v2+changed", 100)
+    assert (short.protocol.name, short.protocol.training.steps) == ("shapes-detection-v3+changed", 100)
     # and so it does where --set says something else, or the same
     again = settings(job(fields={"training.steps": 100}), {"training.steps": [100, 200], "alpha": [0.5]}, bind)
     assert [setting.protocol for setting in again] == [short.protocol, published, short.protocol]
@@ -124,8 +124,8 @@ def test_a_value_that_the_protocol_has_leaves_it_as_it_is() -> None:
 
 
 def test_several_protocols_each_have_their_own_anchor() -> None:
-    found = settings(job(), {"protocol": ["shapes-detection-deep-v1", "shapes-detection-v2"]}, bind)
-    assert [setting.protocol.name for setting in found] == ["shapes-detection-deep-v1", "shapes-detection-v2"]
+    found = settings(job(), {"protocol": ["shapes-detection-deep-v2", "shapes-detection-v3"]}, bind)
+    assert [setting.protocol.name for setting in found] == ["shapes-detection-deep-v2", "shapes-detection-v3"]
     assert [setting.default for setting in found] == [False, True]
     for setting in found:
         assert {cell.method for cell in setting.cells} == {"task_loss", "aux_loss"}
@@ -139,7 +139,7 @@ def test_the_folder_says_what_was_swept() -> None:
     name = folder_name(other, settings(other, over, bind))
     more = job(parameters=other.parameters, fields={"training.steps": 10})
     assert folder_name(more, settings(more, over, bind)) != name
-    assert name.startswith("aux_loss,position=mid_recognizer-detection-alpha-training.steps-shapes-detection-v2+changed")
+    assert name.startswith("aux_loss,position=mid_recognizer-detection-alpha-training.steps-shapes-detection-v3+changed")
     assert report.folder_name("../a b", "c") == ".._a_b-c"
     assert len({report.folder_name("a" * 300 + end) for end in "xy"}) == 2
     assert len(report.folder_name("a" * 300)) < 255
@@ -259,13 +259,13 @@ MANY = [
     *(entry(v, Estimate(v, v - 20, v + 9, True), "alpha") for v in (0.1, 0.3, 0.5, 1.0)),
     *(entry(v, Estimate(-2.0), "training.steps") for v in (100, 200, 400, 3200)),
     *(entry(v, Estimate(900, -200, 9000), "mode") for v in ("fixed", "linear_decay", "gradient_norm", "gradient_surgery")),
-    *(entry(v, Estimate(1, 0, 2), "protocol") for v in ("shapes-detection-deep-v1", "shapes-detection-v2", "coco128-nanodet-v1")),
+    *(entry(v, Estimate(1, 0, 2), "protocol") for v in ("shapes-detection-deep-v2", "shapes-detection-v3", "coco128-nanodet-v1")),
 ]
 
 
 @pytest.mark.parametrize("entries", [MANY, MANY[:3], MANY[3:7], MANY[2:3]])
 def test_no_label_covers_another(entries: list[Entry]) -> None:
-    figure = axis_plot.plot(entries, "aux_loss under shapes-detection-v2 (f3921a530925), one axis at a time", "task_loss")
+    figure = axis_plot.plot(entries, "aux_loss under shapes-detection-v3 (f3921a530925), one axis at a time", "task_loss")
     figure.canvas.draw()
     assert len(figure.axes) == len({one.names["axis"] for one in entries})
     (legend,) = figure.legends

@@ -25,7 +25,7 @@ from icmbench.schema.record import Record
 from icmbench.schema.store import Store
 
 PLUGINS = Plugins()
-DETECTION, SEGMENTATION = "shapes-detection-v2", "shapes-segmentation-v2"
+DETECTION, SEGMENTATION = "shapes-detection-v3", "shapes-segmentation-v3"
 NEAR, FAR = make_protocol(name="near-v1"), make_protocol(name="far-v1")
 
 
@@ -35,7 +35,7 @@ NEAR, FAR = make_protocol(name="near-v1"), make_protocol(name="far-v1")
         (["aux_los"], "did you mean 'aux_loss'?"),
         (["--protocols", DETECTION], "at least two protocols"),
         (["--protocols", DETECTION, DETECTION], "is named twice"),
-        (["--protocols", DETECTION, "shapes-segmentatoin-v2"], "did you mean 'shapes-segmentation-v2'?"),
+        (["--protocols", DETECTION, "shapes-segmentatoin-v2"], "did you mean 'shapes-segmentation-v3'?"),
         (["--protocols", DETECTION, "nowhere.toml"], "cannot read nowhere.toml"),
         (["mse"], "mse is not trained"),
         (["aux_loss", "--set", "alhpa=1"], "alhpa"),

@@ -47,7 +47,7 @@ class Detection(OpenMMLabTask[CocoFolder]):
     """Object detection. Targets are `Boxes`; predictions are (boxes [N, 4] in pixels, scores [N], labels [N])."""
 
     DataOptions = DetectionData
-    default_protocol = "shapes-detection-v2"
+    default_protocol = "shapes-detection-v3"
     datasets = DATASETS
 
     def __init__(self, data: DetectionData, recognizer: RecognizerOptions) -> None:

@@ -52,7 +52,7 @@ class Segmentation(OpenMMLabTask[MaskFolder]):
     """Semantic segmentation. Targets are masks int64 [H, W] (255: ignored); predictions are masks int64 [H, W]."""
 
     DataOptions = SegmentationData
-    default_protocol = "shapes-segmentation-v2"
+    default_protocol = "shapes-segmentation-v3"
     datasets = DATASETS
 
     def __init__(self, data: SegmentationData, recognizer: RecognizerOptions) -> None:

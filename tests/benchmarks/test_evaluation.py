@@ -45,7 +45,7 @@ def timed(parts: Parts, owner: Any, attribute: str) -> Iterator[None]:
         delattr(owner, attribute)
 
 
-@pytest.mark.parametrize("name", ["shapes-detection-v2", "shapes-segmentation-v2"])
+@pytest.mark.parametrize("name", ["shapes-detection-v3", "shapes-segmentation-v3"])
 def test_evaluation_outside_codec_and_recogniser(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
     plugins, cell = Plugins(), Cell(bound(name), "mse", (), 2, 0)
     train_cell(cell, plugins, folders(tmp_path), CPU, Share())  # mse is not trained for the task: the start codec as it is

@@ -57,10 +57,10 @@ def protocol(times: int, folder: Path) -> Path:
     for split in ("train", "val"):
         images, annotations = repeated(split, times, folder)
         lines.append(f'{split} = {{ images = "{images}", annotations = "{annotations}" }}')
-    text = Plugins().protocols()["shapes-detection-v2"].read_text()
+    text = Plugins().protocols()["shapes-detection-v3"].read_text()
     text = re.sub(r'^source = "shapes"$', "\n".join(lines), text, flags=re.MULTILINE)
     file = folder / "repeated.toml"
-    file.write_text(text.replace('name = "shapes-detection-v2"', 'name = "repeated-v1"'))
+    file.write_text(text.replace('name = "shapes-detection-v3"', 'name = "repeated-v1"'))
     return file
 
 

@@ -37,7 +37,7 @@ def elapsed(cells: Sequence[Cell], plugins: Plugins, folder: Path, pack: int | N
     return taken, Store(folder / "results").read()[0][0].cost.packed
 
 
-@pytest.mark.parametrize("name", ["shapes-detection-v2", "shapes-segmentation-v2"])
+@pytest.mark.parametrize("name", ["shapes-detection-v3", "shapes-segmentation-v3"])
 def test_packed_cells_beside_one_after_the_other(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
     plugins, protocol = Plugins(), bound(name, {"training.steps": STEPS})
     cells = plan(plugins, protocol, {"task_loss": {}}, range(4), SEEDS)

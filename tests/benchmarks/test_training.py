@@ -64,7 +64,7 @@ class Turns:
         self.theirs.append(seconds(lambda: self.bare.step(batch)))
 
 
-@pytest.mark.parametrize("name", ["shapes-detection-v2", "shapes-segmentation-v2"])
+@pytest.mark.parametrize("name", ["shapes-detection-v3", "shapes-segmentation-v3"])
 def test_a_training_step_beside_a_bare_loop(
     benchmark: BenchmarkFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -21,6 +21,7 @@ OTHER_VALUES = {
     "replicate": "reflect",
     "adam": "adamw",
     "32-true": "bf16-mixed",
+    "noise": "rounding",
     SHA: SHA[::-1],
     "weights:start.safetensors": "weights:other.safetensors",
 }

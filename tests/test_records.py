@@ -23,7 +23,7 @@ def test_a_codec_without_likelihoods_has_a_record_too(tmp_path: Path) -> None:
 
 
 AUX = {"parameters": {"position": "mid", "alpha": 0.5}, "rate_point": {"lambda": 0.3}, "rate_index": 1, "seed": 2}
-JPEG = {"rate_point": {"quality": 10}, "rate_index": 6, "start_sha256": "", "estimated_bpp": 0.4}
+JPEG = {"rate_point": {"quality": 10}, "rate_index": 3, "start_sha256": "", "estimated_bpp": 0.4}
 OTHER = {"trained_under": "other-v1@0123456789ab", "start_sha256": "f" * 64, "warnings": ["a warning, λ"]}
 
 

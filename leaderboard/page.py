@@ -27,6 +27,7 @@ WRITERS: dict[str, Callable[[str], object]] = {
     "note": lambda text: st.caption(for_markdown(text)),
     "info": st.info,
     "code": partial(st.code, language=None),
+    "python": partial(st.code, language="python"),
     "prose": partial(st.code, language=None, wrap_lines=True),
     "json": partial(st.json, expanded=2),
 }
@@ -51,7 +52,7 @@ class Context(View):
             if isinstance(part, Drawn):
                 _figure(part, self.image)
             elif isinstance(part, Details):
-                with st.expander(part.title):
+                with st.expander(for_markdown(part.title)):
                     self.show(part.parts)
             else:
                 _show(part)

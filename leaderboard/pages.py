@@ -24,7 +24,7 @@ class Words:
     `href`: where it leads, if anywhere.
     """
 
-    kind: Literal["title", "heading", "subheading", "text", "note", "info", "code", "prose", "json"]
+    kind: Literal["title", "heading", "subheading", "text", "note", "info", "code", "python", "prose", "json"]
     text: str
     href: str = ""
 
@@ -182,7 +182,7 @@ def card(view: View, plugins: Plugins, method: str) -> Iterator[Part]:
         yield Words("heading", "Submission")
         yield listings.submission(submitted, len(view.records(method=method)))
     for path, content in files.items():
-        yield Details("Source, as submitted", [Words("text", path), Words("code", content)])
+        yield Details(f"{path}, as submitted", [Words("python", content)])
     yield Words("heading", "Parameters")
     yield Parameters(json.loads(line["parameters"]), json.loads(line["defaults"]))
     yield Words("heading", "To compute it again")

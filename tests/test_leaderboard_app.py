@@ -199,6 +199,6 @@ def test_a_bundle_is_looked_at(address: str, handed_in: Path, page: Page, seen: 
     expect(page.get_by_role("row").filter(has_text="mine")).to_contain_text("verified")
     go(page, address, "method", protocol=PROTOCOL.identity, method="mine")
     expect(page.get_by_role("table", name="Submission of mine")).to_contain_text("Ada <b>")
-    page.get_by_text("Source, as submitted").click()
+    page.get_by_text("plugin/mine.py, as submitted").click()
     expect(page.get_by_text("<script>alert(1)").first).to_be_visible()
     seen("method-submitted")

@@ -55,5 +55,5 @@ def with_status(ranking: pd.DataFrame, records: pd.DataFrame, submissions: Itera
         same = {name: line[name] for name in ("protocol", "method")}
         seals = set(where(records, **same)["seal"]) if line["status"] == "verified" else set()
         if seals and seals <= set(json.loads(line["covered"])):
-            made.loc[where(made, **same, external=False).index, "status"] = "verified"
+            made.loc[where(made, **same).index, "status"] = "verified"
     return made

@@ -450,6 +450,7 @@ def test_costs_are_medians_over_the_records_and_stay_unknown_where_nobody_counte
     write(results, curve("png", 2.0, protocol=SECOND, cost=uncounted))
     lines = {line["method"]: line for line in own(build(results), SECOND).cost_lines}
     assert lines["other"]["train_seconds"] == 5.0
+    assert len(own(build(results), SECOND).records(method="task_loss")) == len(RATES)  # and not those of the first protocol
     assert (lines["png"]["encoder_macs"], lines["other"]["encoder_macs"]) == (None, 100.0)
 
 

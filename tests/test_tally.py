@@ -176,12 +176,14 @@ def test_a_crowd_takes_any_number_of_detections_but_only_those_without_an_object
     assert ignored.tolist() == [0, ALL, ALL, 1, 0]  # half of the fourth lies in the crowd
 
 
-def test_a_detection_takes_the_object_of_the_highest_overlap_that_is_free() -> None:
+def test_a_detection_takes_the_object_of_the_highest_overlap_that_is_free_and_the_last_of_equal_ones() -> None:
     truths = truths_of([[0, 0, 10, 10], [2, 0, 10, 10]], [False, False])
     boxes = np.array([[2, 0, 10, 10], [2, 0, 10, 10], [2, 0, 10, 10]], np.float64)
     hits, ignored = match(truths, boxes)
     assert hits.tolist() == [ALL, 0b1111, 0]  # 8 of 12 is 0.67: at 0.50, 0.55, 0.60, 0.65
     assert not ignored.any()
+    hits, _ = match(truths, np.array([[1, 0, 10, 10], [0, 0, 10, 10]], np.float64))
+    assert hits.tolist() == [0b1111111, ALL]  # 9 of 11 is 0.82
 
 
 def test_an_object_numbered_0_is_found_like_any_other() -> None:

@@ -59,7 +59,7 @@ class Toy(TrainedMethod):
 
 def toy() -> Toy:
     codec = nn.ModuleDict({"g_a": nn.Linear(2, 1, bias=False), "h_s": nn.Linear(2, 2, bias=False)})
-    return Toy(None, codec, None, 2.0)  # type: ignore[arg-type]
+    return Toy(None, codec, None, 2.0, None)  # type: ignore[arg-type]
 
 
 def test_norms_and_cosines_are_those_of_the_single_terms() -> None:

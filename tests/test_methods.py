@@ -19,7 +19,7 @@ from icmbench.api.method import TrainedMethod
 from icmbench.api.taps import codec_taps
 from icmbench.api.task import Batch, Task
 from icmbench.base.errors import UserError
-from icmbench.codecs.neural import NeuralCodec, build_model, load_weights
+from icmbench.codecs.neural import NeuralCodec, build_model, code_for_training, load_weights
 from icmbench.experiment.build import load_task
 from icmbench.experiment.train import Batches, make_optimizer, memory_layout, train
 from icmbench.extras.authoring.check import check
@@ -357,7 +357,8 @@ def test_region_mse_weighs_each_pixel_and_not_the_share_of_objects() -> None:
 
     codec = start_codec().train()
     torch.manual_seed(0)
-    error = 255**2 * (codec(images)["x_hat"] - images).square().detach()
+    coded = code_for_training(codec, images, PROTOCOLS["detection"].training.quantisation)
+    error = 255**2 * (coded.images - images).square().detach()
     assert distortion(whole, 0.0) == pytest.approx(error.mean().item(), rel=1e-4)
     assert distortion(half, 1.0) == pytest.approx(error.mean().item(), rel=1e-4)
     assert distortion(half, 0.0) == pytest.approx(error[..., :32].sum().item() / error.numel(), rel=1e-4)
@@ -430,8 +431,8 @@ def test_the_masks_of_segmentation_are_the_classes_that_are_no_background() -> N
 
 def test_segmentation_without_a_background_has_no_objects() -> None:
     protocol = PROTOCOLS["segmentation"]
-    data = protocol.data | {"classes": ["sky", "stripes", "checker", "dots", "grain"]}
-    task = make_task(PLUGINS, "segmentation", data, protocol.recognizer)
+    task: Any = make_task(PLUGINS, "segmentation", protocol.data, protocol.recognizer)
+    task.data = task.data.model_copy(update={"classes": ("sky", "stripes", "checker", "dots", "grain")})
     with pytest.raises(UserError, match="no class of this segmentation data is called 'background'"):
         task.object_masks([], (8, 8))
     cls = method_class(PLUGINS, "region_mse")

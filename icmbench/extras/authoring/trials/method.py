@@ -48,7 +48,7 @@ def method_points(plugins: Plugins, name: str, task: str, folder: Path) -> list[
         require(not absent, f"{kind.__name__} does not define {' and '.join(absent)}")
         require(len(kind.rates) > 0, "rates is empty; it lists the values that make a curve, from the lowest rate to the highest")
     else:
-        _require_constructor(kind, "parameters", "codec", "task", "lmbda")
+        _require_constructor(kind, "parameters", "codec", "task", "lmbda", "rules")
     if issubclass(kind, TrainedMethod):
         require(kind.loss is not Trainable.loss, f"{kind.__name__} does not define loss(self, batch)")
         made = "extend must be a class method: @classmethod above def extend(cls, codec, parameters)"

@@ -15,7 +15,7 @@ from icmbench.compare.resamples import Resampled, Source
 from icmbench.extras.curves.external import ExternalCurve, with_external
 from icmbench.schema.protocol import doubled
 from icmbench.schema.record import Record
-from icmbench.show.bdrate_table import notes, to_json, to_markdown
+from icmbench.show.bdrate_table import notes, print_table, to_json, to_markdown
 
 
 def value(row: Row) -> float:
@@ -276,6 +276,36 @@ def test_warnings_of_records_and_of_the_comparison_reach_the_notes_once() -> Non
     row = next(row for row in rows([*ANCHOR, *marked, saturated]) if row.method == "other")
     assert sum(text == "marked" for text in notes(row)) == 1
     assert any("monotone" in text for text in notes(row))
+
+
+def test_a_training_beyond_its_budget_or_rules_is_named_in_its_row() -> None:
+    training = ANCHOR[0].protocol.training
+    crops = training.steps * training.batch_size
+    spent = {"optimizer_steps": training.steps, "codec_crops": crops, "recognizer_crops": crops}
+    greedy = {"optimizer_steps": 500, "prior_steps": 7, "codec_crops": 2 * crops, "recognizer_crops": 3 * crops}
+    expected = {
+        "took 500 optimiser steps; the protocol's budget is 10",
+        "took 7 more steps on the entropy model alone",
+        "each crop went through the codec 2.0 times",
+        "each crop went through the recogniser 3.0 times",
+        "trained with quantisation 'rounding'; the protocol's is 'noise'",
+    }
+    for cost, quantisation, texts in ((spent, "", set()), (greedy, "rounding", expected)):
+        records = [
+            r.model_copy(update={"cost": r.cost.model_copy(update=cost), "quantisation": quantisation})
+            for r in curve("other", 0.8)
+        ]
+        row = next(row for row in rows([*ANCHOR, *records]) if row.method == "other")
+        assert expected & set(row.warnings) == texts
+
+
+def test_the_score_of_a_branch_stands_below_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    records = [r.model_copy(update={"assessed": {"AP": 1.0 + r.rate_index}}) for r in curve("other", 0.8)]
+    table = rows([*ANCHOR, *records])
+    assert [p.assessed for row in table if row.method == "other" for p in row.points] == [1.0, 2.0, 3.0, 4.0]
+    print_table(table)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "scored alone, what was thrown away after training: 1.0, 2.0, 3.0, 4.0" in printed
 
 
 def untrained(records: list[Record]) -> list[Record]:

@@ -1,6 +1,7 @@
 """From records to rows: every method's curve against the anchor's, seed by seed, with intervals and rank bands."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -149,7 +150,8 @@ def _points(seeds: Seeds, resampled: Source, metric: str) -> tuple[Point, ...]:
         clouds = [resampled(record, metric) for record in group]
         bpp = estimate([r.bpp for r in group], [None if c is None else c.bpp for c in clouds], group[0].images)
         score = estimate([r.scores[metric] for r in group], [None if c is None else c.score for c in clouds], group[0].images)
-        points.append(Point(group[0].point, bpp, score))
+        assessed = [r.assessed[metric] for r in group if metric in r.assessed]
+        points.append(Point(group[0].point, bpp, score, statistics.fmean(assessed) if assessed else None))
     return tuple(points)
 
 

@@ -10,11 +10,15 @@ ANCHOR = "anchor"  # the reason why the anchor's row has no BD-rate
 
 @dataclass(frozen=True)
 class Point:
-    """One rate point (λ=0.3, quality=10, "" for an external curve): bits per pixel and score in percent, over the seeds."""
+    """One rate point (λ=0.3, quality=10, "" for an external curve): bits per pixel and score in percent, over the seeds.
+
+    `assessed`: the score of what was thrown away after training, such as a branch, if the method measures it.
+    """
 
     name: str
     bpp: Estimate
     score: Estimate
+    assessed: float | None = None
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,10 @@ def _parse(fields: dict[str, Any]) -> Summary:
 
 def _row(fields: dict[str, Any]) -> Row:
     estimates = {name: _estimate(fields[name]) for name in ("bd_rate", "bd_metric", "anchor_doubled")}
-    points = tuple(Point(point["name"], Estimate(**point["bpp"]), Estimate(**point["score"])) for point in fields["points"])
+    points = tuple(
+        Point(point["name"], Estimate(**point["bpp"]), Estimate(**point["score"]), point["assessed"])
+        for point in fields["points"]
+    )
     lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
     return Row(**fields | estimates | lists | {"points": points})
 

@@ -1,6 +1,5 @@
 """The contract of a method."""
 
-import contextlib
 import copy
 import inspect
 import subprocess
@@ -134,18 +133,19 @@ class MethodTrial:
             if len(seen) > stop_after:
                 raise _Interrupted
 
-        method, fabric = self.method(), Fabric(accelerator="cpu", devices=1)
-        with contextlib.suppress(_Interrupted):
-            ledger = train(method, self.batches(), fabric, checkpoint, "check", log, log_every=1, save_seconds=0)
-            save_codec(self.cell, self.plugins, self.folders, method, ledger)
-        return seen[:stop_after]
+        with mock.patch.object(self.task, "dataset", wraps=self.task.dataset) as dataset:
+            method, fabric = self.method(), Fabric(accelerator="cpu", devices=1)
+            try:
+                ledger = train(method, self.batches(), fabric, checkpoint, "check", log, log_every=1, save_seconds=0)
+            except _Interrupted:
+                return seen[:stop_after]
+        self.asked |= {split for call in dataset.call_args_list for split in (*call.args, *call.kwargs.values())}
+        save_codec(self.cell, self.plugins, self.folders, method, ledger)  # asks for `val`, to assess what was trained
+        return seen
 
     @cached_property
     def undisturbed(self) -> list[float]:
-        with mock.patch.object(self.task, "dataset", wraps=self.task.dataset) as dataset:
-            losses = self.losses(self.folder / "undisturbed.safetensors")
-        self.asked = {split for call in dataset.call_args_list for split in (*call.args, *call.kwargs.values())}
-        return losses
+        return self.losses(self.folder / "undisturbed.safetensors")
 
     @cached_property
     def begun(self) -> list[float]:

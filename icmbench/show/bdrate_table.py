@@ -165,7 +165,8 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
 
 def _details(row: Row) -> str:
     texts = {column.header: cell.text for column, cell in zip(COLUMNS, cells(row), strict=True)}
-    compared = "" if row.bd_rate is None else ", ".join(f"{name} {texts[name]}" for name in BELOW) + "; "
+    known = [] if row.bd_rate is None else [f"{name} {texts[name]}" for name in BELOW if texts[name] != NOTHING]
+    compared = f"{', '.join(known)}; " if known else ""
     assessed = [f"{point.assessed:.1f}" for point in row.points if point.assessed is not None]
     alone = f"; scored alone, what was thrown away after training: {', '.join(assessed)}" if assessed else ""
     return f"{compared}bpp → score: {texts['bpp → score']}{alone}"

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from icmbench.api.task import Batch
 from icmbench.base import seeds
+from icmbench.codecs.neural import code_for_training
 from icmbench.experiment.build import build_method
 from icmbench.experiment.cell import Cell
 from icmbench.experiment.devices import torch_device
@@ -37,10 +38,10 @@ class BareLoop:
             group["lr"] = rate * self.rules.lr_factor(number)
         torch.manual_seed(seeds.derive(self.seed, "noise", number, 0))
         batch = batch.to(self.device, self.layout)
-        coded = self.codec(batch.images)
-        bits = torch.stack([-torch.log2(p).sum() for p in coded["likelihoods"].values()]).sum()
+        coded = code_for_training(self.codec, batch.images, self.rules.quantisation)
+        bits = torch.stack([bits.sum() for bits in coded.bits.values()]).sum()
         loss = bits / (batch.images.shape[0] * batch.images.shape[2] * batch.images.shape[3])
-        loss = loss + self.lmbda * self.task.loss(coded["x_hat"], batch.targets)
+        loss = loss + self.lmbda * self.task.loss(coded.images, batch.targets)
         loss.backward()
         for group in self.adam.param_groups:
             nn.utils.clip_grad_norm_(group["params"], self.rules.clip_norm)

@@ -40,9 +40,10 @@ def bind(protocol: Protocol, plugins: Plugins) -> Protocol:
 
 
 def cells_of(job: Job, protocol: Protocol) -> list[Cell]:
-    """The anchor's cells and the method's, once each."""
-    methods: dict[str, dict[str, Any]] = {protocol.anchor: {}} if job.anchor else {}
-    methods |= {job.method: job.parameters}
+    """The method's cells and the anchor's, once each; the method's first, because they tend to take longer."""
+    methods: dict[str, dict[str, Any]] = {job.method: job.parameters}
+    if job.anchor:
+        methods.setdefault(protocol.anchor, {})
     return plan(job.plugins, protocol, methods, job.rate_indices(protocol), job.seeds)
 
 

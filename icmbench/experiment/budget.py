@@ -56,5 +56,8 @@ def counting(trainable: Trainable, spent: Spent) -> Iterator[None]:
 
 
 def _first_layer(network: nn.Module) -> nn.Module:
-    """The first layer with parameters: every image goes through it, whichever method of the network is called."""
-    return next(m for m in network.modules() if next(m.parameters(recurse=False), None) is not None)
+    """The first layer with parameters: every image goes through it, whichever method of the network is called.
+
+    The network itself if it has no parameters.
+    """
+    return next((m for m in network.modules() if next(m.parameters(recurse=False), None) is not None), network)

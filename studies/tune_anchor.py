@@ -3,8 +3,8 @@
     .venv/bin/python studies/tune_anchor.py PROTOCOL OUT.json [FIELD ...]
 
 It begins with the protocol's own settings. One field after the other is changed, with the best values of the earlier ones, and a
-value that saves more than 1 % of the bits is kept. Nothing is trained or scored on the `val` split. An interrupted study continues
-from OUT.json, which keeps the result of every training.
+value that saves more than 1 % of the bits is kept. Nothing is trained or scored on the `val` split. An interrupted study
+continues from OUT.json, which keeps the result of every training.
 """
 
 import json
